@@ -1,0 +1,56 @@
+# transmla_library(NAME SRCS… HDRS… DEPS… LIBS…)
+#   One static library a folder. DEPS are other transmla libraries (the arrows of docs/architecture.md); LIBS are third parties.
+# transmla_test(NAME SRCS… DEPS… LIBS… [LABELS…] [TIMEOUT s] [ARGS…])
+#   A GoogleTest binary, registered with CTest as one test. Label `gpu` marks tests that need a device.
+# transmla_benchmark(NAME SRCS… DEPS…)
+#   A Google Benchmark binary.
+# transmla_isa_sources(TARGET AVX2 file… AVX512 file…)
+#   Compiles the named files of TARGET for one instruction set each; nothing but their own kernels may be in them.
+
+function(transmla_library name)
+  cmake_parse_arguments(ARG "" "" "SRCS;HDRS;DEPS;LIBS" ${ARGN})
+  if(ARG_SRCS)
+    add_library(${name} STATIC ${ARG_SRCS} ${ARG_HDRS})
+    target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
+    target_link_libraries(${name} PUBLIC ${ARG_DEPS} ${ARG_LIBS} PRIVATE transmla_warnings)
+  else()
+    add_library(${name} INTERFACE)
+    target_include_directories(${name} INTERFACE ${CMAKE_SOURCE_DIR})
+    target_link_libraries(${name} INTERFACE ${ARG_DEPS} ${ARG_LIBS})
+  endif()
+endfunction()
+
+function(transmla_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SRCS;DEPS;LIBS;LABELS;ARGS" ${ARGN})
+  add_executable(${name} ${ARG_SRCS})
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} ${ARG_LIBS} GTest::gmock GTest::gtest_main transmla_warnings)
+  target_compile_definitions(${name} PRIVATE TRANSMLA_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  # 77 is the exit code of a binary whose every test was skipped (for instance for want of a device).
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} SKIP_RETURN_CODE 77)
+  if(ARG_LABELS)
+    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}")
+  endif()
+endfunction()
+
+function(transmla_benchmark name)
+  cmake_parse_arguments(ARG "" "" "SRCS;DEPS;LIBS" ${ARGN})
+  add_executable(${name} ${ARG_SRCS})
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} ${ARG_LIBS} benchmark::benchmark_main transmla_warnings)
+endfunction()
+
+function(transmla_isa_sources target)
+  cmake_parse_arguments(ARG "" "" "AVX2;AVX512" ${ARGN})
+  if(ARG_AVX2)
+    set_source_files_properties(${ARG_AVX2} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
+  endif()
+  if(ARG_AVX512)
+    set_source_files_properties(${ARG_AVX512} PROPERTIES COMPILE_OPTIONS
+      "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512")
+  endif()
+endfunction()

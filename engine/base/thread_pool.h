@@ -1,0 +1,56 @@
+// ThreadPool runs one parallel loop at a time over a fixed set of threads.
+//
+// Made for loops of microseconds: workers spin briefly after a loop, then sleep, so an idle server uses no processor time.
+// How a loop is cut into tasks is the caller's choice and never depends on the number of threads: results are the same
+// on every machine of one instruction set.
+#ifndef TRANSMLA_ENGINE_BASE_THREAD_POOL_H_
+#define TRANSMLA_ENGINE_BASE_THREAD_POOL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/synchronization/mutex.h"
+
+#include "engine/base/thread.h"
+
+namespace transmla {
+
+// ParallelFor may be called from one thread at a time, and not from inside a task.
+class ThreadPool {
+ public:
+  // `threads` counts the calling thread. REQUIRES: threads >= 1.
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls body(task, worker) once for each task in [0, tasks), worker in [0, threads()), and returns when all are done.
+  // Tasks are handed out in order, one by one, to whichever thread is free.
+  void ParallelFor(int64_t tasks, absl::FunctionRef<void(int64_t task, int worker)> body);
+
+ private:
+  struct Loop;
+  void Work(int worker);
+  bool WaitForLoop(uint64_t seen);
+  static void RunTasks(Loop& loop, int worker);
+
+  std::vector<Thread> workers_;
+  // Counts loops; odd values never occur. Workers wait for it to move.
+  std::atomic<uint64_t> generation_{0};
+  std::atomic<Loop*> loop_{nullptr};
+  std::atomic<int> busy_{0};
+  std::atomic<bool> stop_{false};
+  absl::Mutex mutex_;
+  absl::CondVar wake_;
+  std::atomic<int> sleeping_{0};
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_BASE_THREAD_POOL_H_
