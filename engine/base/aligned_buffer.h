@@ -17,11 +17,12 @@ class AlignedBuffer {
   static constexpr size_t kAlignment = 64;
 
   AlignedBuffer() = default;
-  // Aborts with std::bad_alloc's message if the system has no memory left: sizes are checked against limits before.
+  // Aborts with std::bad_alloc's message if the system has no memory left: sizes are checked
+  // against limits before.
   explicit AlignedBuffer(size_t bytes) : size_(bytes) {
     if (bytes == 0) return;
     data_.reset(static_cast<std::byte*>(
-        ::operator new(AlignUp(bytes, kAlignment), std::align_val_t{kAlignment})));
+        ::operator new (AlignUp(bytes, kAlignment), std::align_val_t{kAlignment})));
   }
 
   std::byte* data() { return data_.get(); }
@@ -40,7 +41,7 @@ class AlignedBuffer {
 
  private:
   struct Deleter {
-    void operator()(std::byte* p) const { ::operator delete(p, std::align_val_t{kAlignment}); }
+    void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{kAlignment}); }
   };
   std::unique_ptr<std::byte, Deleter> data_;
   size_t size_ = 0;

@@ -17,22 +17,22 @@ namespace transmla {
 
 }  // namespace transmla
 
-#define CHECK(condition)                                              \
-  do {                                                                \
-    if (ABSL_PREDICT_FALSE(!(condition))) {                           \
-      ::transmla::CheckFailed(__FILE__, __LINE__, #condition);        \
-    }                                                                 \
+#define CHECK(condition)                                       \
+  do {                                                         \
+    if (ABSL_PREDICT_FALSE(!(condition))) {                    \
+      ::transmla::CheckFailed(__FILE__, __LINE__, #condition); \
+    }                                                          \
   } while (false)
 
-#define TRANSMLA_CHECK_OP_(a, op, b)                                                       \
-  do {                                                                                     \
-    const auto& check_a_ = (a);                                                            \
-    const auto& check_b_ = (b);                                                            \
-    if (ABSL_PREDICT_FALSE(!(check_a_ op check_b_))) {                                     \
-      ::transmla::CheckFailed(__FILE__, __LINE__,                                          \
-                              absl::StrCat(#a " " #op " " #b " (", check_a_, " against ",  \
-                                           check_b_, ")"));                                \
-    }                                                                                      \
+#define TRANSMLA_CHECK_OP_(a, op, b)                                                   \
+  do {                                                                                 \
+    const auto& check_a_ = (a);                                                        \
+    const auto& check_b_ = (b);                                                        \
+    if (ABSL_PREDICT_FALSE(!(check_a_ op check_b_))) {                                 \
+      ::transmla::CheckFailed(                                                         \
+          __FILE__, __LINE__,                                                          \
+          absl::StrCat(#a " " #op " " #b " (", check_a_, " against ", check_b_, ")")); \
+    }                                                                                  \
   } while (false)
 
 // Operands must be printable by absl::StrCat.
@@ -42,12 +42,12 @@ namespace transmla {
 #define CHECK_LE(a, b) TRANSMLA_CHECK_OP_(a, <=, b)
 #define CHECK_GT(a, b) TRANSMLA_CHECK_OP_(a, >, b)
 #define CHECK_GE(a, b) TRANSMLA_CHECK_OP_(a, >=, b)
-#define CHECK_OK(expr)                                                                    \
-  do {                                                                                    \
-    if (const auto& check_status_ = (expr); ABSL_PREDICT_FALSE(!check_status_.ok())) {    \
-      ::transmla::CheckFailed(__FILE__, __LINE__, absl::StrCat(#expr " is ",              \
-                                                               check_status_.ToString())); \
-    }                                                                                     \
+#define CHECK_OK(expr)                                                                 \
+  do {                                                                                 \
+    if (const auto& check_status_ = (expr); ABSL_PREDICT_FALSE(!check_status_.ok())) { \
+      ::transmla::CheckFailed(__FILE__, __LINE__,                                      \
+                              absl::StrCat(#expr " is ", check_status_.ToString()));   \
+    }                                                                                  \
   } while (false)
 
 #endif  // TRANSMLA_ENGINE_BASE_CHECK_H_

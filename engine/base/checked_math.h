@@ -1,4 +1,5 @@
-// Integer arithmetic on sizes that come from files and requests: overflow is an answer, not undefined behaviour.
+// Integer arithmetic on sizes that come from files and requests: overflow is an answer, not
+// undefined behaviour.
 #ifndef TRANSMLA_ENGINE_BASE_CHECKED_MATH_H_
 #define TRANSMLA_ENGINE_BASE_CHECKED_MATH_H_
 
@@ -30,7 +31,8 @@ constexpr T CeilDiv(T a, T b) {
   return a / b + (a % b != 0 ? 1 : 0);
 }
 
-// The least multiple of `alignment` that is not below `a`. REQUIRES: a >= 0, alignment > 0, the result fits.
+// The least multiple of `alignment` that is not below `a`. REQUIRES: a >= 0, alignment > 0, the
+// result fits.
 template <std::integral T>
 constexpr T AlignUp(T a, T alignment) {
   return CeilDiv(a, alignment) * alignment;

@@ -1,4 +1,5 @@
-// The only door to the time: everything that waits, times out or measures takes a Clock, so that tests own the time.
+// The only door to the time: everything that waits, times out or measures takes a Clock, so that
+// tests own the time.
 #ifndef TRANSMLA_ENGINE_BASE_CLOCK_H_
 #define TRANSMLA_ENGINE_BASE_CLOCK_H_
 

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include <cpuid.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include <cpuid.h>
 
 namespace transmla {
 namespace {
@@ -44,7 +44,8 @@ int AffinityCores() {
   return std::max(1, CPU_COUNT(&set));
 }
 
-// Cores that the cgroup (version 2, then 1) lets this process use, rounded up; a large number if unlimited.
+// Cores that the cgroup (version 2, then 1) lets this process use, rounded up; a large number if
+// unlimited.
 int CgroupCores() {
   constexpr int kUnlimited = 1 << 20;
   const std::vector<std::string> parts = absl::StrSplit(FirstLine("/sys/fs/cgroup/cpu.max"), ' ');
@@ -80,7 +81,8 @@ void DetectInstructionSets(CpuInfo& info) {
   info.avx512_vnni = info.avx512 && __builtin_cpu_supports("avx512vnni");
   info.avx512_bf16 = info.avx512 && __builtin_cpu_supports("avx512bf16");
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  // CPUID leaf 7, EDX: bit 22 AMX-BF16, bit 24 AMX-TILE, bit 25 AMX-INT8 (Intel SDM volume 2A, CPUID).
+  // CPUID leaf 7, EDX: bit 22 AMX-BF16, bit 24 AMX-TILE, bit 25 AMX-INT8 (Intel SDM volume 2A,
+  // CPUID).
   if (info.avx512 && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 24 & 1u)) {
     info.amx_bf16 = edx >> 22 & 1u;
     info.amx_int8 = edx >> 25 & 1u;

@@ -1,4 +1,5 @@
-// What this process may use of the machine: cores under the container's limits, and instruction sets the processor reports.
+// What this process may use of the machine: cores under the container's limits, and instruction
+// sets the processor reports.
 #ifndef TRANSMLA_ENGINE_BASE_CPU_INFO_H_
 #define TRANSMLA_ENGINE_BASE_CPU_INFO_H_
 
@@ -8,11 +9,12 @@
 namespace transmla {
 
 struct CpuInfo {
-  std::string model_name;   // as /proc/cpuinfo says; empty if unknown
-  int usable_cores = 1;     // least of the affinity mask and the cgroup's quota, rounded up; at least 1
-  int64_t memory_bytes = 0; // least of physical memory and the cgroup's limit
-  bool avx2 = false;        // with FMA and F16C
-  bool avx512 = false;      // F, BW, DQ, VL
+  std::string model_name;  // as /proc/cpuinfo says; empty if unknown
+  int usable_cores =
+      1;  // least of the affinity mask and the cgroup's quota, rounded up; at least 1
+  int64_t memory_bytes = 0;  // least of physical memory and the cgroup's limit
+  bool avx2 = false;         // with FMA and F16C
+  bool avx512 = false;       // F, BW, DQ, VL
   bool avx512_vnni = false;
   bool avx512_bf16 = false;
   bool amx_int8 = false;

@@ -1,5 +1,5 @@
-// TRANSMLA_HOST_DEVICE marks plain functions that nvcc compiles for both sides: index and plan arithmetic shared by
-// CUDA kernels and CPU tests.
+// TRANSMLA_HOST_DEVICE marks plain functions that nvcc compiles for both sides: index and plan
+// arithmetic shared by CUDA kernels and CPU tests.
 #ifndef TRANSMLA_ENGINE_BASE_HOST_DEVICE_H_
 #define TRANSMLA_ENGINE_BASE_HOST_DEVICE_H_
 

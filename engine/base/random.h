@@ -1,4 +1,5 @@
-// Seeded, counter-based random numbers: the same seed and stream give the same draws on every machine, whatever else runs.
+// Seeded, counter-based random numbers: the same seed and stream give the same draws on every
+// machine, whatever else runs.
 //
 // SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
 #ifndef TRANSMLA_ENGINE_BASE_RANDOM_H_
@@ -25,7 +26,8 @@ class Random {
   // Uniform in [0, 1), 53 bits.
   double Uniform() { return static_cast<double>((*this)() >> 11) * 0x1.0p-53; }
 
-  // Uniform in [0, bound). REQUIRES: bound > 0. Lemire's multiply-shift; the bias is below bound / 2^64.
+  // Uniform in [0, bound). REQUIRES: bound > 0. Lemire's multiply-shift; the bias is below bound /
+  // 2^64.
   uint64_t Below(uint64_t bound) {
     return static_cast<uint64_t>((static_cast<unsigned __int128>((*this)()) * bound) >> 64);
   }
@@ -39,11 +41,14 @@ class Random {
   // An independent generator for a named purpose: draws of one never shift those of another.
   Random Split(absl::string_view name) const {
     uint64_t hash = state_;
-    for (const char c : name) hash = Mix(hash ^ (static_cast<unsigned char>(c) + 0x9E3779B97F4A7C15u));
+    for (const char c : name)
+      hash = Mix(hash ^ (static_cast<unsigned char>(c) + 0x9E3779B97F4A7C15u));
     return Random(hash);
   }
   // As above, for a numbered purpose (a position in a sequence, a layer).
-  Random Split(uint64_t index) const { return Random(Mix(state_ ^ Mix(index + 0x632BE59BD9B4E019u))); }
+  Random Split(uint64_t index) const {
+    return Random(Mix(state_ ^ Mix(index + 0x632BE59BD9B4E019u)));
+  }
 
  private:
   static constexpr uint64_t Mix(uint64_t z) {

@@ -9,7 +9,8 @@
 namespace transmla {
 namespace {
 
-// About 50 µs of pauses: longer than the gap between two loops of one decode step, far shorter than a scheduler tick.
+// About 50 µs of pauses: longer than the gap between two loops of one decode step, far shorter than
+// a scheduler tick.
 constexpr int kSpins = 2000;
 
 }  // namespace
@@ -51,7 +52,8 @@ void ThreadPool::ParallelFor(int64_t tasks, absl::FunctionRef<void(int64_t, int)
     RunTasks(loop, 0);
     return;
   }
-  // Every worker takes part in every loop, if only to find it empty: then `loop` may leave the stack once busy_ is zero.
+  // Every worker takes part in every loop, if only to find it empty: then `loop` may leave the
+  // stack once busy_ is zero.
   busy_.store(static_cast<int>(workers_.size()));
   loop_.store(&loop);
   generation_.fetch_add(1);

@@ -1,8 +1,8 @@
 // ThreadPool runs one parallel loop at a time over a fixed set of threads.
 //
-// Made for loops of microseconds: workers spin briefly after a loop, then sleep, so an idle server uses no processor time.
-// How a loop is cut into tasks is the caller's choice and never depends on the number of threads: results are the same
-// on every machine of one instruction set.
+// Made for loops of microseconds: workers spin briefly after a loop, then sleep, so an idle server
+// uses no processor time. How a loop is cut into tasks is the caller's choice and never depends on
+// the number of threads: results are the same on every machine of one instruction set.
 #ifndef TRANSMLA_ENGINE_BASE_THREAD_POOL_H_
 #define TRANSMLA_ENGINE_BASE_THREAD_POOL_H_
 
@@ -30,8 +30,9 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(task, worker) once for each task in [0, tasks), worker in [0, threads()), and returns when all are done.
-  // Tasks are handed out in order, one by one, to whichever thread is free.
+  // Calls body(task, worker) once for each task in [0, tasks), worker in [0, threads()), and
+  // returns when all are done. Tasks are handed out in order, one by one, to whichever thread is
+  // free.
   void ParallelFor(int64_t tasks, absl::FunctionRef<void(int64_t task, int worker)> body);
 
  private:

@@ -1,0 +1,120 @@
+// One documented struct for each operation of the seam (backend.h).
+//
+// Notation: tokens = RaggedBatch::tokens() of the step; H = num_attention_heads, G =
+// num_key_value_heads, d = head_dim, R = kv_lora_rank, Dn / Dr / Dv = qk_nope_head_dim /
+// qk_rope_head_dim / v_head_dim. All activations are dense row-major tensors of the backend's
+// activation type in the backend's memory (Backend::NewTensor). Weight pointers are not owned.
+// Rotary pairs are half-split (element i with element i + n/2 of the rotated part); checkpoints
+// that interleave pairs are permuted at load.
+#ifndef TRANSMLA_ENGINE_BACKEND_OP_ARGS_H_
+#define TRANSMLA_ENGINE_BACKEND_OP_ARGS_H_
+
+#include "engine/backend/kv_store.h"
+#include "engine/backend/packed_weight.h"
+#include "engine/tensor/tensor_view.h"
+
+namespace transmla {
+
+// out[t] = scale · table[token_ids[t]]
+struct EmbeddingArgs {
+  const PackedWeight* table = nullptr;  // [vocab_size, hidden_size]
+  float scale = 1.0f;
+  MutableTensorView out;  // [tokens, hidden_size]
+};
+
+// out[t, c] = in[t, c] / sqrt(mean_c(in[t, c]²) + eps) · weight[c] for c < weight's length n; the
+// other columns of `out` are not touched. Root mean square norm (arXiv 1910.07467). `out` may be
+// `in`.
+struct NormArgs {
+  TensorView in;                         // [rows, cols], n <= cols
+  const PackedWeight* weight = nullptr;  // [n], role kVector
+  float eps = 1e-6f;
+  MutableTensorView out;  // [rows, cols]
+};
+
+// out = in · weightᵀ + bias, or out += … if accumulate (the residual connection).
+struct LinearArgs {
+  TensorView in;                         // [tokens, in_features]
+  const PackedWeight* weight = nullptr;  // [out_features, in_features]
+  const PackedWeight* bias = nullptr;    // [out_features], or none
+  bool accumulate = false;
+  MutableTensorView out;  // [tokens, out_features], not overlapping `in`
+};
+
+// out[t, h] = weight[h] · in[t, h, in_offset : in_offset + in_features]: the Absorb products,
+// q_nope·W_UK and latent·W_UV (DeepSeek-V2, arXiv 2405.04434, appendix B).
+struct PerHeadLinearArgs {
+  TensorView in;  // [tokens, H, width], in_offset + in_features <= width
+  int in_offset = 0;
+  const PackedWeight* weight = nullptr;  // [H, out_features, in_features], role kPerHead
+  MutableTensorView out;                 // [tokens, H, out_features]
+};
+
+// Rotates the first 2·len(inv_freq) elements of each head of q and k by position · inv_freq (RoPE,
+// arXiv 2104.09864), times `magnitude` (YaRN's attention factor; 1 otherwise), and writes k and v
+// to the cache at the tokens' positions.
+struct GqaCacheWriteArgs {
+  MutableTensorView q;                     // [tokens, H, d], rotated in place
+  MutableTensorView k;                     // [tokens, G, d], rotated in place
+  TensorView v;                            // [tokens, G, d]
+  const PackedWeight* inv_freq = nullptr;  // [rotary / 2], role kVector, radians a position
+  float magnitude = 1.0f;
+  KvStore* store = nullptr;  // layout kGqa
+  int layer = 0;
+};
+
+// As above for MLA: rotates the last Dr elements of each head of q and the rope key, writes [latent
+// | rope key].
+struct MlaCacheWriteArgs {
+  MutableTensorView q;  // [tokens, H, Dn + Dr], last Dr rotated in place
+  MutableTensorView
+      kv;  // [tokens, R + Dr]: latent (after its norm, if any), then rope key, rotated in place
+  const PackedWeight* inv_freq = nullptr;  // [Dr / 2], role kVector; of this layer
+  float magnitude = 1.0f;
+  KvStore* store = nullptr;  // layout kMla
+  int layer = 0;
+};
+
+// Softmax attention of each token over its sequence's cache, positions 0 … its own; head h reads
+// key/value head h·G/H.
+struct GqaAttentionArgs {
+  TensorView q;  // [tokens, H, d]
+  const KvStore* store = nullptr;
+  int layer = 0;
+  float scale = 0.0f;      // multiplies scores before softmax
+  int sliding_window = 0;  // sees the last that many positions, its own included; 0: all
+  MutableTensorView out;   // [tokens, H, d]
+};
+
+// Attention in latent space (Absorb): score = q_latent·latent + q_rope·rope key, output = Σ p ·
+// latent, shared by all heads.
+struct MlaAttentionArgs {
+  TensorView q_latent;  // [tokens, H, R]: q_nope already multiplied by W_UK
+  TensorView q;         // [tokens, H, Dn + Dr]: its last Dr elements are the rotated rope part
+  const KvStore* store = nullptr;
+  int layer = 0;
+  float scale = 0.0f;     // multiplies scores before softmax
+  MutableTensorView out;  // [tokens, H, R]; the caller applies W_UV
+};
+
+enum class Activation { kSilu, kGeluTanh };
+
+// out = activation(gate) · up, element by element. `out` may be `gate`.
+struct GatedActivationArgs {
+  TensorView gate;  // [tokens, intermediate_size]
+  TensorView up;    // [tokens, intermediate_size]
+  Activation activation = Activation::kSilu;
+  MutableTensorView out;  // [tokens, intermediate_size]
+};
+
+// Logits of the batch's logit_tokens: norm, then output projection.
+struct LogitsArgs {
+  TensorView hidden;                          // [tokens, hidden_size]
+  const PackedWeight* norm_weight = nullptr;  // [hidden_size]
+  float norm_eps = 1e-6f;
+  const PackedWeight* output = nullptr;  // [vocab_size, hidden_size]
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_BACKEND_OP_ARGS_H_
