@@ -1,0 +1,38 @@
+// Perplexity of a model on token sequences, and how far a result is from its source.
+#ifndef TRANSMLA_ENGINE_CONVERT_EVALUATE_H_
+#define TRANSMLA_ENGINE_CONVERT_EVALUATE_H_
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+#include "engine/backend/backend.h"
+#include "engine/convert/report.h"
+#include "engine/model/decoder.h"
+
+namespace transmla {
+
+struct PerplexityResult {
+  double perplexity = 0;   // exp of the mean loss
+  int64_t tokens = 0;      // positions predicted: all but the first of each sequence
+};
+
+// Called after each sequence with the number done; false ends the evaluation with Cancelled.
+using EvaluationProgress = std::function<bool(int done, int total)>;
+
+// Cuts `text_ids` into sequences of `length` tokens one after the other, at most `sequences`.
+// InvalidArgument, naming both numbers, if the text has fewer than one whole sequence.
+absl::StatusOr<std::vector<std::vector<int32_t>>> CutSequences(absl::Span<const int32_t> text_ids,
+                                                               int sequences, int length);
+
+// Runs each sequence alone from position 0 with a cache of type `cache_dtype`; loss over all positions but the first.
+absl::StatusOr<PerplexityResult> EvaluatePerplexity(
+    Decoder& decoder, Backend& backend, absl::Span<const std::vector<int32_t>> sequences,
+    DType cache_dtype, const EvaluationProgress& progress = nullptr);
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_CONVERT_EVALUATE_H_

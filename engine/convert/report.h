@@ -1,0 +1,58 @@
+// ConversionReport: what a conversion did and what it cost. Written as JSON beside the model and as text on the terminal.
+#ifndef TRANSMLA_ENGINE_CONVERT_REPORT_H_
+#define TRANSMLA_ENGINE_CONVERT_REPORT_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace transmla {
+
+// Relative errors are ‖result − source‖ / ‖source‖ in the root mean square over the calibration tokens.
+struct LayerReport {
+  int layer = 0;
+  double rope_key_energy_kept = 0;   // share of the keys' energy in the dimensions that keep RoPE, 0 to 1
+  double key_error = 0;              // of the position-free keys after the latent
+  double value_error = 0;            // of the values after the latent
+};
+
+struct QualityReport {
+  int64_t tokens = 0;                // positions that were predicted
+  double perplexity_before = 0;
+  double perplexity_after = 0;
+  double kl_divergence = 0;          // mean KL(source ‖ result) a position, nats
+  double greedy_agreement = 0;       // share of positions where both prefer the same token, 0 to 1
+  double max_logit_difference = 0;   // largest absolute difference of a logit
+};
+
+struct ConversionReport {
+  std::string source;
+  std::string destination;
+  std::string recipe;
+  std::string family;
+  int num_layers = 0;
+  int qk_rope_head_dim = 0;
+  int qk_nope_head_dim = 0;
+  int v_head_dim = 0;
+  int kv_lora_rank = 0;
+  int q_lora_rank = 0;
+  int freqfold = 0;
+  std::optional<double> perplexity_partial_rope;  // after RoRoPE and partial RoPE, before the low rank
+  int64_t calibration_tokens = 0;
+  std::string calibration_source;                 // "files" or "sampled from the model"
+  int64_t cache_bytes_per_token_before = 0;       // BF16 cache, all layers
+  int64_t cache_bytes_per_token_after = 0;
+  std::vector<LayerReport> layers;
+  std::optional<QualityReport> quality;
+  double seconds = 0;
+  int64_t peak_memory_bytes = 0;                  // of the process
+  int64_t bytes_written = 0;
+
+  std::string ToJson() const;      // one object, keys as the fields
+  std::string ToText() const;      // a table for people
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_CONVERT_REPORT_H_
