@@ -1,0 +1,119 @@
+// Engine: the façade over one served model and over conversions, and the only place that names
+// concrete backends.
+//
+// Create loads the model and starts the engine thread. Requests come in through a bounded queue,
+// events go out through EventSink on the engine thread. All methods are thread-safe.
+#ifndef TRANSMLA_ENGINE_ENGINE_H_
+#define TRANSMLA_ENGINE_ENGINE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+#include "engine/base/clock.h"
+#include "engine/convert/pipeline.h"
+#include "engine/model/decoder.h"
+#include "engine/model/model_spec.h"
+#include "engine/serve/request.h"
+#include "engine/serve/stats.h"
+#include "engine/tokenizer/load.h"
+
+namespace transmla {
+
+struct EngineOptions {
+  std::string model_path;            // GGUF file or folder
+  std::string model_name;            // empty: the checkpoint's own name
+  std::string device = "cpu";        // "cpu", "cuda:N"
+  int threads = 0;                   // CPU threads; 0: all usable cores
+  DType cache_dtype = DType::kBF16;  // F32, F16 or BF16
+  int64_t cache_memory_bytes = 0;    // 0: a quarter of the memory left after the weights
+  int max_context_tokens = 0;     // of one sequence; 0: the model's, as far as the cache holds it
+  int max_step_tokens = 512;      // token budget of a step
+  int max_running_requests = 64;  // sequences of a step
+  int max_queued_requests = 128;  // admitted and not yet started
+  int64_t max_queued_tokens = 1 << 20;  // prompt tokens of those
+};
+
+struct ModelInfo {
+  std::string name;
+  std::string path;
+  ModelSpec spec;
+  std::string device;  // as the backend names itself
+  int64_t weight_bytes = 0;
+  int max_context_tokens = 0;
+  DType cache_dtype = DType::kBF16;
+  int64_t cache_pages = 0;
+  int64_t cache_bytes_per_token = 0;
+  int64_t gqa_equivalent_bytes_per_token = 0;
+};
+
+// A place in the queue, taken before any work is spent on a request; given back by the destructor,
+// or by the engine when the request ends. Movable.
+class AdmissionTicket {
+ public:
+  AdmissionTicket() = default;
+  explicit AdmissionTicket(std::function<void()> give_back) : give_back_(std::move(give_back)) {}
+  AdmissionTicket(AdmissionTicket&& other) noexcept
+      : give_back_(std::exchange(other.give_back_, nullptr)) {}
+  AdmissionTicket& operator=(AdmissionTicket&& other) noexcept {
+    if (give_back_) give_back_();
+    give_back_ = std::exchange(other.give_back_, nullptr);
+    return *this;
+  }
+  ~AdmissionTicket() {
+    if (give_back_) give_back_();
+  }
+
+ private:
+  std::function<void()> give_back_;
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  virtual const ModelInfo& model() const = 0;
+  virtual const Tokenizer& tokenizer() const = 0;
+  // Null if the model has no chat template.
+  virtual const ChatTemplate* chat_template() const = 0;
+
+  // Takes a place in the queue. ResourceExhausted (queue full), Unavailable (draining or failed).
+  virtual absl::StatusOr<AdmissionTicket> Reserve() = 0;
+  // Queues a request that has a place. The sink gets exactly one terminal event if and only if this
+  // returns OK. InvalidArgument (bad parameters, prompt + max_tokens over the context),
+  // FailedPrecondition (fits the context but can never fit the cache), ResourceExhausted (prompt
+  // tokens of the queue), AlreadyExists (id in use), Unavailable.
+  virtual absl::Status Submit(AdmissionTicket ticket, GenerateRequest request,
+                              std::shared_ptr<EventSink> sink) = 0;
+  // Ends the request at the next step, in any state; unknown and ended ids are ignored. Never
+  // blocks.
+  virtual void Cancel(const std::string& id) = 0;
+
+  virtual EngineStats stats() const = 0;
+
+  // Stops admission (Unavailable); running and queued requests go on.
+  virtual void StartDraining() = 0;
+  // True when nothing is queued or running, at the latest after `timeout`.
+  virtual bool WaitUntilIdle(absl::Duration timeout) = 0;
+  // Ends every request with Unavailable and joins the engine thread. Idempotent; also done by the
+  // destructor.
+  virtual void Stop() = 0;
+};
+
+// Loads the model and starts its engine thread. `clock` and `stats_sink` (may be null) must outlive
+// the engine. Errors say what is wrong with the model, the options or the device's memory.
+absl::StatusOr<std::unique_ptr<Engine>> CreateEngine(const EngineOptions& options, Clock* clock,
+                                                     StatsSink* stats_sink);
+
+// A backend for `device` ("cpu", "cuda:N"), for conversions and evaluation.
+absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const std::string& device, int threads);
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_ENGINE_H_
