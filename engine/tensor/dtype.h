@@ -1,7 +1,9 @@
-// DType names the element types of checkpoints, activations and caches, among them GGUF's block-quantised ones.
+// DType names the element types of checkpoints, activations and caches, among them GGUF's
+// block-quantised ones.
 //
-// A block type stores kBlock consecutive elements of a row together with their scales (GGUF specification, "ggml_type");
-// rows are whole numbers of blocks. A plain type is a block of one element.
+// A block type stores kBlock consecutive elements of a row together with their scales (GGUF
+// specification, "ggml_type"); rows are whole numbers of blocks. A plain type is a block of one
+// element.
 #ifndef TRANSMLA_ENGINE_TENSOR_DTYPE_H_
 #define TRANSMLA_ENGINE_TENSOR_DTYPE_H_
 
@@ -48,7 +50,8 @@ inline bool IsBlockQuantized(DType dtype) { return TraitsOf(dtype).block_element
 // The type of that name (as TraitsOf spells it), or nothing.
 std::optional<DType> ParseDType(absl::string_view name);
 
-// Bytes of a row of `elements` elements. REQUIRES: elements is a non-negative multiple of block_elements and the result fits.
+// Bytes of a row of `elements` elements. REQUIRES: elements is a non-negative multiple of
+// block_elements and the result fits.
 int64_t RowBytes(DType dtype, int64_t elements);
 
 }  // namespace transmla

@@ -16,7 +16,8 @@ class Shape {
   static constexpr int kMaxRank = 4;
 
   Shape() = default;
-  // REQUIRES: at most kMaxRank dimensions, none negative (CHECKed); readers validate before they build a Shape.
+  // REQUIRES: at most kMaxRank dimensions, none negative (CHECKed); readers validate before they
+  // build a Shape.
   Shape(std::initializer_list<int64_t> dims);
   explicit Shape(absl::Span<const int64_t> dims);
 

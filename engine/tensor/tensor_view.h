@@ -1,4 +1,5 @@
-// TensorView: where a tensor's bytes are, what they are and their shape. It owns nothing and knows no device.
+// TensorView: where a tensor's bytes are, what they are and their shape. It owns nothing and knows
+// no device.
 #ifndef TRANSMLA_ENGINE_TENSOR_TENSOR_VIEW_H_
 #define TRANSMLA_ENGINE_TENSOR_TENSOR_VIEW_H_
 
@@ -9,7 +10,8 @@
 
 namespace transmla {
 
-// Read-only, row-major and dense. Whoever made it says how long the bytes live and on which device they are.
+// Read-only, row-major and dense. Whoever made it says how long the bytes live and on which device
+// they are.
 struct TensorView {
   const void* data = nullptr;
   DType dtype = DType::kF32;
@@ -33,7 +35,9 @@ struct MutableTensorView {
   T* as() const {
     return static_cast<T*>(data);
   }
-  operator TensorView() const { return {data, dtype, shape}; }  // NOLINT(google-explicit-constructor)
+  operator TensorView() const {
+    return {data, dtype, shape};
+  }  // NOLINT(google-explicit-constructor)
 };
 
 }  // namespace transmla
