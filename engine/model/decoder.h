@@ -32,6 +32,12 @@ class DecoderObserver {
     (void)layer, (void)q, (void)k, (void)v;
     return absl::OkStatus();
   }
+  // MLA models: outputs of the projections, biases included, before the latent's norm and RoPE.
+  // q [tokens, H, qk_nope_head_dim + qk_rope_head_dim], kv [tokens, kv_lora_rank + qk_rope_head_dim]
+  virtual absl::Status OnLatentProjections(int layer, const TensorView& q, const TensorView& kv) {
+    (void)layer, (void)q, (void)kv;
+    return absl::OkStatus();
+  }
   // What the output projection sees. [tokens, H, v_head_dim or d]
   virtual absl::Status OnAttentionOutput(int layer, const TensorView& attention) {
     (void)layer, (void)attention;
