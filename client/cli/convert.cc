@@ -1,0 +1,197 @@
+// transmla convert: a grouped-query model becomes a multi-head latent attention model, here or on a
+// server.
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include <nlohmann/json.hpp>
+
+#include "client/cli/command.h"
+#include "client/cli/connect.h"
+#include "client/cli/local_flags.h"
+#include "client/cli/output.h"
+#include "client/cli/terminal.h"
+#include "engine/base/status.h"
+#include "engine/convert/pipeline.h"
+#include "engine/engine.h"
+
+ABSL_FLAG(std::string, recipe, "transmla", "transmla or equivalent");
+ABSL_FLAG(bool, overwrite, false, "Replace the destination if it exists");
+ABSL_FLAG(bool, dry_run, false, "Print the plan and convert nothing");
+ABSL_FLAG(bool, remote, false,
+          "Convert on the server at --server; paths are below its conversion root");
+ABSL_FLAG(std::optional<int>, qk_rope_head_dim, std::nullopt, "Rope key values a token");
+ABSL_FLAG(std::optional<int>, kv_lora_rank, std::nullopt, "Latent values a token");
+ABSL_FLAG(std::optional<int>, q_lora_rank, std::nullopt, "Rank of the query projection; 0: whole");
+ABSL_FLAG(std::optional<int>, freqfold, std::nullopt, "Frequencies folded together; 0: chosen");
+ABSL_FLAG(std::optional<double>, balance_kv_ratio, std::nullopt, "Balance of keys and values");
+ABSL_FLAG(std::optional<int>, nsamples, std::nullopt, "Calibration sequences");
+ABSL_FLAG(std::optional<int>, seqlen, std::nullopt, "Tokens a calibration sequence");
+ABSL_FLAG(std::optional<uint64_t>, calibration_seed, std::nullopt, "Seed of sampled text");
+ABSL_FLAG(std::string, dtype, "", "Type of the written weights: f32, f16 or bf16");
+ABSL_FLAG(std::string, eval_text, "",
+          "Text for the quality report; empty: held-back calibration text");
+ABSL_FLAG(std::optional<int>, eval_sequences, std::nullopt, "Sequences for the report; 0: none");
+ABSL_FLAG(std::optional<int>, eval_length, std::nullopt, "Tokens a sequence of the report");
+
+namespace transmla {
+namespace {
+
+// Sets `field` if the flag was given.
+template <typename Field, typename Value>
+void Set(Field& field, const std::optional<Value>& value) {
+  if (value) field = *value;
+}
+
+absl::StatusOr<ConvertOptions> LocalOptions(absl::Span<const std::string> arguments) {
+  ConvertOptions options{.source = arguments[0], .destination = arguments[1]};
+  options.overwrite = absl::GetFlag(FLAGS_overwrite);
+  const std::optional<Recipe> recipe = ParseRecipe(absl::GetFlag(FLAGS_recipe));
+  if (!recipe) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "--recipe is '%s'; it must be transmla or equivalent", absl::GetFlag(FLAGS_recipe)));
+  }
+  options.recipe = *recipe;
+  Set(options.qk_rope_head_dim, absl::GetFlag(FLAGS_qk_rope_head_dim));
+  Set(options.kv_lora_rank, absl::GetFlag(FLAGS_kv_lora_rank));
+  Set(options.q_lora_rank, absl::GetFlag(FLAGS_q_lora_rank));
+  Set(options.freqfold, absl::GetFlag(FLAGS_freqfold));
+  Set(options.balance_kv_ratio, absl::GetFlag(FLAGS_balance_kv_ratio));
+  Set(options.nsamples, absl::GetFlag(FLAGS_nsamples));
+  Set(options.seqlen, absl::GetFlag(FLAGS_seqlen));
+  Set(options.seed, absl::GetFlag(FLAGS_calibration_seed));
+  options.text_files = absl::GetFlag(FLAGS_text);
+  options.evaluation_text = absl::GetFlag(FLAGS_eval_text);
+  Set(options.evaluation_sequences, absl::GetFlag(FLAGS_eval_sequences));
+  Set(options.evaluation_length, absl::GetFlag(FLAGS_eval_length));
+  if (const std::string dtype = absl::GetFlag(FLAGS_dtype); !dtype.empty()) {
+    options.dtype = ParseDType(dtype);
+    if (!options.dtype) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("--dtype is '%s'; it must be f32, f16 or bf16", dtype));
+    }
+  }
+  return options;
+}
+
+absl::Status RunHere(const ConvertOptions& options) {
+  if (absl::GetFlag(FLAGS_dry_run)) {
+    ASSIGN_OR_RETURN(const ConversionReport plan, PlanConversion(options));
+    PrintNow(JsonWanted() ? plan.ToJson() + "\n" : plan.ToText());
+    return absl::OkStatus();
+  }
+  CatchInterrupt();
+  ProgressLine line;
+  ConversionContext context;
+  context.make_backend = [] {
+    return CreateBackend(absl::GetFlag(FLAGS_device), absl::GetFlag(FLAGS_threads));
+  };
+  context.on_progress = [&line](const ConversionProgress& progress) {
+    std::string label(ConversionStageName(progress.stage));
+    if (progress.layers > 0) {
+      absl::StrAppend(&label, ", layer ", progress.layer, " of ", progress.layers);
+    }
+    line.Show(label, progress.ratio, progress.time_left);
+  };
+  context.is_cancelled = Interrupted;
+  const absl::StatusOr<ConversionReport> report = Convert(options, context);
+  line.Finish();
+  RETURN_IF_ERROR(report.status());
+  PrintNow(JsonWanted() ? report->ToJson() + "\n" : report->ToText());
+  return absl::OkStatus();
+}
+
+template <typename To, typename From>
+std::optional<To> As(const std::optional<From>& value) {
+  if (!value) return std::nullopt;
+  return static_cast<To>(*value);
+}
+
+ConversionRequest RemoteRequest(absl::Span<const std::string> arguments) {
+  return {.source = arguments[0],
+          .destination = arguments[1],
+          .overwrite = absl::GetFlag(FLAGS_overwrite),
+          .validate_only = absl::GetFlag(FLAGS_dry_run),
+          .recipe = absl::GetFlag(FLAGS_recipe),
+          .qk_rope_head_dim = As<uint32_t>(absl::GetFlag(FLAGS_qk_rope_head_dim)),
+          .kv_lora_rank = As<uint32_t>(absl::GetFlag(FLAGS_kv_lora_rank)),
+          .q_lora_rank = As<uint32_t>(absl::GetFlag(FLAGS_q_lora_rank)),
+          .freqfold = As<uint32_t>(absl::GetFlag(FLAGS_freqfold)),
+          .balance_kv_ratio = absl::GetFlag(FLAGS_balance_kv_ratio),
+          .nsamples = As<uint32_t>(absl::GetFlag(FLAGS_nsamples)),
+          .seqlen = As<uint32_t>(absl::GetFlag(FLAGS_seqlen)),
+          .seed = absl::GetFlag(FLAGS_calibration_seed),
+          .text_files = absl::GetFlag(FLAGS_text),
+          .dtype = absl::GetFlag(FLAGS_dtype),
+          .evaluation_sequences = As<uint32_t>(absl::GetFlag(FLAGS_eval_sequences))};
+}
+
+absl::Status RunOnServer(absl::Span<const std::string> arguments) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, ConnectFromFlags());
+  ASSIGN_OR_RETURN(ConversionState state, client->StartConversion(RemoteRequest(arguments)));
+  CatchInterrupt();
+  ProgressLine line;
+  while (!state.done) {
+    if (Interrupted()) {
+      line.Finish();
+      RETURN_IF_ERROR(client->CancelConversion(state.operation));
+      return absl::CancelledError(absl::StrCat("cancelled ", state.operation));
+    }
+    std::string label = state.stage;
+    if (state.layers_total > 0) {
+      absl::StrAppend(&label, ", layer ", state.layers_done, " of ", state.layers_total);
+    }
+    line.Show(label, state.progress_ratio, state.time_left);
+    ASSIGN_OR_RETURN(state, client->WaitConversion(state.operation, absl::Milliseconds(500)));
+  }
+  line.Finish();
+  PrintNow(state.report_json + "\n");
+  return absl::OkStatus();
+}
+
+absl::Status Run(absl::Span<const std::string> arguments) {
+  RETURN_IF_ERROR(ExpectArguments(arguments, 2, "transmla convert SOURCE DEST [--flags]"));
+  if (absl::GetFlag(FLAGS_remote)) return RunOnServer(arguments);
+  ASSIGN_OR_RETURN(const ConvertOptions options, LocalOptions(arguments));
+  return RunHere(options);
+}
+
+}  // namespace
+
+const Command kConvertCommand = {
+    .name = "convert",
+    .summary = "convert a model to multi-head latent attention",
+    .help =
+        "Usage: transmla convert SOURCE DEST [--flags]\n\n"
+        "SOURCE is a GGUF file or a Hugging Face folder; DEST becomes a folder with safetensors,\n"
+        "config.json, the tokenizer and transmla_report.json. Ctrl-C leaves nothing behind.\n\n"
+        "  --recipe R            transmla: the paper's, smaller cache, some loss (default);\n"
+        "                        equivalent: same logits, cache of the same size\n"
+        "  --qk_rope_head_dim N  rope key values cached a token and layer (64)\n"
+        "  --kv_lora_rank N      latent values cached a token and layer (half the source's cache)\n"
+        "  --q_lora_rank N       low rank of the query projection (0: whole)\n"
+        "  --freqfold N          neighbouring frequencies folded together (0: chosen by "
+        "perplexity)\n"
+        "  --balance_kv_ratio X  weight of values against keys (1; 0: no balancing)\n"
+        "  --text A,B            calibration text files (none: the model samples its own text)\n"
+        "  --nsamples N          calibration sequences (128)\n"
+        "  --seqlen N            tokens a calibration sequence (256)\n"
+        "  --calibration_seed N  seed of the sampled text (42)\n"
+        "  --dtype T             f32, f16 or bf16 (bf16; f32 for equivalent)\n"
+        "  --eval_text FILE --eval_sequences N --eval_length N   text of the quality report\n"
+        "  --overwrite           replace DEST if it exists\n"
+        "  --dry_run             print the plan and convert nothing\n"
+        "  --json                print the report as JSON\n"
+        "  --device D --threads N            cpu or cuda:N (cpu); processor threads (all)\n"
+        "  --remote              convert on the server at --server instead; paths are relative to\n"
+        "                        its --conversion_root\n\n"
+        "Example: transmla convert SmolLM2-135M-Instruct.Q4_1.gguf smollm2-mla\n",
+    .run = Run,
+};
+
+}  // namespace transmla

@@ -1,0 +1,88 @@
+// transmla eval: perplexity of a model on disk.
+#include <string>
+
+#include "absl/flags/flag.h"
+#include "absl/strings/str_format.h"
+#include <nlohmann/json.hpp>
+
+#include "client/cli/command.h"
+#include "client/cli/local_flags.h"
+#include "client/cli/output.h"
+#include "client/cli/terminal.h"
+#include "engine/base/clock.h"
+#include "engine/base/status.h"
+#include "engine/evaluate_model.h"
+
+ABSL_FLAG(int, sequences, 40, "Sequences cut one after the other from the text");
+ABSL_FLAG(int, length, 512, "Tokens a sequence");
+ABSL_FLAG(std::string, cache_dtype, "f32", "Type of the key/value cache: f32, f16 or bf16");
+
+namespace transmla {
+namespace {
+
+absl::StatusOr<EvaluateModelOptions> OptionsFromFlags(const std::string& model) {
+  const std::vector<std::string> text = absl::GetFlag(FLAGS_text);
+  if (text.size() != 1) return absl::InvalidArgumentError("eval needs --text FILE");
+  const std::optional<DType> cache = ParseDType(absl::GetFlag(FLAGS_cache_dtype));
+  if (!cache || (*cache != DType::kF32 && *cache != DType::kF16 && *cache != DType::kBF16)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "--cache_dtype is '%s'; it must be f32, f16 or bf16", absl::GetFlag(FLAGS_cache_dtype)));
+  }
+  return EvaluateModelOptions{.model_path = model,
+                              .text_path = text[0],
+                              .sequences = absl::GetFlag(FLAGS_sequences),
+                              .length = absl::GetFlag(FLAGS_length),
+                              .device = absl::GetFlag(FLAGS_device),
+                              .threads = absl::GetFlag(FLAGS_threads),
+                              .cache_dtype = *cache};
+}
+
+absl::Status Run(absl::Span<const std::string> arguments) {
+  RETURN_IF_ERROR(ExpectArguments(arguments, 1, "transmla eval MODEL --text FILE [--flags]"));
+  ASSIGN_OR_RETURN(const EvaluateModelOptions options, OptionsFromFlags(arguments[0]));
+  CatchInterrupt();
+  ProgressLine progress;
+  const absl::Time start = SystemClock()->Now();
+  ASSIGN_OR_RETURN(const PerplexityResult result, EvaluateModel(options, [&](int done, int total) {
+                     const absl::Duration spent = SystemClock()->Now() - start;
+                     progress.Show(absl::StrFormat("sequence %d of %d", done, total),
+                                   static_cast<double>(done) / total,
+                                   spent * (total - done) / std::max(done, 1));
+                     return !Interrupted();
+                   }));
+  progress.Finish();
+  const double seconds = absl::ToDoubleSeconds(SystemClock()->Now() - start);
+  if (JsonWanted()) {
+    PrintJson({{"model", options.model_path},
+               {"perplexity", result.perplexity},
+               {"tokens", result.tokens},
+               {"sequences", options.sequences},
+               {"length", options.length},
+               {"seconds", seconds}});
+  } else {
+    PrintNow(absl::StrFormat("perplexity %.4f over %d tokens (%.1f s)\n", result.perplexity,
+                             result.tokens, seconds));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const Command kEvalCommand = {
+    .name = "eval",
+    .summary = "measure a model's perplexity on a text",
+    .help =
+        "Usage: transmla eval MODEL --text FILE [--flags]\n\n"
+        "Cuts the tokenised text into sequences one after the other; the loss counts every "
+        "position but the first of each.\n\n"
+        "  --sequences N         how many (40)\n"
+        "  --length N            tokens each (512)\n"
+        "  --cache_dtype T       f32, f16 or bf16 (f32)\n"
+        "  --json                print an object with perplexity and tokens\n"
+        "  --device D            cpu or cuda:N (cpu)\n"
+        "  --threads N           processor threads (all usable cores)\n\n"
+        "Example: transmla eval SmolLM2-135M-Instruct.Q4_1.gguf --text eval.txt --json\n",
+    .run = Run,
+};
+
+}  // namespace transmla

@@ -1,0 +1,106 @@
+// transmla inspect: what a model on disk is and what its cache costs.
+#include "engine/inspect.h"
+
+#include <string>
+
+#include "absl/strings/str_format.h"
+#include <nlohmann/json.hpp>
+
+#include "client/cli/command.h"
+#include "client/cli/output.h"
+#include "client/cli/terminal.h"
+#include "engine/base/status.h"
+
+namespace transmla {
+namespace {
+
+int64_t CacheBytes(const ModelSpec& spec) { return spec.CacheLayout(DType::kBF16).BytesPerToken(); }
+
+int64_t SourceCacheBytes(const ModelSpec& spec) {
+  return RowBytes(DType::kBF16, spec.source_cache_values) * spec.num_layers;
+}
+
+nlohmann::json ToJson(const ModelInspection& inspection) {
+  const ModelSpec& spec = inspection.spec;
+  nlohmann::json object = {{"path", inspection.path},
+                           {"name", spec.name},
+                           {"family", spec.family},
+                           {"attention", spec.attention == AttentionKind::kMla ? "mla" : "gqa"},
+                           {"num_layers", spec.num_layers},
+                           {"hidden_size", spec.hidden_size},
+                           {"intermediate_size", spec.intermediate_size},
+                           {"vocab_size", spec.vocab_size},
+                           {"num_attention_heads", spec.NumAttentionHeads()},
+                           {"max_context_tokens", spec.max_context_tokens},
+                           {"tensors", inspection.tensors},
+                           {"weight_bytes", inspection.weight_bytes},
+                           {"weight_bytes_by_dtype", inspection.bytes_by_dtype},
+                           {"cache_bytes_per_token", CacheBytes(spec)},
+                           {"source_cache_bytes_per_token", SourceCacheBytes(spec)}};
+  if (spec.attention == AttentionKind::kMla) {
+    object["kv_lora_rank"] = spec.mla.kv_lora_rank;
+    object["q_lora_rank"] = spec.mla.q_lora_rank;
+    object["qk_nope_head_dim"] = spec.mla.qk_nope_head_dim;
+    object["qk_rope_head_dim"] = spec.mla.qk_rope_head_dim;
+    object["v_head_dim"] = spec.mla.v_head_dim;
+  } else {
+    object["num_key_value_heads"] = spec.gqa.num_key_value_heads;
+    object["head_dim"] = spec.gqa.head_dim;
+  }
+  return object;
+}
+
+std::string Attention(const ModelSpec& spec) {
+  if (spec.attention == AttentionKind::kMla) {
+    return absl::StrFormat("multi-head latent, %d heads, latent %d + rope key %d a token and layer",
+                           spec.mla.num_attention_heads, spec.mla.kv_lora_rank,
+                           spec.mla.qk_rope_head_dim);
+  }
+  return absl::StrFormat("grouped-query, %d heads over %d key/value heads of %d",
+                         spec.gqa.num_attention_heads, spec.gqa.num_key_value_heads,
+                         spec.gqa.head_dim);
+}
+
+absl::Status Run(absl::Span<const std::string> arguments) {
+  RETURN_IF_ERROR(ExpectArguments(arguments, 1, "transmla inspect MODEL [--json]"));
+  ASSIGN_OR_RETURN(const ModelInspection inspection, InspectModel(arguments[0]));
+  if (JsonWanted()) {
+    PrintJson(ToJson(inspection));
+    return absl::OkStatus();
+  }
+  const ModelSpec& spec = inspection.spec;
+  PrintNow(absl::StrFormat(
+      "%s  (family %s)\n  %d layers, hidden %d, feed-forward %d, vocabulary "
+      "%d, context %d tokens\n  attention: %s\n",
+      spec.name, spec.family, spec.num_layers, spec.hidden_size, spec.intermediate_size,
+      spec.vocab_size, spec.max_context_tokens, Attention(spec)));
+  PrintNow(absl::StrFormat("  weights: %d tensors, %s:", inspection.tensors,
+                           HumanBytes(inspection.weight_bytes)));
+  for (const auto& [dtype, bytes] : inspection.bytes_by_dtype) {
+    PrintNow(absl::StrFormat(" %s %s", dtype, HumanBytes(bytes)));
+  }
+  PrintNow(absl::StrFormat("\n  cache (bf16): %d bytes a token", CacheBytes(spec)));
+  if (spec.attention == AttentionKind::kMla && spec.source_cache_values > 0) {
+    PrintNow(absl::StrFormat(", %.1f %% of the %d before the conversion",
+                             100.0 * CacheBytes(spec) / SourceCacheBytes(spec),
+                             SourceCacheBytes(spec)));
+  }
+  PrintNow(absl::StrFormat("; %s at full context\n",
+                           HumanBytes(CacheBytes(spec) * spec.max_context_tokens)));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const Command kInspectCommand = {
+    .name = "inspect",
+    .summary = "show what a model file is and what its cache costs",
+    .help =
+        "Usage: transmla inspect MODEL [--json]\n\n"
+        "MODEL is a GGUF file or a folder with config.json and safetensors. Weights are not "
+        "loaded.\n\n"
+        "Example: transmla inspect SmolLM2-135M-Instruct.Q4_1.gguf\n",
+    .run = Run,
+};
+
+}  // namespace transmla

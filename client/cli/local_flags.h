@@ -1,0 +1,14 @@
+// The flags of commands that run a model in this process.
+#ifndef TRANSMLA_CLIENT_CLI_LOCAL_FLAGS_H_
+#define TRANSMLA_CLIENT_CLI_LOCAL_FLAGS_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/flags/declare.h"
+
+ABSL_DECLARE_FLAG(std::string, device);
+ABSL_DECLARE_FLAG(int, threads);
+ABSL_DECLARE_FLAG(std::vector<std::string>, text);
+
+#endif  // TRANSMLA_CLIENT_CLI_LOCAL_FLAGS_H_

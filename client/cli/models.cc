@@ -1,0 +1,52 @@
+// transmla models: what a server serves.
+#include <memory>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include <nlohmann/json.hpp>
+
+#include "client/cli/command.h"
+#include "client/cli/connect.h"
+#include "client/cli/output.h"
+#include "client/cli/terminal.h"
+#include "engine/base/status.h"
+
+namespace transmla {
+namespace {
+
+absl::Status Run(absl::Span<const std::string> arguments) {
+  RETURN_IF_ERROR(ExpectArguments(arguments, 0, "transmla models [--flags]"));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, ConnectFromFlags());
+  ASSIGN_OR_RETURN(const std::vector<ModelDescription> models, client->ListModels());
+  if (JsonWanted()) {
+    nlohmann::json list = nlohmann::json::array();
+    for (const ModelDescription& model : models) list.push_back(ToJson(model));
+    PrintJson({{"models", list}});
+    return absl::OkStatus();
+  }
+  for (const ModelDescription& model : models) {
+    PrintNow(absl::StrFormat(
+        "%s  (%s, %s, %s)\n"
+        "  %u layers, context %u tokens, weights %s on %s\n"
+        "  cache %s a token (%s), unconverted %s; room for %u tokens\n",
+        model.name, model.family, model.attention, model.state, model.num_layers,
+        model.max_context_tokens, HumanBytes(model.weight_bytes), model.device,
+        HumanBytes(model.cache_bytes_per_token), model.cache_dtype,
+        HumanBytes(model.gqa_equivalent_cache_bytes_per_token), model.cache_pages * 64));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const Command kModelsCommand = {
+    .name = "models",
+    .summary = "list what a server serves",
+    .help =
+        "Usage: transmla models [--flags]\n\n"
+        "  --json                print one object\n"
+        "  --server HOST:PORT    where the server is (127.0.0.1:8033); --tls, --tls_ca …\n",
+    .run = Run,
+};
+
+}  // namespace transmla

@@ -1,0 +1,37 @@
+#include "client/cli/sampling_flags.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/flags/flag.h"
+
+ABSL_FLAG(std::string, model, "", "Name of the model; empty: the server's only one");
+ABSL_FLAG(std::optional<float>, temperature, std::nullopt, "0 is greedy");
+ABSL_FLAG(std::optional<float>, top_p, std::nullopt, "Keep the most likely tokens up to this sum");
+ABSL_FLAG(std::optional<uint32_t>, top_k, std::nullopt, "Keep so many most likely tokens; 0: all");
+ABSL_FLAG(std::optional<float>, min_p, std::nullopt, "Drop tokens less likely than this share");
+ABSL_FLAG(std::optional<uint64_t>, seed, std::nullopt, "Same seed, same text");
+ABSL_FLAG(uint32_t, max_tokens, 256, "Tokens to generate at most; 0: up to the model's context");
+ABSL_FLAG(std::vector<std::string>, stop, {}, "Texts that end the completion, comma-separated");
+ABSL_FLAG(bool, ignore_eos, false, "Go on after the model's end token");
+
+namespace transmla {
+
+CompletionRequest RequestFromFlags() {
+  CompletionRequest request;
+  request.model = absl::GetFlag(FLAGS_model);
+  request.temperature = absl::GetFlag(FLAGS_temperature);
+  request.top_p = absl::GetFlag(FLAGS_top_p);
+  request.top_k = absl::GetFlag(FLAGS_top_k);
+  request.min_p = absl::GetFlag(FLAGS_min_p);
+  request.seed = absl::GetFlag(FLAGS_seed);
+  const uint32_t max_tokens = absl::GetFlag(FLAGS_max_tokens);
+  if (max_tokens > 0) request.max_tokens = max_tokens;
+  if (absl::GetFlag(FLAGS_ignore_eos)) request.ignore_eos = true;
+  request.stop_strings = absl::GetFlag(FLAGS_stop);
+  return request;
+}
+
+}  // namespace transmla
