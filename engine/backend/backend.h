@@ -114,6 +114,7 @@ class Backend {
 
   RaggedBatch batch_;
   StepLimits limits_;
+  DType activation_ = DType::kF32;  // info().activation_dtype, kept because info() allocates
   absl::Status dead_;
 };
 

@@ -1,0 +1,426 @@
+#include "engine/backend/cpu/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+
+#include "engine/backend/cpu/cpu_kv_store.h"
+#include "engine/base/checked_math.h"
+
+namespace transmla::cpu {
+namespace {
+
+static_assert(kSpanTokens % kPageTokens == 0);
+
+constexpr float kNone = -std::numeric_limits<float>::infinity();
+
+// Query rows (tokens times heads of a group) that a task aims at: enough to pay for decoding a
+// tile, few enough that their sums stay in the second-level cache.
+constexpr int kTargetRows = 64;
+
+// Part of the queries' rows: `dim` floats of each head.
+struct QueryPart {
+  const float* data = nullptr;
+  int64_t token_stride = 0;
+  int64_t head_stride = 0;
+  int64_t dim = 0;
+};
+
+// One call of an attention operation, with the two kinds made alike. Cache offsets and strides are
+// in elements.
+struct Call {
+  const CpuKvStore* store = nullptr;
+  int layer = 0;
+  int heads = 0;
+  int kv_heads = 0;       // 1 for MLA
+  QueryPart query[2];     // concatenated they face a row of keys
+  int64_t key_dim = 0;    // of one key/value head
+  int64_t value_dim = 0;  // of one key/value head
+  int64_t key_stride = 0;
+  int64_t value_stride = 0;
+  int64_t value_offset = 0;     // of the values' part of a page
+  bool values_in_keys = false;  // MLA: values are the keys' first value_dim columns
+  float scale = 0.0f;
+  int window = 0;        // 0: all
+  float* out = nullptr;  // [tokens, heads, value_dim]
+
+  int group() const { return heads / kv_heads; }
+  int block_tokens() const { return std::max(1, kTargetRows / group()); }
+  // Floats of a worker's workspace: see Workspace.
+  int64_t WorkspaceFloats() const {
+    const int64_t rows = int64_t{block_tokens()} * group();
+    return rows * (key_dim + kPageTokens + 2 * value_dim + 5) + kPageTokens * (key_dim + value_dim);
+  }
+};
+
+// Consecutive query tokens of one sequence.
+struct Block {
+  int sequence = 0;
+  int first = 0;  // token of the step
+  int tokens = 0;
+};
+
+// A worker's buffers; row r is head r % group of the block's token r / group.
+struct Workspace {
+  float* query;              // [rows, key_dim]
+  float* keys;               // [kPageTokens, key_dim]
+  float* values;             // [kPageTokens, value_dim]
+  float* scores;             // [rows, kPageTokens]
+  float* alpha;              // [rows]
+  float* span_sums;          // [rows, value_dim]
+  float* sums;               // [rows, value_dim]
+  SoftmaxState* span_state;  // [rows]
+  SoftmaxState* state;       // [rows]
+
+  Workspace(float* at, const Call& call, int rows) {
+    const auto take = [&at](int64_t n) {
+      float* begin = at;
+      at += n;
+      return begin;
+    };
+    query = take(rows * call.key_dim);
+    keys = take(kPageTokens * call.key_dim);
+    values = take(kPageTokens * call.value_dim);
+    scores = take(int64_t{rows} * kPageTokens);
+    span_sums = take(rows * call.value_dim);
+    sums = take(rows * call.value_dim);
+    alpha = take(rows);
+    span_state = reinterpret_cast<SoftmaxState*>(take(2 * rows));
+    state = reinterpret_cast<SoftmaxState*>(take(2 * rows));
+  }
+};
+
+// Attention of one block and one key/value head, span by span.
+class BlockAttention {
+ public:
+  BlockAttention(const Kernels& kernels, const RaggedBatch& batch, const Call& call,
+                 const Block& block, int kv_head, float* scratch)
+      : kernels_(kernels),
+        call_(call),
+        block_(block),
+        kv_head_(kv_head),
+        rows_(block.tokens * call.group()),
+        first_position_(batch.positions[block.first]),
+        pages_(batch.pages.data() + batch.page_starts[block.sequence]),
+        work_(scratch, call, rows_) {}
+
+  int rows() const { return rows_; }
+  // Spans [0, Spans()) hold all positions that the block sees; those before FirstSpan() hold none.
+  int Spans() const { return CeilDiv(first_position_ + block_.tokens, kSpanTokens); }
+  int FirstSpan() const { return SeenFrom(0) / kSpanTokens; }
+
+  void GatherQuery() {
+    float* to = work_.query;
+    for (int r = 0; r < rows_; ++r) {
+      const int64_t token = block_.first + r / call_.group();
+      const int64_t head = kv_head_ * call_.group() + r % call_.group();
+      for (const QueryPart& part : call_.query) {
+        const float* from = part.data + token * part.token_stride + head * part.head_stride;
+        to = std::copy_n(from, part.dim, to);
+      }
+    }
+  }
+
+  // Sums of one span, into the given buffers: state and [rows, value_dim].
+  void RunSpan(int span, SoftmaxState* state, float* sums) {
+    std::fill_n(state, rows_, SoftmaxState{kNone, 0.0f});
+    std::fill_n(sums, rows_ * call_.value_dim, 0.0f);
+    const int end = std::min((span + 1) * kSpanTokens, first_position_ + block_.tokens);
+    for (int base = span * kSpanTokens; base < end; base += kPageTokens) {
+      RunTile(base, state, sums);
+    }
+  }
+
+  void ClearTotal() {
+    std::fill_n(work_.state, rows_, SoftmaxState{kNone, 0.0f});
+    std::fill_n(work_.sums, rows_ * call_.value_dim, 0.0f);
+  }
+
+  // Adds a span's sums to the total. Spans must come in order.
+  void Merge(const SoftmaxState* state, const float* sums) {
+    for (int r = 0; r < rows_; ++r) {
+      if (state[r].sum == 0.0f) continue;  // the row saw nothing of the span
+      SoftmaxState& total = work_.state[r];
+      const float max = std::max(total.max, state[r].max);
+      const float base = max == kNone ? 0.0f : max;
+      const float a = std::exp(total.max - base);
+      const float b = std::exp(state[r].max - base);
+      total = {max, total.sum * a + state[r].sum * b};
+      float* to = work_.sums + r * call_.value_dim;
+      const float* from = sums + r * call_.value_dim;
+      for (int64_t c = 0; c < call_.value_dim; ++c) to[c] = to[c] * a + from[c] * b;
+    }
+  }
+
+  void WriteOut() {
+    for (int r = 0; r < rows_; ++r) {
+      const int64_t token = block_.first + r / call_.group();
+      const int64_t head = kv_head_ * call_.group() + r % call_.group();
+      float* out = call_.out + (token * call_.heads + head) * call_.value_dim;
+      const float* sums = work_.sums + r * call_.value_dim;
+      const float total = work_.state[r].sum;
+      // Scores that are all -∞ weigh nothing.
+      const float factor = total == 0.0f ? 0.0f : 1.0f / total;
+      for (int64_t c = 0; c < call_.value_dim; ++c) out[c] = sums[c] * factor;
+    }
+  }
+
+  const Workspace& work() const { return work_; }
+
+ private:
+  // First position that the block's token t sees.
+  int SeenFrom(int t) const {
+    return call_.window == 0 ? 0 : std::max(0, first_position_ + t - call_.window + 1);
+  }
+
+  // One side of a tile as floats: the cache itself if it is F32, else decoded into `to`.
+  const float* Decode(const std::byte* page, int64_t offset, int64_t stride, int64_t dim,
+                      int tokens, float* to, int64_t* to_stride) const {
+    const DType dtype = call_.store->layout().dtype;
+    const std::byte* from = page + RowBytes(dtype, offset);
+    if (dtype == DType::kF32) {
+      *to_stride = stride;
+      return reinterpret_cast<const float*>(from);
+    }
+    const int64_t row = RowBytes(dtype, stride);
+    for (int j = 0; j < tokens; ++j) kernels_.dequantize(dtype, from + j * row, dim, to + j * dim);
+    *to_stride = dim;
+    return to;
+  }
+
+  // Takes in cached positions [base, base + kPageTokens) as far as each row sees them.
+  void RunTile(int base, SoftmaxState* state, float* sums) {
+    // The tokens that see anything of the tile.
+    const int begin = std::max(0, base - first_position_);
+    int end = block_.tokens;
+    if (call_.window != 0) {
+      end =
+          std::min<int64_t>(end, int64_t{base} + kPageTokens - 1 + call_.window - first_position_);
+    }
+    if (begin >= end) return;
+    const int tokens = std::min(kPageTokens, first_position_ + end - base);  // cached
+    const std::byte* page = call_.store->At(pages_[base / kPageTokens], call_.layer);
+    int64_t key_stride = 0;
+    int64_t value_stride = 0;
+    const float* keys = Decode(page, kv_head_ * call_.key_dim, call_.key_stride, call_.key_dim,
+                               tokens, work_.keys, &key_stride);
+    const float* values = keys;
+    if (call_.values_in_keys) {
+      value_stride = key_stride;
+    } else {
+      values = Decode(page, call_.value_offset + kv_head_ * call_.value_dim, call_.value_stride,
+                      call_.value_dim, tokens, work_.values, &value_stride);
+    }
+    const int group = call_.group();
+    DotArgs dot;
+    dot.w = keys;
+    dot.w_stride = key_stride * static_cast<int64_t>(sizeof(float));
+    dot.rows = tokens;
+    dot.x = work_.query + begin * group * call_.key_dim;
+    dot.x_stride = call_.key_dim;
+    dot.tokens = (end - begin) * group;
+    dot.k = call_.key_dim;
+    dot.out = work_.scores + int64_t{begin} * group * kPageTokens;
+    dot.out_stride = kPageTokens;
+    kernels_.dot_f32(dot);
+
+    WeightedSumArgs sum;
+    sum.p_stride = kPageTokens;
+    sum.v = values;
+    sum.v_stride = value_stride;
+    sum.cols = static_cast<int>(call_.value_dim);
+    sum.o_stride = call_.value_dim;
+    for (int t = begin; t < end;) {
+      // Tokens that see the same part of the tile go together.
+      const int from = std::max(0, SeenFrom(t) - base);
+      const int to = std::min(kPageTokens, first_position_ + t + 1 - base);
+      int next = t + 1;
+      while (next < end && std::max(0, SeenFrom(next) - base) == from &&
+             std::min(kPageTokens, first_position_ + next + 1 - base) == to) {
+        ++next;
+      }
+      for (int r = t * group; r < next * group; ++r) {
+        work_.alpha[r] = kernels_.softmax_tile(work_.scores + int64_t{r} * kPageTokens, from, to,
+                                               call_.scale, state + r);
+      }
+      sum.p = work_.scores + int64_t{t} * group * kPageTokens;
+      sum.rows = (next - t) * group;
+      sum.begin = from;
+      sum.end = to;
+      sum.alpha = work_.alpha + t * group;
+      sum.o = sums + t * group * call_.value_dim;
+      kernels_.weighted_sum(sum);
+      t = next;
+    }
+  }
+
+  const Kernels& kernels_;
+  const Call& call_;
+  const Block block_;
+  const int kv_head_;
+  const int rows_;
+  const int first_position_;
+  const PageId* pages_;
+  Workspace work_;
+};
+
+// Blocks of a step, counted without keeping them: block i of the step in order of tokens.
+class Blocks {
+ public:
+  Blocks(const RaggedBatch& batch, int block_tokens) : batch_(batch), block_tokens_(block_tokens) {
+    for (int s = 0; s < batch.sequences(); ++s) {
+      count_ += Count(s);
+      most_spans_ = std::max(most_spans_,
+                             batch.positions[batch.sequence_starts[s + 1] - 1] / kSpanTokens + 1);
+    }
+  }
+  int count() const { return count_; }
+  int most_spans() const { return most_spans_; }
+
+  Block At(int i) const {
+    for (int s = 0;; ++s) {
+      const int n = Count(s);
+      if (i >= n) {
+        i -= n;
+        continue;
+      }
+      const int first = batch_.sequence_starts[s] + i * block_tokens_;
+      return {s, first, std::min(block_tokens_, batch_.sequence_starts[s + 1] - first)};
+    }
+  }
+
+ private:
+  int Count(int s) const {
+    return CeilDiv(batch_.sequence_starts[s + 1] - batch_.sequence_starts[s], block_tokens_);
+  }
+  const RaggedBatch& batch_;
+  const int block_tokens_;
+  int count_ = 0;
+  int most_spans_ = 0;
+};
+
+// Each task runs all spans of a block and head.
+void RunWhole(CpuContext& context, const RaggedBatch& batch, const Call& call,
+              const Blocks& blocks) {
+  const int64_t tasks = int64_t{blocks.count()} * call.kv_heads;
+  context.pool->ParallelFor(tasks, [&](int64_t task, int worker) {
+    // Last blocks first: they see most, and a long task at the end would leave threads idle.
+    const int64_t from_end = tasks - 1 - task;
+    const Block block = blocks.At(static_cast<int>(from_end / call.kv_heads));
+    BlockAttention attention(*context.kernels, batch, call, block,
+                             static_cast<int>(from_end % call.kv_heads), context.Scratch(worker));
+    attention.GatherQuery();
+    attention.ClearTotal();
+    const Workspace& work = attention.work();
+    for (int span = attention.FirstSpan(); span < attention.Spans(); ++span) {
+      attention.RunSpan(span, work.span_state, work.span_sums);
+      attention.Merge(work.span_state, work.span_sums);
+    }
+    attention.WriteOut();
+  });
+}
+
+// Each task runs one span of a block and head, and a second round merges: for few queries over a
+// long context. The sums are those of RunWhole.
+void RunSpans(CpuContext& context, const RaggedBatch& batch, const Call& call,
+              const Blocks& blocks) {
+  const int spans = blocks.most_spans();
+  const int64_t max_rows = int64_t{call.block_tokens()} * call.group();
+  const int64_t state_floats = 2 * max_rows;
+  const int64_t part_floats = state_floats + max_rows * call.value_dim;
+  float* const partials = reinterpret_cast<float*>(context.partials.data());
+  const int64_t units = int64_t{blocks.count()} * call.kv_heads;
+  context.pool->ParallelFor(units * spans, [&](int64_t task, int worker) {
+    const int64_t unit = task / spans;
+    const int span = static_cast<int>(task % spans);
+    BlockAttention attention(*context.kernels, batch, call,
+                             blocks.At(static_cast<int>(unit / call.kv_heads)),
+                             static_cast<int>(unit % call.kv_heads), context.Scratch(worker));
+    if (span < attention.FirstSpan() || span >= attention.Spans()) return;
+    attention.GatherQuery();
+    float* part = partials + task * part_floats;
+    attention.RunSpan(span, reinterpret_cast<SoftmaxState*>(part), part + state_floats);
+  });
+  context.pool->ParallelFor(units, [&](int64_t unit, int worker) {
+    BlockAttention attention(*context.kernels, batch, call,
+                             blocks.At(static_cast<int>(unit / call.kv_heads)),
+                             static_cast<int>(unit % call.kv_heads), context.Scratch(worker));
+    attention.ClearTotal();
+    for (int span = attention.FirstSpan(); span < attention.Spans(); ++span) {
+      const float* part = partials + (unit * spans + span) * part_floats;
+      attention.Merge(reinterpret_cast<const SoftmaxState*>(part), part + state_floats);
+    }
+    attention.WriteOut();
+  });
+}
+
+absl::Status Run(CpuContext& context, const RaggedBatch& batch, const Call& call) {
+  const int64_t needed = call.WorkspaceFloats() * static_cast<int64_t>(sizeof(float));
+  if (needed > CpuContext::kScratchBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "attention of ", call.heads, " heads over rows of ", call.key_dim, " and ", call.value_dim,
+        " elements needs ", needed, " bytes a thread, the limit is ", CpuContext::kScratchBytes));
+  }
+  const Blocks blocks(batch, call.block_tokens());
+  const int64_t units = int64_t{blocks.count()} * call.kv_heads;
+  const int64_t rows = int64_t{call.block_tokens()} * call.group();
+  const int64_t partial_bytes = units * blocks.most_spans() * rows * (call.value_dim + 2) *
+                                static_cast<int64_t>(sizeof(float));
+  const bool few = units < 4 * context.pool->threads() && context.pool->threads() > 1;
+  if (few && blocks.most_spans() > 1 && partial_bytes <= CpuContext::kPartialBytes) {
+    RunSpans(context, batch, call, blocks);
+  } else {
+    RunWhole(context, batch, call, blocks);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status GqaAttention(CpuContext& context, const RaggedBatch& batch,
+                          const GqaAttentionArgs& args) {
+  const CpuKvStore& store = static_cast<const CpuKvStore&>(*args.store);
+  const int64_t dim = args.q.shape[2];
+  Call call;
+  call.store = &store;
+  call.layer = args.layer;
+  call.heads = static_cast<int>(args.q.shape[1]);
+  call.kv_heads = static_cast<int>(store.layout().first_dim / dim);
+  call.query[0] = {args.q.as<float>(), call.heads * dim, dim, dim};
+  call.key_dim = dim;
+  call.value_dim = dim;
+  call.key_stride = store.layout().first_dim;
+  call.value_stride = store.layout().second_dim;
+  call.value_offset = int64_t{kPageTokens} * store.layout().first_dim;
+  call.scale = args.scale;
+  call.window = args.sliding_window;
+  call.out = args.out.as<float>();
+  return Run(context, batch, call);
+}
+
+absl::Status MlaAttention(CpuContext& context, const RaggedBatch& batch,
+                          const MlaAttentionArgs& args) {
+  const CpuKvStore& store = static_cast<const CpuKvStore&>(*args.store);
+  const int64_t rank = store.layout().first_dim;
+  const int64_t rope = store.layout().second_dim;
+  const int64_t width = args.q.shape[2];
+  Call call;
+  call.store = &store;
+  call.layer = args.layer;
+  call.heads = static_cast<int>(args.q.shape[1]);
+  call.kv_heads = 1;
+  call.query[0] = {args.q_latent.as<float>(), call.heads * rank, rank, rank};
+  call.query[1] = {args.q.as<float>() + width - rope, call.heads * width, width, rope};
+  call.key_dim = rank + rope;
+  call.value_dim = rank;
+  call.key_stride = rank + rope;
+  call.values_in_keys = true;
+  call.scale = args.scale;
+  call.out = args.out.as<float>();
+  return Run(context, batch, call);
+}
+
+}  // namespace transmla::cpu

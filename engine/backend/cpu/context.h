@@ -1,0 +1,31 @@
+// CpuContext: what every operation of the CPU backend works with.
+#ifndef TRANSMLA_ENGINE_BACKEND_CPU_CONTEXT_H_
+#define TRANSMLA_ENGINE_BACKEND_CPU_CONTEXT_H_
+
+#include <memory>
+#include <vector>
+
+#include "engine/backend/cpu/arena.h"
+#include "engine/backend/cpu/kernels.h"
+#include "engine/base/thread_pool.h"
+
+namespace transmla::cpu {
+
+struct CpuContext {
+  // Workspace of each worker: decoded weight rows, or the tiles and sums of attention. Only what an
+  // operation touches takes memory.
+  static constexpr int64_t kScratchBytes = int64_t{16} << 20;
+  // Partial results of a long context that several workers share.
+  static constexpr int64_t kPartialBytes = int64_t{32} << 20;
+
+  const Kernels* kernels = nullptr;
+  std::unique_ptr<ThreadPool> pool;
+  std::vector<Arena> scratch;  // [pool->threads()], kScratchBytes each
+  Arena partials;              // kPartialBytes
+
+  float* Scratch(int worker) { return reinterpret_cast<float*>(scratch[worker].data()); }
+};
+
+}  // namespace transmla::cpu
+
+#endif  // TRANSMLA_ENGINE_BACKEND_CPU_CONTEXT_H_

@@ -1,0 +1,102 @@
+// Kernels: the inner loops of the CPU backend as a table of functions, one table an instruction
+// set.
+//
+// Each table lives in a translation unit of its own (kernels_generic.cc, kernels_avx2.cc,
+// kernels_avx512.cc), compiled for that set and made of intrinsics and of functions with internal
+// linkage only: an inline function shared with the rest of the program could be emitted with
+// AVX-512 instructions there and be picked by the linker for every machine.
+//
+// Order of sums. A dot product has one vector accumulator that runs over k in steps of the vector
+// width, and one fixed reduction of its lanes. It is therefore the same, bit for bit, for any
+// number of tokens, any tiling and any number of threads; and decoding a weight inside the loop
+// gives the same bits as decoding its row first. Tables differ from one another in rounding.
+//
+// All functions are thread-safe and pure; none allocates. Pointers need no alignment.
+#ifndef TRANSMLA_ENGINE_BACKEND_CPU_KERNELS_H_
+#define TRANSMLA_ENGINE_BACKEND_CPU_KERNELS_H_
+
+#include <cstdint>
+
+#include "engine/tensor/dtype.h"
+
+namespace transmla::cpu {
+
+// out[t, r] = Σ_k w[r, k] · x[t, k] (+ bias[r]) (+ out[t, r] if accumulate).
+struct DotArgs {
+  const void* w = nullptr;  // [rows, k] of some type
+  int64_t w_stride = 0;     // bytes from row to row
+  int rows = 0;
+  const float* x = nullptr;  // [tokens, k]
+  int64_t x_stride = 0;      // floats from token to token
+  int tokens = 0;
+  int64_t k = 0;
+  const float* bias = nullptr;  // [rows], or none
+  bool accumulate = false;
+  float* out = nullptr;    // [tokens, rows]
+  int64_t out_stride = 0;  // floats from token to token
+};
+
+// o[r, c] = o[r, c] · alpha[r] + Σ_{begin <= j < end} p[r, j] · v[j, c], j ascending.
+struct WeightedSumArgs {
+  const float* p = nullptr;  // [rows, p_stride]
+  int64_t p_stride = 0;
+  int rows = 0;
+  int begin = 0;
+  int end = 0;
+  const float* v = nullptr;  // [end, cols]
+  int64_t v_stride = 0;
+  int cols = 0;
+  const float* alpha = nullptr;  // [rows]
+  float* o = nullptr;            // [rows, cols]
+  int64_t o_stride = 0;
+};
+
+// The running state of a softmax: the greatest score so far and the sum of exp(score - greatest).
+struct SoftmaxState {
+  float max;
+  float sum;
+};
+
+struct Kernels {
+  const char* name;  // as in CpuOptions::instruction_set
+
+  // Decodes n elements of a row; equal to DequantizeRow bit for bit. n is a whole number of blocks.
+  void (*dequantize)(DType dtype, const void* row, int64_t n, float* out);
+
+  // Dots with F32 rows, for any number of tokens.
+  void (*dot_f32)(const DotArgs& args);
+
+  // Dots that decode `dtype` in registers, made for few tokens. False, with nothing done, for a
+  // type that this table decodes only as rows.
+  bool (*dot_fused)(DType dtype, const DotArgs& args);
+
+  // out[c] = in[c] / sqrt(mean(in²) + eps) · weight[c]; `out` may be `in`.
+  void (*rms_norm)(const float* in, const float* weight, float eps, int64_t n, float* out);
+
+  // out = x / (1 + exp(-x)) · up; `out` may be `gate`.
+  void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
+  // out = x / 2 · (1 + tanh(sqrt(2 / π) · (x + 0.044715 x³))) · up.
+  void (*gelu_tanh_mul)(const float* gate, const float* up, int64_t n, float* out);
+
+  // out[i] = exp(in[i]) within 2 units in the last place; results below 2^-125 are 0.
+  void (*exp)(const float* in, int64_t n, float* out);
+
+  // One tile of an online softmax. scores[begin, end) are multiplied by `scale`, the state takes
+  // them in, and scores become exp(score - greatest so far), those outside [begin, end) 0. Returns
+  // by how much what was summed before must be multiplied. `scores` has kPageTokens elements.
+  float (*softmax_tile)(float* scores, int begin, int end, float scale, SoftmaxState* state);
+
+  void (*weighted_sum)(const WeightedSumArgs& args);
+};
+
+extern const Kernels kGenericKernels;  // SSE4.1: what every x86-64-v2 machine has
+extern const Kernels kAvx2Kernels;     // AVX2, FMA, F16C
+extern const Kernels kAvx512Kernels;   // AVX-512 F, BW, DQ, VL
+
+// DequantizeRow (engine/tensor/block_formats.h) behind a plain function, for the types that a table
+// does not decode itself.
+void DequantizeScalar(DType dtype, const void* row, int64_t n, float* out);
+
+}  // namespace transmla::cpu
+
+#endif  // TRANSMLA_ENGINE_BACKEND_CPU_KERNELS_H_

@@ -1,0 +1,15 @@
+#include "engine/backend/cpu/kernels.h"
+
+// GCC 12 warns of its own intrinsics' deliberately undefined operands (GCC bug 105593).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include "engine/backend/cpu/simd_types_inl.h"
+#include "engine/backend/cpu/vec_avx512.h"
+#pragma GCC diagnostic pop
+
+namespace transmla::cpu {
+
+const Kernels kAvx512Kernels = SimdKernels("avx512");
+
+}  // namespace transmla::cpu

@@ -1,0 +1,35 @@
+#include "engine/backend/cpu/kernels.h"
+#include "engine/backend/cpu/kernels_inl.h"
+#include "engine/backend/cpu/vec_generic.h"
+#include "engine/tensor/block_formats.h"
+
+namespace transmla::cpu {
+namespace {
+
+// Without byte-wise decoding in registers: rows are decoded to memory first.
+bool DotFused(DType dtype, const DotArgs& args) {
+  if (dtype != DType::kF32) return false;
+  Dot<DecodeF32>(args);
+  return true;
+}
+
+}  // namespace
+
+void DequantizeScalar(DType dtype, const void* row, int64_t n, float* out) {
+  DequantizeRow(dtype, row, absl::MakeSpan(out, n));
+}
+
+const Kernels kGenericKernels = {
+    .name = "generic",
+    .dequantize = DequantizeScalar,
+    .dot_f32 = Dot<DecodeF32>,
+    .dot_fused = DotFused,
+    .rms_norm = RmsNorm,
+    .silu_mul = SiluMul,
+    .gelu_tanh_mul = GeluTanhMul,
+    .exp = ExpRow,
+    .softmax_tile = SoftmaxTile,
+    .weighted_sum = WeightedSum,
+};
+
+}  // namespace transmla::cpu

@@ -1,0 +1,90 @@
+#include "engine/backend/cpu/linear.h"
+
+#include <algorithm>
+
+#include "engine/base/checked_math.h"
+
+namespace transmla::cpu {
+namespace {
+
+// Up to this many tokens weights are decoded in registers, once for each four tokens; above, a
+// group of rows is decoded to memory once for all tokens. Both give the same bits (kernels.h).
+constexpr int kFusedTokens = 4;
+
+// Rows of a task: enough that handing out tasks costs nothing, few enough that two threads finish
+// together and that decoded rows stay in the second-level cache.
+constexpr int64_t kTaskRows = 32;
+constexpr int64_t kDecodedFloats = 128 * 1024;
+
+int64_t RowsPerTask(int64_t k) {
+  return std::clamp(kDecodedFloats / k / 4 * 4, int64_t{4}, kTaskRows);
+}
+
+}  // namespace
+
+void RunProduct(CpuContext& context, const Product& p) {
+  const Kernels& kernels = *context.kernels;
+  const CpuWeight& weight = *p.weight;
+  const int64_t task_rows = RowsPerTask(p.k);
+  const int64_t tasks = CeilDiv(p.rows, task_rows);
+  context.pool->ParallelFor(tasks * p.matrices, [&](int64_t task, int worker) {
+    const int64_t matrix = task / tasks;
+    const int64_t row = task % tasks * task_rows;
+    const int64_t rows = std::min(task_rows, p.rows - row);
+    DotArgs dot;
+    dot.w = weight.data() + (matrix * p.rows + row) * weight.row_bytes();
+    dot.w_stride = weight.row_bytes();
+    dot.rows = static_cast<int>(rows);
+    dot.x = p.in + matrix * p.in_step;
+    dot.x_stride = p.in_stride;
+    dot.tokens = p.tokens;
+    dot.k = p.k;
+    dot.bias = p.bias == nullptr ? nullptr : p.bias + row;
+    dot.accumulate = p.accumulate;
+    dot.out = p.out + matrix * p.out_step + row;
+    dot.out_stride = p.out_stride;
+    if (weight.dtype() == DType::kF32) return kernels.dot_f32(dot);
+    if (p.tokens <= kFusedTokens && kernels.dot_fused(weight.dtype(), dot)) return;
+    float* decoded = context.Scratch(worker);
+    for (int64_t r = 0; r < rows; ++r) {
+      kernels.dequantize(weight.dtype(), static_cast<const std::byte*>(dot.w) + r * dot.w_stride,
+                         p.k, decoded + r * p.k);
+    }
+    dot.w = decoded;
+    dot.w_stride = p.k * static_cast<int64_t>(sizeof(float));
+    kernels.dot_f32(dot);
+  });
+}
+
+void Linear(CpuContext& context, const LinearArgs& args) {
+  Product product;
+  product.weight = &AsCpu(*args.weight);
+  product.rows = args.weight->shape()[0];
+  product.k = args.weight->shape()[1];
+  product.in = args.in.as<float>();
+  product.in_stride = product.k;
+  product.tokens = static_cast<int>(args.in.shape[0]);
+  product.bias = args.bias == nullptr ? nullptr : AsCpu(*args.bias).vector();
+  product.accumulate = args.accumulate;
+  product.out = args.out.as<float>();
+  product.out_stride = product.rows;
+  RunProduct(context, product);
+}
+
+void PerHeadLinear(CpuContext& context, const PerHeadLinearArgs& args) {
+  Product product;
+  product.weight = &AsCpu(*args.weight);
+  product.matrices = args.weight->shape()[0];
+  product.rows = args.weight->shape()[1];
+  product.k = args.weight->shape()[2];
+  product.in = args.in.as<float>() + args.in_offset;
+  product.in_step = args.in.shape[2];
+  product.in_stride = product.matrices * product.in_step;
+  product.tokens = static_cast<int>(args.in.shape[0]);
+  product.out = args.out.as<float>();
+  product.out_step = product.rows;
+  product.out_stride = product.matrices * product.rows;
+  RunProduct(context, product);
+}
+
+}  // namespace transmla::cpu

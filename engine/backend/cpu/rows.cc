@@ -1,0 +1,58 @@
+#include "engine/backend/cpu/rows.h"
+
+#include <algorithm>
+
+#include "engine/backend/cpu/weight.h"
+#include "engine/base/checked_math.h"
+
+namespace transmla::cpu {
+namespace {
+
+// Floats of a task: some microseconds of work.
+constexpr int64_t kTaskFloats = 8192;
+
+// Calls fn(row) for rows [0, rows) of `cols` floats, in parallel.
+template <typename Fn>
+void ForEachRow(CpuContext& context, int64_t rows, int64_t cols, Fn&& fn) {
+  const int64_t task_rows = std::max<int64_t>(1, kTaskFloats / std::max<int64_t>(1, cols));
+  context.pool->ParallelFor(CeilDiv(rows, task_rows), [&](int64_t task, int) {
+    const int64_t end = std::min(rows, (task + 1) * task_rows);
+    for (int64_t row = task * task_rows; row < end; ++row) fn(row);
+  });
+}
+
+}  // namespace
+
+void Embedding(CpuContext& context, const RaggedBatch& batch, const EmbeddingArgs& args) {
+  const CpuWeight& table = AsCpu(*args.table);
+  const int64_t cols = table.shape()[1];
+  ForEachRow(context, batch.tokens(), cols, [&](int64_t t) {
+    float* out = args.out.as<float>() + t * cols;
+    context.kernels->dequantize(table.dtype(),
+                                table.data() + batch.token_ids[t] * table.row_bytes(), cols, out);
+    if (args.scale == 1.0f) return;
+    for (int64_t c = 0; c < cols; ++c) out[c] *= args.scale;
+  });
+}
+
+void Norm(CpuContext& context, const NormArgs& args) {
+  const int64_t cols = args.in.shape.cols();
+  const int64_t n = args.weight->shape()[0];
+  const float* weight = AsCpu(*args.weight).vector();
+  ForEachRow(context, args.in.shape.rows(), cols, [&](int64_t row) {
+    context.kernels->rms_norm(args.in.as<float>() + row * cols, weight, args.eps, n,
+                              args.out.as<float>() + row * cols);
+  });
+}
+
+void GatedActivation(CpuContext& context, const GatedActivationArgs& args) {
+  const int64_t cols = args.gate.shape.cols();
+  const auto kernel = args.activation == Activation::kSilu ? context.kernels->silu_mul
+                                                           : context.kernels->gelu_tanh_mul;
+  ForEachRow(context, args.gate.shape.rows(), cols, [&](int64_t row) {
+    const int64_t at = row * cols;
+    kernel(args.gate.as<float>() + at, args.up.as<float>() + at, cols, args.out.as<float>() + at);
+  });
+}
+
+}  // namespace transmla::cpu

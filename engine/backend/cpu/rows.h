@@ -1,0 +1,17 @@
+// Operations that treat each token's row by itself: embedding, norm, gated activation.
+#ifndef TRANSMLA_ENGINE_BACKEND_CPU_ROWS_H_
+#define TRANSMLA_ENGINE_BACKEND_CPU_ROWS_H_
+
+#include "engine/backend/cpu/context.h"
+#include "engine/backend/op_args.h"
+#include "engine/backend/ragged_batch.h"
+
+namespace transmla::cpu {
+
+void Embedding(CpuContext& context, const RaggedBatch& batch, const EmbeddingArgs& args);
+void Norm(CpuContext& context, const NormArgs& args);
+void GatedActivation(CpuContext& context, const GatedActivationArgs& args);
+
+}  // namespace transmla::cpu
+
+#endif  // TRANSMLA_ENGINE_BACKEND_CPU_ROWS_H_
