@@ -1,0 +1,29 @@
+#include "engine/tokenizer/stream_decoder.h"
+
+#include <utility>
+
+#include "engine/tokenizer/utf8.h"
+
+namespace transmla {
+
+std::string StreamDecoder::Push(TokenId id) {
+  if (tokenizer_->IsControl(id)) {
+    if (!skip_control_) pending_ += tokenizer_->TokenText(id);
+  } else {
+    pending_ += tokenizer_->TokenBytes(id);
+  }
+  std::string out;
+  absl::string_view rest = pending_;
+  while (!rest.empty()) {
+    const Utf8Step step = NextUtf8(rest);
+    if (step.truncated) break;  // the next token may complete it
+    out.append(step.valid ? rest.substr(0, step.bytes) : kReplacementCharacter);
+    rest.remove_prefix(step.bytes);
+  }
+  pending_ = std::string(rest);
+  return out;
+}
+
+std::string StreamDecoder::Flush() { return ReplaceInvalidUtf8(std::exchange(pending_, "")); }
+
+}  // namespace transmla
