@@ -1,11 +1,12 @@
-#include "engine/backend/cpu/kernels.h"
-
 // GCC 12 warns of its own intrinsics' deliberately undefined operands (GCC bug 105593).
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+// clang-format off: the vector type comes before the loops over it.
+#include "engine/backend/cpu/kernels.h"
 #include "engine/backend/cpu/simd_types_inl.h"
 #include "engine/backend/cpu/vec_avx512.h"
+// clang-format on
 #pragma GCC diagnostic pop
 
 namespace transmla::cpu {

@@ -1,6 +1,8 @@
+// clang-format off: the vector type comes before the loops over it.
 #include "engine/backend/cpu/kernels.h"
 #include "engine/backend/cpu/kernels_inl.h"
 #include "engine/backend/cpu/vec_generic.h"
+// clang-format on
 #include "engine/tensor/block_formats.h"
 
 namespace transmla::cpu {
