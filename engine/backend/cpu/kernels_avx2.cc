@@ -1,7 +1,8 @@
-// clang-format off: the vector type comes before the loops over it.
+// The vector type comes before the loops over it.
+// clang-format off
 #include "engine/backend/cpu/kernels.h"
-#include "engine/backend/cpu/simd_types_inl.h"
 #include "engine/backend/cpu/vec_avx2.h"
+#include "engine/backend/cpu/simd_types_inl.h"
 // clang-format on
 
 namespace transmla::cpu {

@@ -2,10 +2,11 @@
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-// clang-format off: the vector type comes before the loops over it.
+// The vector type comes before the loops over it.
+// clang-format off
 #include "engine/backend/cpu/kernels.h"
-#include "engine/backend/cpu/simd_types_inl.h"
 #include "engine/backend/cpu/vec_avx512.h"
+#include "engine/backend/cpu/simd_types_inl.h"
 // clang-format on
 #pragma GCC diagnostic pop
 

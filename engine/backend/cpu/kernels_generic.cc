@@ -1,7 +1,8 @@
-// clang-format off: the vector type comes before the loops over it.
+// The vector type comes before the loops over it.
+// clang-format off
 #include "engine/backend/cpu/kernels.h"
-#include "engine/backend/cpu/kernels_inl.h"
 #include "engine/backend/cpu/vec_generic.h"
+#include "engine/backend/cpu/kernels_inl.h"
 // clang-format on
 #include "engine/tensor/block_formats.h"
 
