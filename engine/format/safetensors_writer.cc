@@ -1,0 +1,267 @@
+#include "engine/format/safetensors_writer.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include <nlohmann/json.hpp>
+
+#include "engine/base/checked_math.h"
+#include "engine/base/status.h"
+#include "engine/format/limits.h"
+#include "engine/format/safetensors_header.h"
+#include "engine/format/shard_index.h"
+#include "engine/tensor/block_formats.h"
+
+namespace transmla {
+namespace {
+
+constexpr absl::string_view kIndexName = "model.safetensors.index.json";
+// Floats that AppendFloats encodes at a time.
+constexpr size_t kEncodeElements = 1 << 16;
+
+int64_t Bytes(const TensorInfo& info) {
+  return info.shape.rows() * RowBytes(info.dtype, info.shape.cols());
+}
+
+// Whether the format can hold the tensor and its size fits.
+absl::Status CheckDeclared(const TensorInfo& info) {
+  if (info.name.empty() || info.name == "__metadata__" ||
+      static_cast<int64_t>(info.name.size()) > kMaxTensorNameBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", info.name.substr(0, 64), "\" cannot be the name of a tensor"));
+  }
+  if (SafetensorsDTypeName(info.dtype).empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("tensor ", info.name, " is of type ",
+                                                   DTypeName(info.dtype),
+                                                   ", which safetensors files cannot hold"));
+  }
+  std::optional<int64_t> bytes = TraitsOf(info.dtype).block_bytes;
+  for (const int64_t dim : info.shape.dims()) {
+    if (bytes.has_value()) bytes = CheckedMul(*bytes, dim);
+  }
+  if (!bytes.has_value() || *bytes == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("tensor ", info.name, " has the shape ",
+                                                   info.shape.ToString(),
+                                                   ", which is empty or too large"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(
+    FileSystem& files, const std::string& folder, std::vector<TensorInfo> tensors,
+    SafetensorsWriterOptions options) {
+  std::unique_ptr<SafetensorsWriter> writer(
+      new SafetensorsWriter(files, folder, std::move(tensors), std::move(options)));
+  const absl::Status planned = Annotate(writer->Plan(), folder);
+  if (!planned.ok()) return planned;
+  RETURN_IF_ERROR(writer->CheckFolder());
+  return writer;
+}
+
+SafetensorsWriter::SafetensorsWriter(FileSystem& files, std::string folder,
+                                     std::vector<TensorInfo> tensors,
+                                     SafetensorsWriterOptions options)
+    : files_(files),
+      folder_(std::move(folder)),
+      tensors_(std::move(tensors)),
+      options_(std::move(options)) {}
+
+SafetensorsWriter::~SafetensorsWriter() {
+  if (!finished_) Fail(absl::AbortedError("not finished")).IgnoreError();
+}
+
+absl::Status SafetensorsWriter::Plan() {
+  if (tensors_.empty()) return absl::InvalidArgumentError("a checkpoint needs at least one tensor");
+  absl::flat_hash_set<absl::string_view> names;
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    const TensorInfo& info = tensors_[i];
+    RETURN_IF_ERROR(CheckDeclared(info));
+    if (!names.insert(info.name).second) {
+      return absl::InvalidArgumentError(absl::StrCat("tensor ", info.name, " is declared twice"));
+    }
+    const int64_t bytes = Bytes(info);
+    const std::optional<int64_t> total = CheckedAdd(total_bytes_, bytes);
+    if (!total.has_value()) return absl::InvalidArgumentError("the tensors are too large");
+    total_bytes_ = *total;
+    if (shards_.empty() || bytes > options_.max_shard_bytes - shards_.back().bytes) {
+      shards_.push_back({.begin = i});
+    }
+    Shard& shard = shards_.back();
+    if (shard.bytes % TraitsOf(info.dtype).block_bytes != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor ", info.name, " of ", DTypeName(info.dtype), " would start at byte ",
+                       shard.bytes, "; declare tensors of wider types first"));
+    }
+    shard.end = i + 1;
+    shard.bytes += bytes;
+  }
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    shards_[i].name = shards_.size() == 1 ? "model.safetensors"
+                                          : absl::StrFormat("model-%05d-of-%05d.safetensors", i + 1,
+                                                            shards_.size());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SafetensorsWriter::CheckFolder() {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, files_.List(folder_));
+  for (const std::string& name : names) {
+    if (absl::EndsWith(name, ".safetensors") || name == kIndexName) {
+      return absl::AlreadyExistsError(absl::StrCat(
+          JoinPath(folder_, name), ": exists; weights are written to a fresh folder only"));
+    }
+  }
+  ASSIGN_OR_RETURN(const int64_t space, files_.SpaceLeft(folder_));
+  if (space < total_bytes_) {
+    return absl::ResourceExhaustedError(absl::StrCat(folder_, ": the weights need ", total_bytes_,
+                                                     " bytes but the disk has ", space, " left"));
+  }
+  return absl::OkStatus();
+}
+
+std::string SafetensorsWriter::TemporaryPath(const Shard& shard) const {
+  return JoinPath(folder_, absl::StrCat(shard.name, ".tmp"));
+}
+
+// Length, then JSON padded with spaces to a multiple of eight: data starts aligned for every type.
+std::string SafetensorsWriter::Header(const Shard& shard) const {
+  nlohmann::ordered_json header;
+  if (!options_.metadata.empty()) header["__metadata__"] = options_.metadata;
+  int64_t offset = 0;
+  for (size_t i = shard.begin; i < shard.end; ++i) {
+    const TensorInfo& info = tensors_[i];
+    const absl::Span<const int64_t> dims = info.shape.dims();
+    header[info.name] = {{"dtype", std::string(SafetensorsDTypeName(info.dtype))},
+                         {"shape", std::vector<int64_t>(dims.begin(), dims.end())},
+                         {"data_offsets", {offset, offset + Bytes(info)}}};
+    offset += Bytes(info);
+  }
+  std::string text = header.dump(-1, ' ', /*ensure_ascii=*/false,
+                                 nlohmann::ordered_json::error_handler_t::replace);
+  text.resize(AlignUp<size_t>(text.size(), 8), ' ');
+  const uint64_t length = text.size();
+  std::string bytes(sizeof(length), '\0');
+  std::memcpy(bytes.data(), &length, sizeof(length));
+  return bytes + text;
+}
+
+absl::Status SafetensorsWriter::CheckNext(absl::string_view name, DType dtype, int64_t bytes) {
+  if (tensor_ == tensors_.size() || tensors_[tensor_].name != name) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        folder_, ": rows of tensor ", name, " appended where ",
+        tensor_ == tensors_.size() ? "no more were declared" : tensors_[tensor_].name, " is due"));
+  }
+  const TensorInfo& info = tensors_[tensor_];
+  const int64_t missing = Bytes(info) - tensor_bytes_written_;
+  if (dtype != info.dtype || bytes % RowBytes(info.dtype, info.shape.cols()) != 0 ||
+      bytes > missing) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        folder_, ": ", bytes, " bytes of ", DTypeName(dtype), " appended to tensor ", name, " of ",
+        DTypeName(info.dtype), " ", info.shape.ToString(), ", which lacks ", missing));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SafetensorsWriter::Append(absl::string_view name, const TensorView& rows) {
+  if (!status_.ok()) return status_;
+  if (absl::Status status = CheckNext(name, rows.dtype, rows.bytes()); !status.ok()) {
+    return Fail(std::move(status));
+  }
+  return Write({rows.as<char>(), static_cast<size_t>(rows.bytes())});
+}
+
+absl::Status SafetensorsWriter::AppendFloats(absl::string_view name, absl::Span<const float> rows) {
+  if (!status_.ok()) return status_;
+  const DType dtype = tensor_ < tensors_.size() ? tensors_[tensor_].dtype : DType::kF32;
+  const auto element_bytes = static_cast<size_t>(TraitsOf(dtype).block_bytes);
+  if (absl::Status status =
+          CheckNext(name, dtype, static_cast<int64_t>(rows.size() * element_bytes));
+      !status.ok()) {
+    return Fail(std::move(status));
+  }
+  std::string encoded;
+  while (!rows.empty()) {
+    const absl::Span<const float> part = rows.first(std::min(rows.size(), kEncodeElements));
+    encoded.resize(part.size() * element_bytes);
+    if (absl::Status status = QuantizeRow(dtype, part, encoded.data()); !status.ok()) {
+      return Fail(std::move(status));
+    }
+    RETURN_IF_ERROR(Write(encoded));
+    rows.remove_prefix(part.size());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SafetensorsWriter::Write(absl::string_view bytes) {
+  if (bytes.empty()) return absl::OkStatus();
+  absl::Status status = file_ == nullptr ? OpenShard() : absl::OkStatus();
+  if (status.ok()) status = file_->Append(bytes);
+  if (!status.ok()) return Fail(std::move(status));
+  tensor_bytes_written_ += static_cast<int64_t>(bytes.size());
+  if (tensor_bytes_written_ < Bytes(tensors_[tensor_])) return absl::OkStatus();
+  tensor_bytes_written_ = 0;
+  ++tensor_;
+  if (tensor_ < shards_[shard_].end) return absl::OkStatus();
+  if (status = CloseShard(); !status.ok()) return Fail(std::move(status));
+  return absl::OkStatus();
+}
+
+absl::Status SafetensorsWriter::OpenShard() {
+  const std::string path = TemporaryPath(shards_[shard_]);
+  made_.push_back(path);
+  ASSIGN_OR_RETURN(file_, files_.Create(path));
+  return file_->Append(Header(shards_[shard_]));
+}
+
+absl::Status SafetensorsWriter::CloseShard() {
+  RETURN_IF_ERROR(file_->SyncAndClose());
+  file_.reset();
+  ++shard_;
+  return absl::OkStatus();
+}
+
+absl::Status SafetensorsWriter::Publish() {
+  ShardMap places;
+  for (const Shard& shard : shards_) {
+    const std::string path = JoinPath(folder_, shard.name);
+    made_.push_back(path);
+    RETURN_IF_ERROR(files_.Rename(TemporaryPath(shard), path));
+    for (size_t i = shard.begin; i < shard.end; ++i) places.emplace(tensors_[i].name, shard.name);
+  }
+  if (shards_.size() == 1) return absl::OkStatus();
+  const std::string index = JoinPath(folder_, kIndexName);
+  made_.push_back(index);
+  return WriteFileAtomically(files_, index, FormatShardIndex(places, total_bytes_));
+}
+
+absl::Status SafetensorsWriter::Finish() {
+  if (!status_.ok()) return status_;
+  if (finished_) return absl::OkStatus();
+  if (tensor_ != tensors_.size()) {
+    return Fail(absl::FailedPreconditionError(
+        absl::StrCat(folder_, ": tensor ", tensors_[tensor_].name, " is not complete")));
+  }
+  if (absl::Status status = Publish(); !status.ok()) return Fail(std::move(status));
+  finished_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status SafetensorsWriter::Fail(absl::Status status) {
+  if (!status_.ok()) return status_;
+  status_ = std::move(status);
+  file_.reset();
+  // A leftover that cannot be removed changes nothing in the error that is reported.
+  for (const std::string& path : made_) files_.Remove(path).IgnoreError();
+  made_.clear();
+  return status_;
+}
+
+}  // namespace transmla
