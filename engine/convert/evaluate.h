@@ -16,8 +16,8 @@
 namespace transmla {
 
 struct PerplexityResult {
-  double perplexity = 0;   // exp of the mean loss
-  int64_t tokens = 0;      // positions predicted: all but the first of each sequence
+  double perplexity = 0;  // exp of the mean loss
+  int64_t tokens = 0;     // positions predicted: all but the first of each sequence
 };
 
 // Called after each sequence with the number done; false ends the evaluation with Cancelled.
@@ -28,10 +28,31 @@ using EvaluationProgress = std::function<bool(int done, int total)>;
 absl::StatusOr<std::vector<std::vector<int32_t>>> CutSequences(absl::Span<const int32_t> text_ids,
                                                                int sequences, int length);
 
-// Runs each sequence alone from position 0 with a cache of type `cache_dtype`; loss over all positions but the first.
+// What a model that is evaluated must have been loaded with at least, for sequences of `length`
+// tokens.
+StepLimits EvaluationLimits(int length);
+
+// Runs each sequence alone from position 0 with a cache of type `cache_dtype`; loss over all
+// positions but the first. InvalidArgument if there is nothing to predict; Cancelled if `progress`
+// says so.
 absl::StatusOr<PerplexityResult> EvaluatePerplexity(
     Decoder& decoder, Backend& backend, absl::Span<const std::vector<int32_t>> sequences,
     DType cache_dtype, const EvaluationProgress& progress = nullptr);
+
+// One of two models side by side.
+struct EvaluatedModel {
+  Decoder* decoder = nullptr;
+  Backend* backend = nullptr;
+};
+
+// Runs both over each sequence, step by step, and compares their logits at every position;
+// perplexities as EvaluatePerplexity gives them. InvalidArgument if the vocabularies differ in
+// size.
+absl::StatusOr<QualityReport> CompareModels(const EvaluatedModel& source,
+                                            const EvaluatedModel& result,
+                                            absl::Span<const std::vector<int32_t>> sequences,
+                                            DType cache_dtype,
+                                            const EvaluationProgress& progress = nullptr);
 
 }  // namespace transmla
 

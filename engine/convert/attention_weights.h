@@ -1,0 +1,39 @@
+// One layer's attention weights before and after conversion, in float64.
+//
+// Notation of docs/conversion.md: D = hidden_size, H = num_attention_heads, G =
+// num_key_value_heads, d = head_dim, n = d / 2 rotary pairs a head, L = G·d; R = kv_lora_rank, Dn /
+// Dr / Dv = qk_nope_head_dim / qk_rope_head_dim / v_head_dim.
+#ifndef TRANSMLA_ENGINE_CONVERT_ATTENTION_WEIGHTS_H_
+#define TRANSMLA_ENGINE_CONVERT_ATTENTION_WEIGHTS_H_
+
+#include <vector>
+
+#include "engine/linalg/matrix.h"
+
+namespace transmla {
+
+// Grouped-query attention in Hugging Face's layout: rotary pair f of a head is its rows f and f +
+// n. The output projection is not here: conversion leaves it alone.
+struct GqaWeights {
+  Matrix q;                    // [H·d, D]
+  Matrix k;                    // [L, D]
+  Matrix v;                    // [L, D]
+  std::vector<double> q_bias;  // [H·d], or empty
+  std::vector<double> k_bias;  // [L], or empty
+  std::vector<double> v_bias;  // [L], or empty
+};
+
+// Latent attention in the layout of docs/checkpoint_format.md: rotary pairs are neighbouring rows.
+struct LatentWeights {
+  Matrix q_a;                  // [q_lora_rank, D], or empty for a whole query projection
+  Matrix q;                    // q_proj [H·(Dn + Dr), D], or q_b_proj [H·(Dn + Dr), q_lora_rank]
+  std::vector<double> q_bias;  // [H·(Dn + Dr)], or empty
+  Matrix kv_a;                 // [R + Dr, D]
+  std::vector<double> kv_a_bias;  // [R + Dr], or empty
+  Matrix kv_b;                    // [H·(Dn + Dv), R]
+  std::vector<float> inv_freq;    // [Dr / 2], radians a position
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_CONVERT_ATTENTION_WEIGHTS_H_

@@ -1,0 +1,171 @@
+#include "engine/convert/latent_checkpoint.h"
+
+#include <cstdint>
+
+#include "absl/strings/str_cat.h"
+#include "nlohmann/json.hpp"
+
+#include "engine/base/check.h"
+#include "engine/tensor/block_formats.h"
+
+namespace transmla {
+namespace {
+
+NamedTensor MakeTensor(std::string name, const Shape& shape, absl::Span<const double> values,
+                       DType dtype) {
+  CHECK_EQ(shape.elements(), static_cast<int64_t>(values.size()));
+  NamedTensor result{std::move(name), HostTensor(dtype, shape)};
+  const int64_t cols = shape.cols();
+  std::vector<float> row(cols);
+  for (int64_t i = 0; i < shape.rows(); ++i) {
+    for (int64_t j = 0; j < cols; ++j) row[j] = static_cast<float>(values[i * cols + j]);
+    CHECK_OK(QuantizeRow(dtype, row, result.tensor.as<char>() + i * RowBytes(dtype, cols)));
+  }
+  return result;
+}
+
+NamedTensor MakeTensor(std::string name, const Matrix& m, DType dtype) {
+  return MakeTensor(std::move(name), Shape({m.rows(), m.cols()}), m.values(), dtype);
+}
+
+NamedTensor MakeTensor(std::string name, const std::vector<double>& v, DType dtype) {
+  return MakeTensor(std::move(name), Shape({static_cast<int64_t>(v.size())}), v, dtype);
+}
+
+absl::string_view TorchName(DType dtype) {
+  switch (dtype) {
+    case DType::kF16:
+      return "float16";
+    case DType::kBF16:
+      return "bfloat16";
+    default:
+      return "float32";
+  }
+}
+
+nlohmann::ordered_json RopeScalingJson(const RopeScaling& scaling) {
+  nlohmann::ordered_json json;
+  json["rope_type"] = scaling.type;
+  json["factor"] = scaling.factor;
+  if (scaling.type == "llama3") {
+    json["low_freq_factor"] = scaling.low_freq_factor;
+    json["high_freq_factor"] = scaling.high_freq_factor;
+  }
+  if (scaling.type == "yarn") {
+    json["beta_fast"] = scaling.beta_fast;
+    json["beta_slow"] = scaling.beta_slow;
+    if (scaling.mscale) json["mscale"] = *scaling.mscale;
+    if (scaling.mscale_all_dim) json["mscale_all_dim"] = *scaling.mscale_all_dim;
+    if (scaling.attention_factor) json["attention_factor"] = *scaling.attention_factor;
+  }
+  if (scaling.original_max_position_embeddings > 0)
+    json["original_max_position_embeddings"] = scaling.original_max_position_embeddings;
+  return json;
+}
+
+}  // namespace
+
+std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, DType dtype) {
+  const std::string prefix = absl::StrCat("model.layers.", layer, ".self_attn.");
+  const std::string q = prefix + (weights.q_a.empty() ? "q_proj" : "q_b_proj");
+  std::vector<NamedTensor> tensors;
+  if (!weights.q_a.empty())
+    tensors.push_back(MakeTensor(prefix + "q_a_proj.weight", weights.q_a, dtype));
+  tensors.push_back(MakeTensor(q + ".weight", weights.q, dtype));
+  if (!weights.q_bias.empty()) tensors.push_back(MakeTensor(q + ".bias", weights.q_bias, dtype));
+  tensors.push_back(MakeTensor(prefix + "kv_a_proj_with_mqa.weight", weights.kv_a, dtype));
+  if (!weights.kv_a_bias.empty())
+    tensors.push_back(MakeTensor(prefix + "kv_a_proj_with_mqa.bias", weights.kv_a_bias, dtype));
+  tensors.push_back(MakeTensor(prefix + "kv_b_proj.weight", weights.kv_b, dtype));
+  tensors.push_back(MakeTensor(
+      prefix + "rotary_emb.inv_freq",
+      std::vector<double>(weights.inv_freq.begin(), weights.inv_freq.end()), DType::kF32));
+  return tensors;
+}
+
+Config LatentConfig(const SourceWeights& source, const MlaSpec& mla, double attention_scale) {
+  const ModelSpec& spec = source.spec();
+  Config config = source.checkpoint().config();
+  config.architecture = "TransMlaForCausalLM";
+  config.model_type = "transmla";
+  config.num_key_value_heads = spec.gqa.num_attention_heads;
+  config.head_dim = mla.qk_rope_head_dim;
+  config.attention_bias = spec.qkv_bias;
+  config.tie_word_embeddings = spec.tie_word_embeddings;
+  config.kv_lora_rank = mla.kv_lora_rank;
+  config.q_lora_rank = mla.q_lora_rank;
+  config.qk_nope_head_dim = mla.qk_nope_head_dim;
+  config.qk_rope_head_dim = mla.qk_rope_head_dim;
+  config.v_head_dim = mla.v_head_dim;
+  config.rope_interleave = true;
+  config.has_latent_norm = false;
+  config.attention_scale = attention_scale;
+  config.source_cache_values_per_token =
+      2 * int64_t{spec.gqa.num_key_value_heads} * spec.gqa.head_dim;
+  return config;
+}
+
+std::string ConfigJson(const Config& config, DType dtype) {
+  nlohmann::ordered_json json;
+  json["architectures"] = {config.architecture};
+  json["model_type"] = config.model_type;
+  json["torch_dtype"] = std::string(TorchName(dtype));
+  json["vocab_size"] = config.vocab_size;
+  json["hidden_size"] = config.hidden_size;
+  json["intermediate_size"] = config.intermediate_size;
+  json["num_hidden_layers"] = config.num_hidden_layers;
+  json["num_attention_heads"] = config.num_attention_heads;
+  json["num_key_value_heads"] = config.num_key_value_heads;
+  json["head_dim"] = config.head_dim;
+  json["max_position_embeddings"] = config.max_position_embeddings;
+  json["hidden_act"] = config.hidden_act;
+  json["rms_norm_eps"] = config.rms_norm_eps;
+  json["rope_theta"] = config.rope_theta;
+  json["rope_scaling"] =
+      config.rope_scaling ? RopeScalingJson(*config.rope_scaling) : nlohmann::ordered_json(nullptr);
+  json["rope_interleave"] = config.rope_interleave;
+  json["tie_word_embeddings"] = config.tie_word_embeddings;
+  json["attention_bias"] = config.attention_bias;
+  json["kv_lora_rank"] = config.kv_lora_rank;
+  json["q_lora_rank"] = config.q_lora_rank > 0 ? nlohmann::ordered_json(config.q_lora_rank)
+                                               : nlohmann::ordered_json(nullptr);
+  json["qk_nope_head_dim"] = config.qk_nope_head_dim;
+  json["qk_rope_head_dim"] = config.qk_rope_head_dim;
+  json["v_head_dim"] = config.v_head_dim;
+  json["qk_latent_layernorm"] = config.has_latent_norm;
+  if (config.attention_scale) json["attention_scale"] = *config.attention_scale;
+  json["source_cache_values_per_token"] = config.source_cache_values_per_token;
+  if (config.bos_token_id) json["bos_token_id"] = *config.bos_token_id;
+  if (config.eos_token_ids.size() == 1) json["eos_token_id"] = config.eos_token_ids[0];
+  if (config.eos_token_ids.size() > 1) json["eos_token_id"] = config.eos_token_ids;
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+LatentCheckpoint::LatentCheckpoint(const SourceWeights& source, Config config)
+    : path_(absl::StrCat(source.checkpoint().path(), " (converted, in memory)")),
+      config_(std::move(config)),
+      source_(source.shared_checkpoint()) {
+  for (const KeptTensor& kept : source.kept()) {
+    const absl::StatusOr<TensorView> view = source_->Tensor(kept.source_name);
+    CHECK_OK(view.status());
+    infos_.push_back({kept.name, view->dtype, view->shape});
+    views_.emplace_back(kept.name, *view);
+  }
+}
+
+void LatentCheckpoint::AddLayer(int layer, const LatentWeights& weights) {
+  for (NamedTensor& named : LatentTensors(layer, weights, DType::kF32)) {
+    infos_.push_back({named.name, named.tensor.dtype(), named.tensor.shape()});
+    views_.emplace_back(named.name, named.tensor.view());
+    owned_.push_back(std::move(named.tensor));
+  }
+}
+
+absl::StatusOr<TensorView> LatentCheckpoint::Tensor(absl::string_view name) const {
+  for (const auto& [known, view] : views_) {
+    if (known == name) return view;
+  }
+  return absl::NotFoundError(absl::StrCat(path_, ": no tensor ", name));
+}
+
+}  // namespace transmla

@@ -1,0 +1,62 @@
+// The converted model as names, shapes, tensors and config: what emit.h writes and what runs in
+// memory between stages.
+#ifndef TRANSMLA_ENGINE_CONVERT_LATENT_CHECKPOINT_H_
+#define TRANSMLA_ENGINE_CONVERT_LATENT_CHECKPOINT_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+#include "engine/convert/attention_weights.h"
+#include "engine/convert/source_weights.h"
+#include "engine/format/checkpoint.h"
+#include "engine/model/model_spec.h"
+#include "engine/tensor/host_tensor.h"
+
+namespace transmla {
+
+struct NamedTensor {
+  std::string name;
+  HostTensor tensor;
+};
+
+// The tensors of docs/checkpoint_format.md for layer `layer`, without o_proj, which the source
+// passes on. `dtype` is F32, F16 or BF16; inverse frequencies are always F32.
+std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, DType dtype);
+
+// The result's hyper-parameters. `attention_scale` multiplies scores before softmax.
+Config LatentConfig(const SourceWeights& source, const MlaSpec& mla, double attention_scale);
+
+// config.json of docs/checkpoint_format.md.
+std::string ConfigJson(const Config& config, DType dtype);
+
+// A converted model in memory, to run before it is written: attention as float32, all else mapped
+// from the source. Thread-safe once every layer is added.
+class LatentCheckpoint : public CheckpointReader {
+ public:
+  LatentCheckpoint(const SourceWeights& source, Config config);
+  // Layers may come in any order, each once.
+  void AddLayer(int layer, const LatentWeights& weights);
+
+  const std::string& path() const override { return path_; }
+  CheckpointFormat format() const override { return CheckpointFormat::kSafetensors; }
+  const Config& config() const override { return config_; }
+  absl::Span<const TensorInfo> tensors() const override { return infos_; }
+  absl::StatusOr<TensorView> Tensor(absl::string_view name) const override;
+
+ private:
+  std::string path_;
+  Config config_;
+  std::shared_ptr<const CheckpointReader> source_;
+  std::vector<TensorInfo> infos_;
+  std::vector<std::pair<std::string, TensorView>> views_;  // as infos_
+  std::vector<HostTensor> owned_;
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_CONVERT_LATENT_CHECKPOINT_H_

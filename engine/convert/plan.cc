@@ -1,0 +1,67 @@
+#include "engine/convert/plan.h"
+
+#include <cmath>
+#include <cstdint>
+
+namespace transmla {
+namespace {
+
+// Values a token and layer; caches are reported for BF16.
+int64_t CacheBytesPerToken(int64_t values_per_layer, int num_layers) {
+  return RowBytes(DType::kBF16, values_per_layer) * num_layers;
+}
+
+}  // namespace
+
+MlaSpec ResolveShape(const ConvertOptions& options, const ModelSpec& source) {
+  const int width = source.gqa.num_key_value_heads * source.gqa.head_dim;
+  MlaSpec mla;
+  mla.num_attention_heads = source.gqa.num_attention_heads;
+  mla.v_head_dim = source.gqa.head_dim;
+  if (options.recipe == Recipe::kEquivalent) {
+    mla.kv_lora_rank = width;
+    mla.qk_rope_head_dim = width;
+    return mla;
+  }
+  mla.qk_rope_head_dim = options.qk_rope_head_dim;
+  mla.qk_nope_head_dim = source.gqa.head_dim;
+  mla.q_lora_rank = options.q_lora_rank;
+  // Half of the source's 2 · width values.
+  mla.kv_lora_rank =
+      options.kv_lora_rank > 0 ? options.kv_lora_rank : width - options.qk_rope_head_dim;
+  return mla;
+}
+
+double ResolveAttentionScale(const ConvertOptions& options, const ModelSpec& source) {
+  if (options.recipe == Recipe::kEquivalent) return source.attention_scale;
+  const MlaSpec mla = ResolveShape(options, source);
+  return 1 / std::sqrt(static_cast<double>(mla.qk_nope_head_dim + mla.qk_rope_head_dim));
+}
+
+DType ResolveDType(const ConvertOptions& options) {
+  if (options.dtype.has_value()) return *options.dtype;
+  return options.recipe == Recipe::kEquivalent ? DType::kF32 : DType::kBF16;
+}
+
+ConversionReport PlannedReport(const ConvertOptions& options, const ModelSpec& source) {
+  const MlaSpec mla = ResolveShape(options, source);
+  ConversionReport report;
+  report.source = options.source;
+  report.destination = options.destination;
+  report.recipe = std::string(RecipeName(options.recipe));
+  report.family = source.family;
+  report.num_layers = source.num_layers;
+  report.qk_rope_head_dim = mla.qk_rope_head_dim;
+  report.qk_nope_head_dim = mla.qk_nope_head_dim;
+  report.v_head_dim = mla.v_head_dim;
+  report.kv_lora_rank = mla.kv_lora_rank;
+  report.q_lora_rank = mla.q_lora_rank;
+  report.freqfold = options.recipe == Recipe::kTransMla ? options.freqfold : 0;
+  report.cache_bytes_per_token_before = CacheBytesPerToken(
+      2 * int64_t{source.gqa.num_key_value_heads} * source.gqa.head_dim, source.num_layers);
+  report.cache_bytes_per_token_after =
+      CacheBytesPerToken(int64_t{mla.kv_lora_rank} + mla.qk_rope_head_dim, source.num_layers);
+  return report;
+}
+
+}  // namespace transmla

@@ -1,0 +1,104 @@
+#include "engine/convert/report.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "nlohmann/json.hpp"
+
+namespace transmla {
+namespace {
+
+nlohmann::ordered_json LayerJson(const LayerReport& layer) {
+  nlohmann::ordered_json json;
+  json["layer"] = layer.layer;
+  json["rope_key_energy_kept"] = layer.rope_key_energy_kept;
+  json["key_error"] = layer.key_error;
+  json["value_error"] = layer.value_error;
+  return json;
+}
+
+nlohmann::ordered_json QualityJson(const QualityReport& quality) {
+  nlohmann::ordered_json json;
+  json["tokens"] = quality.tokens;
+  json["perplexity_before"] = quality.perplexity_before;
+  json["perplexity_after"] = quality.perplexity_after;
+  json["kl_divergence"] = quality.kl_divergence;
+  json["greedy_agreement"] = quality.greedy_agreement;
+  json["max_logit_difference"] = quality.max_logit_difference;
+  return json;
+}
+
+void AppendLayers(const std::vector<LayerReport>& layers, std::string* text) {
+  absl::StrAppend(text, "layer  rope energy kept  key error  value error\n");
+  for (const LayerReport& layer : layers)
+    absl::StrAppendFormat(text, "%5d  %15.1f%%  %8.2f%%  %10.2f%%\n", layer.layer,
+                          100 * layer.rope_key_energy_kept, 100 * layer.key_error,
+                          100 * layer.value_error);
+}
+
+void AppendQuality(const QualityReport& quality, std::string* text) {
+  absl::StrAppendFormat(text, "perplexity       %.4f before, %.4f after (%d tokens)\n",
+                        quality.perplexity_before, quality.perplexity_after, quality.tokens);
+  absl::StrAppendFormat(text, "KL divergence    %.5f nats a token\n", quality.kl_divergence);
+  absl::StrAppendFormat(text, "greedy agreement %.2f %%\n", 100 * quality.greedy_agreement);
+  absl::StrAppendFormat(text, "largest logit difference %.3g\n", quality.max_logit_difference);
+}
+
+}  // namespace
+
+std::string ConversionReport::ToJson() const {
+  nlohmann::ordered_json json;
+  json["source"] = source;
+  json["destination"] = destination;
+  json["recipe"] = recipe;
+  json["family"] = family;
+  json["num_layers"] = num_layers;
+  json["qk_rope_head_dim"] = qk_rope_head_dim;
+  json["qk_nope_head_dim"] = qk_nope_head_dim;
+  json["v_head_dim"] = v_head_dim;
+  json["kv_lora_rank"] = kv_lora_rank;
+  json["q_lora_rank"] = q_lora_rank;
+  json["freqfold"] = freqfold;
+  if (perplexity_partial_rope) json["perplexity_partial_rope"] = *perplexity_partial_rope;
+  json["calibration_tokens"] = calibration_tokens;
+  json["calibration_source"] = calibration_source;
+  json["cache_bytes_per_token_before"] = cache_bytes_per_token_before;
+  json["cache_bytes_per_token_after"] = cache_bytes_per_token_after;
+  json["layers"] = nlohmann::ordered_json::array();
+  for (const LayerReport& layer : layers) json["layers"].push_back(LayerJson(layer));
+  if (quality) json["quality"] = QualityJson(*quality);
+  json["seconds"] = seconds;
+  json["peak_memory_bytes"] = peak_memory_bytes;
+  json["bytes_written"] = bytes_written;
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+std::string ConversionReport::ToText() const {
+  std::string text;
+  absl::StrAppendFormat(&text, "%s → %s\n", source, destination);
+  absl::StrAppendFormat(&text, "recipe           %s, %d layers of family %s\n", recipe, num_layers,
+                        family);
+  absl::StrAppendFormat(
+      &text, "attention        latent %d, rope key %d, head %d + %d, value %d%s\n", kv_lora_rank,
+      qk_rope_head_dim, qk_nope_head_dim, qk_rope_head_dim, v_head_dim,
+      q_lora_rank > 0 ? absl::StrCat(", query rank ", q_lora_rank) : "");
+  absl::StrAppendFormat(&text, "cache            %d bytes a token before, %d after (%.1f %%)\n",
+                        cache_bytes_per_token_before, cache_bytes_per_token_after,
+                        100.0 * static_cast<double>(cache_bytes_per_token_after) /
+                            static_cast<double>(cache_bytes_per_token_before));
+  if (calibration_tokens > 0)
+    absl::StrAppendFormat(&text, "calibration      %d tokens, %s\n", calibration_tokens,
+                          calibration_source);
+  if (freqfold > 0) absl::StrAppendFormat(&text, "freqfold         %d\n", freqfold);
+  if (!layers.empty()) AppendLayers(layers, &text);
+  if (perplexity_partial_rope)
+    absl::StrAppendFormat(&text, "perplexity       %.4f with partial RoPE, before the low rank\n",
+                          *perplexity_partial_rope);
+  if (quality) AppendQuality(*quality, &text);
+  if (seconds > 0)
+    absl::StrAppendFormat(
+        &text, "took             %.1f s, %.0f MB of memory at most, %.0f MB written\n", seconds,
+        static_cast<double>(peak_memory_bytes) / 1e6, static_cast<double>(bytes_written) / 1e6);
+  return text;
+}
+
+}  // namespace transmla
