@@ -1,0 +1,127 @@
+// BackendTest: each operation's suite runs once for every backend of this list that the machine
+// has; the others are reported as skipped.
+#ifndef TRANSMLA_TESTS_ENGINE_BACKEND_BACKEND_FIXTURE_H_
+#define TRANSMLA_TESTS_ENGINE_BACKEND_BACKEND_FIXTURE_H_
+
+#include <memory>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "engine/backend/backend.h"
+#include "engine/backend/cpu/create.h"
+#include "engine/base/check.h"
+#include "engine/base/cpu_info.h"
+#include "engine/base/random.h"
+#include "engine/tensor/block_formats.h"
+
+namespace transmla {
+
+inline const std::vector<std::string>& BackendNames() {
+  static const auto* const names = new std::vector<std::string>{"generic", "avx2", "avx512"};
+  return *names;
+}
+
+inline bool MachineHas(const std::string& name) {
+  return name == "generic" || (name == "avx2" && GetCpuInfo().avx2) ||
+         (name == "avx512" && GetCpuInfo().avx512);
+}
+
+inline std::unique_ptr<Backend> MakeBackend(const std::string& name, int threads) {
+  auto backend = CreateCpuBackend({.threads = threads, .instruction_set = name});
+  CHECK_OK(backend.status());
+  return std::move(backend).value();
+}
+
+// The parameter is a backend's name; the fixture's backend has two threads.
+class BackendTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    if (!MachineHas(GetParam())) GTEST_SKIP() << "this machine lacks " << GetParam();
+    backend_ = MakeBackend(GetParam(), 2);
+  }
+  Backend& backend() { return *backend_; }
+
+ private:
+  std::unique_ptr<Backend> backend_;
+};
+
+#define INSTANTIATE_BACKENDS(suite)                                                     \
+  INSTANTIATE_TEST_SUITE_P(Cpu, suite, ::testing::ValuesIn(::transmla::BackendNames()), \
+                           [](const auto& test) { return test.param; })
+
+inline std::vector<float> RandomFloats(Random& random, int64_t n, double scale = 1.0) {
+  std::vector<float> values(n);
+  for (float& value : values) value = static_cast<float>(random.Normal() * scale);
+  return values;
+}
+
+// An activation tensor that holds `values`.
+class Activations {
+ public:
+  Activations(Backend& backend, const Shape& shape, const std::vector<float>& values)
+      : backend_(backend), rows_(shape[0]) {
+    auto tensor = backend.NewTensor(shape);
+    CHECK_OK(tensor.status());
+    tensor_ = std::move(tensor).value();
+    CHECK_OK(backend.Write(values, view()));
+  }
+  Activations(Backend& backend, const Shape& shape, float fill = 0.0f)
+      : Activations(backend, shape, std::vector<float>(shape.elements(), fill)) {}
+
+  MutableTensorView view() { return tensor_->Rows(rows_); }
+  std::vector<float> Read() {
+    std::vector<float> values(view().shape.elements());
+    CHECK_OK(backend_.Read(view(), absl::MakeSpan(values)));
+    return values;
+  }
+
+ private:
+  Backend& backend_;
+  int64_t rows_;
+  std::unique_ptr<DeviceTensor> tensor_;
+};
+
+// Packs a copy of `values`, kept alive by the weight.
+inline WeightPtr PackFloats(Backend& backend, const Shape& shape, const std::vector<float>& values,
+                            WeightRole role) {
+  auto owner = std::make_shared<std::vector<float>>(values);
+  auto weight =
+      backend.Pack({.view = {owner->data(), DType::kF32, shape}, .owner = owner, .role = role});
+  CHECK_OK(weight.status());
+  return std::move(weight).value();
+}
+
+// Bytes of a row of a type whose scales are small finite numbers, so that sums stay finite; every
+// other bit is random.
+std::vector<uint8_t> RandomRows(Random& random, DType dtype, int64_t elements);
+
+// One sequence's part of a step.
+struct Part {
+  int first_position = 0;
+  int tokens = 1;
+  std::vector<PageId> pages;  // at least as many as needed
+};
+
+inline RaggedBatch MakeBatch(const std::vector<Part>& parts) {
+  RaggedBatch batch;
+  batch.sequence_starts.push_back(0);
+  batch.page_starts.push_back(0);
+  for (const Part& part : parts) {
+    for (int i = 0; i < part.tokens; ++i) {
+      batch.token_ids.push_back(0);
+      batch.positions.push_back(part.first_position + i);
+    }
+    batch.pages.insert(batch.pages.end(), part.pages.begin(), part.pages.end());
+    batch.sequence_starts.push_back(batch.tokens());
+    batch.page_starts.push_back(static_cast<int>(batch.pages.size()));
+  }
+  return batch;
+}
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_TESTS_ENGINE_BACKEND_BACKEND_FIXTURE_H_

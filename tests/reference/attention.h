@@ -1,0 +1,62 @@
+// Reference of softmax attention of one query over rows of keys and values, in double.
+#ifndef TRANSMLA_TESTS_REFERENCE_ATTENTION_H_
+#define TRANSMLA_TESTS_REFERENCE_ATTENTION_H_
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+namespace transmla::reference {
+
+using Row = std::vector<double>;
+
+struct AttentionResult {
+  Row out;
+  double tolerance = 0;  // on each element of what a float implementation returns
+};
+
+// softmax(scale · q · keysᵀ) · values over rows [begin, end). GQA: the head's keys and values; MLA:
+// [latent | rope key] and latent.
+//
+// Tolerance: a score of n products has an absolute error of at most δ = scale · (n + 3) · 2^-24 ·
+// Σ|q·k|; a weight exp(score - max) / total then has a relative error of at most 4δ plus some
+// roundings for each of exp, sum and quotient; and the result that of a sum of weighted values,
+// whose magnitudes are bounded by the greatest |value|.
+inline AttentionResult Attention(const Row& q, const std::vector<Row>& keys,
+                                 const std::vector<Row>& values, int begin, int end, double scale) {
+  std::vector<double> scores;
+  double greatest = -std::numeric_limits<double>::infinity();
+  double magnitude = 0;
+  for (int j = begin; j < end; ++j) {
+    double score = 0;
+    double sum = 0;
+    for (size_t c = 0; c < q.size(); ++c) {
+      score += q[c] * keys[j][c];
+      sum += std::abs(q[c] * keys[j][c]);
+    }
+    scores.push_back(score * scale);
+    greatest = std::max(greatest, scores.back());
+    magnitude = std::max(magnitude, sum);
+  }
+  AttentionResult result;
+  result.out.assign(values[begin].size(), 0.0);
+  double total = 0;
+  double largest_value = 0;
+  for (int j = begin; j < end; ++j) {
+    const double weight = std::exp(scores[j - begin] - greatest);
+    total += weight;
+    for (size_t c = 0; c < result.out.size(); ++c) {
+      result.out[c] += weight * values[j][c];
+      largest_value = std::max(largest_value, std::abs(values[j][c]));
+    }
+  }
+  for (double& value : result.out) value /= total;
+  const double delta = scale * (static_cast<double>(q.size()) + 3) * 0x1p-24 * magnitude;
+  result.tolerance = largest_value * (4 * delta + (16 + (end - begin)) * 0x1p-23);
+  return result;
+}
+
+}  // namespace transmla::reference
+
+#endif  // TRANSMLA_TESTS_REFERENCE_ATTENTION_H_
