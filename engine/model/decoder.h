@@ -16,8 +16,9 @@
 
 namespace transmla {
 
-// Sees activations between operations: calibration, tracing in tests. Called on the thread that runs the step; a view is
-// in the backend's memory (Backend::Read copies it out) and valid during the call only.
+// Sees activations between operations: calibration, tracing in tests. Called on the thread that
+// runs the step; a view is in the backend's memory (Backend::Read copies it out) and valid during
+// the call only.
 class DecoderObserver {
  public:
   virtual ~DecoderObserver() = default;
@@ -26,14 +27,16 @@ class DecoderObserver {
     (void)layer, (void)hidden;
     return absl::OkStatus();
   }
-  // GQA models: outputs of the projections, biases included, before RoPE. q [tokens, H, d], k and v [tokens, G, d]
+  // GQA models: outputs of the projections, biases included, before RoPE. q [tokens, H, d], k and v
+  // [tokens, G, d]
   virtual absl::Status OnProjections(int layer, const TensorView& q, const TensorView& k,
                                      const TensorView& v) {
     (void)layer, (void)q, (void)k, (void)v;
     return absl::OkStatus();
   }
   // MLA models: outputs of the projections, biases included, before the latent's norm and RoPE.
-  // q [tokens, H, qk_nope_head_dim + qk_rope_head_dim], kv [tokens, kv_lora_rank + qk_rope_head_dim]
+  // q [tokens, H, qk_nope_head_dim + qk_rope_head_dim], kv [tokens, kv_lora_rank +
+  // qk_rope_head_dim]
   virtual absl::Status OnLatentProjections(int layer, const TensorView& q, const TensorView& kv) {
     (void)layer, (void)q, (void)kv;
     return absl::OkStatus();
@@ -58,19 +61,21 @@ class Decoder {
   virtual int64_t weight_bytes() const = 0;
 
   // Computes one step and writes its tokens' cache rows to `store`.
-  // Returns the logits of batch.logit_tokens, [logit_tokens, vocab_size] in host memory, valid until the next Run.
+  // Returns the logits of batch.logit_tokens, [logit_tokens, vocab_size] in host memory, valid
+  // until the next Run.
   virtual absl::StatusOr<absl::Span<const float>> Run(const RaggedBatch& batch, KvStore* store,
                                                       DecoderObserver* observer = nullptr) = 0;
 };
 
-// Finds the family of `checkpoint`, loads every weight onto `backend` and prepares it for steps within `limits`.
-// The checkpoint is kept alive as long as weights point into it.
-// InvalidArgument lists every missing, unexpected or misshapen tensor at once; Unimplemented names an unknown architecture
-// and those that are supported.
+// Finds the family of `checkpoint`, loads every weight onto `backend` and prepares it for steps
+// within `limits`. The checkpoint is kept alive as long as weights point into it. InvalidArgument
+// lists every missing, unexpected or misshapen tensor at once; Unimplemented names an unknown
+// architecture and those that are supported.
 absl::StatusOr<std::unique_ptr<Decoder>> LoadDecoder(
     std::shared_ptr<const CheckpointReader> checkpoint, Backend* backend, const StepLimits& limits);
 
-// The features of `checkpoint` without loading a weight (reads small tensors such as inverse frequencies).
+// The features of `checkpoint` without loading a weight (reads small tensors such as inverse
+// frequencies).
 absl::StatusOr<ModelSpec> ReadModelSpec(const CheckpointReader& checkpoint);
 
 }  // namespace transmla

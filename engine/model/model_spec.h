@@ -1,6 +1,8 @@
-// ModelSpec: a decoder as a set of features. The forward pass (decoder.h) reads features only; it knows no family.
+// ModelSpec: a decoder as a set of features. The forward pass (decoder.h) reads features only; it
+// knows no family.
 //
-// A family (family.h) turns a Config into a ModelSpec. Plain data; Validate() proves that the numbers fit together.
+// A family (family.h) turns a Config into a ModelSpec. Plain data; Validate() proves that the
+// numbers fit together.
 #ifndef TRANSMLA_ENGINE_MODEL_MODEL_SPEC_H_
 #define TRANSMLA_ENGINE_MODEL_MODEL_SPEC_H_
 
@@ -24,17 +26,18 @@ struct GqaSpec {
 // DeepSeek-V2/V3 names and layout.
 struct MlaSpec {
   int num_attention_heads = 0;
-  int q_lora_rank = 0;          // 0: one q projection
+  int q_lora_rank = 0;  // 0: one q projection
   int kv_lora_rank = 0;
-  int qk_nope_head_dim = 0;     // may be 0: scores come from the rope key alone
-  int qk_rope_head_dim = 0;     // even; may be 0
+  int qk_nope_head_dim = 0;  // may be 0: scores come from the rope key alone
+  int qk_rope_head_dim = 0;  // even; may be 0
   int v_head_dim = 0;
-  bool latent_norm = false;     // root mean square norm of the latent before it is cached (kv_a_layernorm)
+  bool latent_norm =
+      false;  // root mean square norm of the latent before it is cached (kv_a_layernorm)
 };
 
 struct ModelSpec {
-  std::string family;           // "llama", "qwen2", "transmla", …
-  std::string name;             // for people
+  std::string family;  // "llama", "qwen2", "transmla", …
+  std::string name;    // for people
 
   int vocab_size = 0;
   int hidden_size = 0;
@@ -43,15 +46,15 @@ struct ModelSpec {
   int max_context_tokens = 0;
 
   AttentionKind attention = AttentionKind::kGqa;
-  GqaSpec gqa;                  // if attention is kGqa
-  MlaSpec mla;                  // if attention is kMla
-  bool qkv_bias = false;        // biases of the q and k/v (or q and kv_a) projections exist
-  bool output_bias = false;     // bias of o_proj exists
-  float attention_scale = 0;    // multiplies scores before softmax
+  GqaSpec gqa;                // if attention is kGqa
+  MlaSpec mla;                // if attention is kMla
+  bool qkv_bias = false;      // biases of the q and k/v (or q and kv_a) projections exist
+  bool output_bias = false;   // bias of o_proj exists
+  float attention_scale = 0;  // multiplies scores before softmax
 
   // Inverse frequencies a layer, radians a position: [num_layers][rotary pairs].
   std::vector<std::vector<float>> inv_freq;
-  float rope_magnitude = 1;     // YaRN's factor on rotated keys and queries
+  float rope_magnitude = 1;  // YaRN's factor on rotated keys and queries
 
   float norm_eps = 1e-6f;
   Activation activation = Activation::kSilu;
@@ -59,15 +62,17 @@ struct ModelSpec {
   bool tie_word_embeddings = false;
 
   std::vector<int> eos_token_ids;
-  int bos_token_id = -1;        // -1: none
+  int bos_token_id = -1;  // -1: none
 
-  // Values a token and layer that the model cached before its conversion; its own if it was not converted.
+  // Values a token and layer that the model cached before its conversion; its own if it was not
+  // converted.
   int source_cache_values = 0;
 
   int NumAttentionHeads() const;
   // What this model caches, in elements of `dtype`.
   KvLayout CacheLayout(DType dtype) const;
-  // InvalidArgument naming field, value and limit if the features contradict each other or exceed what the engine runs.
+  // InvalidArgument naming field, value and limit if the features contradict each other or exceed
+  // what the engine runs.
   absl::Status Validate() const;
 };
 

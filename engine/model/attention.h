@@ -1,0 +1,54 @@
+// Attention block of a layer: projections, cache write, attention, output projection added to the
+// residual stream.
+#ifndef TRANSMLA_ENGINE_MODEL_ATTENTION_H_
+#define TRANSMLA_ENGINE_MODEL_ATTENTION_H_
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "engine/backend/backend.h"
+#include "engine/model/decoder.h"
+#include "engine/model/weights.h"
+
+namespace transmla {
+
+// One step of one layer.
+struct AttentionStep {
+  int64_t tokens = 0;
+  int layer = 0;
+  TensorView normed;         // [tokens, hidden_size]: input of the projections
+  MutableTensorView hidden;  // [tokens, hidden_size]: the residual stream, added to
+  KvStore* store = nullptr;
+  DecoderObserver* observer = nullptr;  // may be null
+};
+
+// Holds the weights of all layers and the buffers that layers share. Thread-compatible.
+class Attention {
+ public:
+  virtual ~Attention() = default;
+  virtual absl::Status Run(const AttentionStep& step) = 0;
+};
+
+// Both load the weights of every layer; problems with tensors are noted in `loader`, others
+// returned.
+absl::StatusOr<std::unique_ptr<Attention>> LoadGqaAttention(const ModelSpec& spec,
+                                                            const TensorNames& names,
+                                                            bool interleaved_rope,
+                                                            WeightLoader& loader, Backend* backend,
+                                                            const StepLimits& limits);
+absl::StatusOr<std::unique_ptr<Attention>> LoadMlaAttention(const ModelSpec& spec,
+                                                            const TensorNames& names,
+                                                            bool interleaved_rope,
+                                                            WeightLoader& loader, Backend* backend,
+                                                            const StepLimits& limits);
+
+// `view` with another shape of the same number of elements.
+inline MutableTensorView Reshape(const MutableTensorView& view, const Shape& shape) {
+  return {view.data, view.dtype, shape};
+}
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_MODEL_ATTENTION_H_

@@ -1,0 +1,66 @@
+// Family: what distinguishes a model family, as data: its names on disk and how its config becomes
+// features.
+//
+// A new family is one file in families/ and one line in families.cc.
+#ifndef TRANSMLA_ENGINE_MODEL_FAMILY_H_
+#define TRANSMLA_ENGINE_MODEL_FAMILY_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+#include "engine/format/checkpoint.h"
+#include "engine/model/model_spec.h"
+
+namespace transmla {
+
+// Names of tensors in one file format; "$" stands for the layer's number. Empty: the format has
+// none.
+struct TensorNames {
+  absl::string_view embedding, final_norm, output;
+  absl::string_view attention_norm, feed_forward_norm;
+  absl::string_view q, k, v, attention_output;  // stems: ".weight" and ".bias" follow
+  absl::string_view gate, up, down;
+  // MLA
+  absl::string_view q_a, q_a_norm, q_b, kv_a, kv_a_norm, kv_b, inv_freq;
+  // Present in some files and not needed, by prefix or whole name.
+  std::vector<absl::string_view> ignored;
+};
+
+// Hugging Face's names of the llama line, with DeepSeek's for latent attention.
+const TensorNames& HuggingFaceNames();
+// llama.cpp's names (ggml-org/llama.cpp, gguf-py tensor mapping).
+const TensorNames& GgufNames();
+
+// `pattern` with `layer` in place of "$".
+std::string LayerName(absl::string_view pattern, int layer);
+
+struct Family {
+  absl::string_view name;
+  std::vector<absl::string_view> architectures;  // Hugging Face class names and GGUF architectures
+  // llama.cpp's converter reorders the rows of q and k of this family so that rotary pairs are
+  // neighbours.
+  bool gguf_interleaves_rope = false;
+  // Fills everything of ModelSpec but its names.
+  absl::StatusOr<ModelSpec> (*features)(const CheckpointReader& checkpoint);
+};
+
+extern const Family kLlama;
+extern const Family kQwen2;
+extern const Family kTransMla;
+
+// Unimplemented names the architecture and those that are supported.
+absl::StatusOr<const Family*> FindFamily(const CheckpointReader& checkpoint);
+
+// What llama and its relatives share: sizes, GQA heads, RoPE over the whole head, biases as found
+// in the file.
+absl::StatusOr<ModelSpec> LlamaFeatures(const CheckpointReader& checkpoint);
+// Sizes, norms, vocabulary, context: everything but attention and RoPE.
+ModelSpec CommonFeatures(const CheckpointReader& checkpoint);
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_MODEL_FAMILY_H_

@@ -1,0 +1,120 @@
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/model/attention.h"
+
+namespace transmla {
+namespace {
+
+struct Layer {
+  WeightPtr q, k, v, output;
+  WeightPtr q_bias, k_bias, v_bias, output_bias;
+  WeightPtr inv_freq;
+};
+
+class GqaAttentionBlock : public Attention {
+ public:
+  GqaAttentionBlock(const ModelSpec& spec, Backend* backend) : spec_(spec), backend_(backend) {}
+
+  absl::Status Allocate(const StepLimits& limits) {
+    const int64_t q_width = int64_t{spec_.gqa.num_attention_heads} * spec_.gqa.head_dim;
+    const int64_t kv_width = int64_t{spec_.gqa.num_key_value_heads} * spec_.gqa.head_dim;
+    ASSIGN_OR_RETURN(q_, backend_->NewTensor(Shape({limits.max_tokens, q_width})));
+    ASSIGN_OR_RETURN(k_, backend_->NewTensor(Shape({limits.max_tokens, kv_width})));
+    ASSIGN_OR_RETURN(v_, backend_->NewTensor(Shape({limits.max_tokens, kv_width})));
+    ASSIGN_OR_RETURN(attended_, backend_->NewTensor(Shape({limits.max_tokens, q_width})));
+    return absl::OkStatus();
+  }
+
+  void Load(const TensorNames& names, bool interleaved_rope, WeightLoader& loader) {
+    const auto [heads, groups, dim] = spec_.gqa;
+    const int hidden = spec_.hidden_size;
+    RowOrder q_order, k_order;
+    if (interleaved_rope) {
+      q_order = HalfSplitOrder(heads, dim, dim);
+      k_order = HalfSplitOrder(groups, dim, dim);
+    }
+    for (int i = 0; i < spec_.num_layers; ++i) {
+      const auto weight = [&](absl::string_view stem) { return LayerName(stem, i) + ".weight"; };
+      const auto bias = [&](absl::string_view stem) { return LayerName(stem, i) + ".bias"; };
+      Layer layer;
+      layer.q = loader.Matrix(weight(names.q), int64_t{heads} * dim, hidden, q_order);
+      layer.k = loader.Matrix(weight(names.k), int64_t{groups} * dim, hidden, k_order);
+      layer.v = loader.Matrix(weight(names.v), int64_t{groups} * dim, hidden);
+      layer.output = loader.Matrix(weight(names.attention_output), hidden, int64_t{heads} * dim);
+      if (spec_.qkv_bias) {
+        layer.q_bias = loader.Vector(bias(names.q), int64_t{heads} * dim, q_order);
+        layer.k_bias = loader.Vector(bias(names.k), int64_t{groups} * dim, k_order);
+        layer.v_bias = loader.Vector(bias(names.v), int64_t{groups} * dim);
+      }
+      if (spec_.output_bias) {
+        layer.output_bias = loader.Vector(bias(names.attention_output), hidden);
+      }
+      layer.inv_freq = loader.Vector(spec_.inv_freq[i], "inverse frequencies");
+      layers_.push_back(std::move(layer));
+    }
+  }
+
+  absl::Status Run(const AttentionStep& step) override {
+    const Layer& layer = layers_[step.layer];
+    const auto [heads, groups, dim] = spec_.gqa;
+    const MutableTensorView q = q_->Rows(step.tokens);
+    const MutableTensorView k = k_->Rows(step.tokens);
+    const MutableTensorView v = v_->Rows(step.tokens);
+    const MutableTensorView attended = attended_->Rows(step.tokens);
+    const MutableTensorView q_heads = Reshape(q, Shape({step.tokens, heads, dim}));
+    const MutableTensorView k_heads = Reshape(k, Shape({step.tokens, groups, dim}));
+    const MutableTensorView v_heads = Reshape(v, Shape({step.tokens, groups, dim}));
+    const MutableTensorView attended_heads = Reshape(attended, Shape({step.tokens, heads, dim}));
+    RETURN_IF_ERROR(backend_->Linear(
+        {.in = step.normed, .weight = layer.q.get(), .bias = layer.q_bias.get(), .out = q}));
+    RETURN_IF_ERROR(backend_->Linear(
+        {.in = step.normed, .weight = layer.k.get(), .bias = layer.k_bias.get(), .out = k}));
+    RETURN_IF_ERROR(backend_->Linear(
+        {.in = step.normed, .weight = layer.v.get(), .bias = layer.v_bias.get(), .out = v}));
+    if (step.observer != nullptr) {
+      RETURN_IF_ERROR(step.observer->OnProjections(step.layer, q_heads, k_heads, v_heads));
+    }
+    RETURN_IF_ERROR(backend_->GqaCacheWrite({.q = q_heads,
+                                             .k = k_heads,
+                                             .v = v_heads,
+                                             .inv_freq = layer.inv_freq.get(),
+                                             .magnitude = spec_.rope_magnitude,
+                                             .store = step.store,
+                                             .layer = step.layer}));
+    RETURN_IF_ERROR(backend_->GqaAttention({.q = q_heads,
+                                            .store = step.store,
+                                            .layer = step.layer,
+                                            .scale = spec_.attention_scale,
+                                            .out = attended_heads}));
+    if (step.observer != nullptr) {
+      RETURN_IF_ERROR(step.observer->OnAttentionOutput(step.layer, attended_heads));
+    }
+    return backend_->Linear({.in = attended,
+                             .weight = layer.output.get(),
+                             .bias = layer.output_bias.get(),
+                             .accumulate = true,
+                             .out = step.hidden});
+  }
+
+ private:
+  const ModelSpec spec_;
+  Backend* const backend_;
+  std::vector<Layer> layers_;
+  std::unique_ptr<DeviceTensor> q_, k_, v_, attended_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Attention>> LoadGqaAttention(const ModelSpec& spec,
+                                                            const TensorNames& names,
+                                                            bool interleaved_rope,
+                                                            WeightLoader& loader, Backend* backend,
+                                                            const StepLimits& limits) {
+  auto attention = std::make_unique<GqaAttentionBlock>(spec, backend);
+  RETURN_IF_ERROR(attention->Allocate(limits));
+  attention->Load(names, interleaved_rope, loader);
+  return attention;
+}
+
+}  // namespace transmla

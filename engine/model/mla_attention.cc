@@ -1,0 +1,194 @@
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/model/attention.h"
+
+namespace transmla {
+namespace {
+
+struct Layer {
+  WeightPtr q;  // or q_a, q_b
+  WeightPtr q_a, q_a_norm, q_b;
+  WeightPtr q_bias;
+  WeightPtr kv_a, kv_a_bias, latent_norm;
+  WeightPtr w_uk;  // [H, R, Dn]; none if Dn is 0
+  WeightPtr w_uv;  // [H, Dv, R]
+  WeightPtr output, output_bias;
+  WeightPtr inv_freq;
+};
+
+// Absorbed form throughout: queries go into latent space, attention reads the latent cache as it
+// is, and W_UV brings the result back (DeepSeek-V2, arXiv 2405.04434, section 2.1.2).
+class MlaAttentionBlock : public Attention {
+ public:
+  MlaAttentionBlock(const ModelSpec& spec, Backend* backend)
+      : spec_(spec), mla_(spec.mla), backend_(backend) {}
+
+  absl::Status Allocate(const StepLimits& limits) {
+    const int64_t tokens = limits.max_tokens;
+    const int64_t heads = mla_.num_attention_heads;
+    ASSIGN_OR_RETURN(q_, backend_->NewTensor(Shape({tokens, heads * QueryWidth()})));
+    ASSIGN_OR_RETURN(kv_, backend_->NewTensor(Shape({tokens, LatentWidth()})));
+    ASSIGN_OR_RETURN(q_latent_, backend_->NewTensor(Shape({tokens, heads, mla_.kv_lora_rank})));
+    ASSIGN_OR_RETURN(out_latent_, backend_->NewTensor(Shape({tokens, heads, mla_.kv_lora_rank})));
+    ASSIGN_OR_RETURN(attended_, backend_->NewTensor(Shape({tokens, heads * mla_.v_head_dim})));
+    if (mla_.q_lora_rank > 0) {
+      ASSIGN_OR_RETURN(q_a_, backend_->NewTensor(Shape({tokens, mla_.q_lora_rank})));
+    }
+    if (mla_.qk_nope_head_dim == 0) {
+      // Scores come from the rope key alone: the query's latent part is zero in every step.
+      const std::vector<float> zeros(tokens * heads * mla_.kv_lora_rank);
+      RETURN_IF_ERROR(backend_->Write(zeros, q_latent_->Rows(tokens)));
+    }
+    return absl::OkStatus();
+  }
+
+  void Load(const TensorNames& names, bool interleaved_rope, WeightLoader& loader) {
+    const int heads = mla_.num_attention_heads;
+    RowOrder q_order, kv_order;
+    if (interleaved_rope) {
+      q_order = HalfSplitOrder(heads, QueryWidth(), mla_.qk_rope_head_dim);
+      kv_order = HalfSplitOrder(1, LatentWidth(), mla_.qk_rope_head_dim);
+    }
+    for (int i = 0; i < spec_.num_layers; ++i) {
+      const auto weight = [&](absl::string_view stem) { return LayerName(stem, i) + ".weight"; };
+      const auto bias = [&](absl::string_view stem) { return LayerName(stem, i) + ".bias"; };
+      Layer layer;
+      LoadQuery(names, i, q_order, loader, layer);
+      layer.kv_a = loader.Matrix(weight(names.kv_a), LatentWidth(), spec_.hidden_size, kv_order);
+      if (spec_.qkv_bias) {
+        layer.kv_a_bias = loader.Vector(bias(names.kv_a), LatentWidth(), kv_order);
+      }
+      if (mla_.latent_norm) {
+        layer.latent_norm = loader.Vector(LayerName(names.kv_a_norm, i), mla_.kv_lora_rank);
+      }
+      const std::string kv_b = LayerName(names.kv_b, i);
+      const int group = mla_.qk_nope_head_dim + mla_.v_head_dim;
+      if (mla_.qk_nope_head_dim > 0) {
+        layer.w_uk =
+            loader.PerHead(kv_b, {heads, group, 0, mla_.qk_nope_head_dim, true}, mla_.kv_lora_rank);
+      }
+      layer.w_uv = loader.PerHead(
+          kv_b, {heads, group, mla_.qk_nope_head_dim, mla_.v_head_dim, false}, mla_.kv_lora_rank);
+      layer.output = loader.Matrix(weight(names.attention_output), spec_.hidden_size,
+                                   int64_t{heads} * mla_.v_head_dim);
+      if (spec_.output_bias) {
+        layer.output_bias = loader.Vector(bias(names.attention_output), spec_.hidden_size);
+      }
+      layer.inv_freq = loader.Vector(spec_.inv_freq[i], "inverse frequencies");
+      layers_.push_back(std::move(layer));
+    }
+  }
+
+  absl::Status Run(const AttentionStep& step) override {
+    const Layer& layer = layers_[step.layer];
+    const int64_t heads = mla_.num_attention_heads;
+    const MutableTensorView q =
+        Reshape(q_->Rows(step.tokens), Shape({step.tokens, heads, QueryWidth()}));
+    const MutableTensorView kv = kv_->Rows(step.tokens);
+    RETURN_IF_ERROR(ProjectQuery(layer, step));
+    RETURN_IF_ERROR(backend_->Linear(
+        {.in = step.normed, .weight = layer.kv_a.get(), .bias = layer.kv_a_bias.get(), .out = kv}));
+    if (step.observer != nullptr) {
+      RETURN_IF_ERROR(step.observer->OnLatentProjections(step.layer, q, kv));
+    }
+    if (layer.latent_norm != nullptr) {
+      RETURN_IF_ERROR(backend_->Norm(
+          {.in = kv, .weight = layer.latent_norm.get(), .eps = spec_.norm_eps, .out = kv}));
+    }
+    RETURN_IF_ERROR(backend_->MlaCacheWrite({.q = q,
+                                             .kv = kv,
+                                             .inv_freq = layer.inv_freq.get(),
+                                             .magnitude = spec_.rope_magnitude,
+                                             .store = step.store,
+                                             .layer = step.layer}));
+    return Attend(layer, step, q);
+  }
+
+ private:
+  int QueryWidth() const { return mla_.qk_nope_head_dim + mla_.qk_rope_head_dim; }
+  int LatentWidth() const { return mla_.kv_lora_rank + mla_.qk_rope_head_dim; }
+
+  void LoadQuery(const TensorNames& names, int i, const RowOrder& order, WeightLoader& loader,
+                 Layer& layer) const {
+    const int64_t rows = int64_t{mla_.num_attention_heads} * QueryWidth();
+    const absl::string_view last = mla_.q_lora_rank > 0 ? names.q_b : names.q;
+    if (mla_.q_lora_rank > 0) {
+      layer.q_a =
+          loader.Matrix(LayerName(names.q_a, i) + ".weight", mla_.q_lora_rank, spec_.hidden_size);
+      const std::string norm = LayerName(names.q_a_norm, i);
+      if (loader.Has(norm)) layer.q_a_norm = loader.Vector(norm, mla_.q_lora_rank);
+      layer.q_b = loader.Matrix(LayerName(last, i) + ".weight", rows, mla_.q_lora_rank, order);
+    } else {
+      layer.q = loader.Matrix(LayerName(last, i) + ".weight", rows, spec_.hidden_size, order);
+    }
+    const std::string bias = LayerName(last, i) + ".bias";
+    if (loader.Has(bias)) layer.q_bias = loader.Vector(bias, rows, order);
+  }
+
+  absl::Status ProjectQuery(const Layer& layer, const AttentionStep& step) {
+    const MutableTensorView q = q_->Rows(step.tokens);
+    if (layer.q_b == nullptr) {
+      return backend_->Linear(
+          {.in = step.normed, .weight = layer.q.get(), .bias = layer.q_bias.get(), .out = q});
+    }
+    const MutableTensorView q_a = q_a_->Rows(step.tokens);
+    RETURN_IF_ERROR(backend_->Linear({.in = step.normed, .weight = layer.q_a.get(), .out = q_a}));
+    if (layer.q_a_norm != nullptr) {
+      RETURN_IF_ERROR(backend_->Norm(
+          {.in = q_a, .weight = layer.q_a_norm.get(), .eps = spec_.norm_eps, .out = q_a}));
+    }
+    return backend_->Linear(
+        {.in = q_a, .weight = layer.q_b.get(), .bias = layer.q_bias.get(), .out = q});
+  }
+
+  absl::Status Attend(const Layer& layer, const AttentionStep& step, const MutableTensorView& q) {
+    const int64_t heads = mla_.num_attention_heads;
+    const MutableTensorView q_latent = q_latent_->Rows(step.tokens);
+    const MutableTensorView out_latent = out_latent_->Rows(step.tokens);
+    const MutableTensorView attended = attended_->Rows(step.tokens);
+    const MutableTensorView attended_heads =
+        Reshape(attended, Shape({step.tokens, heads, mla_.v_head_dim}));
+    if (layer.w_uk != nullptr) {
+      RETURN_IF_ERROR(
+          backend_->PerHeadLinear({.in = q, .weight = layer.w_uk.get(), .out = q_latent}));
+    }
+    RETURN_IF_ERROR(backend_->MlaAttention({.q_latent = q_latent,
+                                            .q = q,
+                                            .store = step.store,
+                                            .layer = step.layer,
+                                            .scale = spec_.attention_scale,
+                                            .out = out_latent}));
+    RETURN_IF_ERROR(backend_->PerHeadLinear(
+        {.in = out_latent, .weight = layer.w_uv.get(), .out = attended_heads}));
+    if (step.observer != nullptr) {
+      RETURN_IF_ERROR(step.observer->OnAttentionOutput(step.layer, attended_heads));
+    }
+    return backend_->Linear({.in = attended,
+                             .weight = layer.output.get(),
+                             .bias = layer.output_bias.get(),
+                             .accumulate = true,
+                             .out = step.hidden});
+  }
+
+  const ModelSpec spec_;
+  const MlaSpec mla_;
+  Backend* const backend_;
+  std::vector<Layer> layers_;
+  std::unique_ptr<DeviceTensor> q_, q_a_, kv_, q_latent_, out_latent_, attended_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Attention>> LoadMlaAttention(const ModelSpec& spec,
+                                                            const TensorNames& names,
+                                                            bool interleaved_rope,
+                                                            WeightLoader& loader, Backend* backend,
+                                                            const StepLimits& limits) {
+  auto attention = std::make_unique<MlaAttentionBlock>(spec, backend);
+  RETURN_IF_ERROR(attention->Allocate(limits));
+  attention->Load(names, interleaved_rope, loader);
+  return attention;
+}
+
+}  // namespace transmla

@@ -1,0 +1,112 @@
+#include "engine/model/model_spec.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+
+#include "engine/base/status.h"
+
+namespace transmla {
+namespace {
+
+// Far beyond every published decoder, small enough that products of two stay in 64 bits.
+constexpr int kMaxVocabulary = 1 << 22;
+constexpr int kMaxWidth = 1 << 20;
+constexpr int kMaxLayers = 1 << 10;
+constexpr int kMaxHeads = 1 << 12;
+
+absl::Status CheckRange(absl::string_view field, int64_t value, int64_t least, int64_t most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " is ", value, "; it must be between ", least, " and ", most));
+}
+
+absl::Status ValidateGqa(const GqaSpec& gqa) {
+  RETURN_IF_ERROR(CheckRange("num_attention_heads", gqa.num_attention_heads, 1, kMaxHeads));
+  RETURN_IF_ERROR(CheckRange("num_key_value_heads", gqa.num_key_value_heads, 1, kMaxHeads));
+  RETURN_IF_ERROR(CheckRange("head_dim", gqa.head_dim, 1, kMaxWidth));
+  if (gqa.num_attention_heads % gqa.num_key_value_heads != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("num_attention_heads (", gqa.num_attention_heads,
+                                                   ") must be a multiple of num_key_value_heads (",
+                                                   gqa.num_key_value_heads, ")"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateMla(const MlaSpec& mla) {
+  RETURN_IF_ERROR(CheckRange("num_attention_heads", mla.num_attention_heads, 1, kMaxHeads));
+  RETURN_IF_ERROR(CheckRange("q_lora_rank", mla.q_lora_rank, 0, kMaxWidth));
+  RETURN_IF_ERROR(CheckRange("kv_lora_rank", mla.kv_lora_rank, 1, kMaxWidth));
+  RETURN_IF_ERROR(CheckRange("qk_nope_head_dim", mla.qk_nope_head_dim, 0, kMaxWidth));
+  RETURN_IF_ERROR(CheckRange("qk_rope_head_dim", mla.qk_rope_head_dim, 2, kMaxWidth));
+  RETURN_IF_ERROR(CheckRange("v_head_dim", mla.v_head_dim, 1, kMaxWidth));
+  if (mla.qk_rope_head_dim % 2 != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("qk_rope_head_dim is ", mla.qk_rope_head_dim,
+                                                   "; rotary pairs need an even number"));
+  }
+  return absl::OkStatus();
+}
+
+// Rotary pairs that a head may have at most.
+int RotaryPairs(const ModelSpec& spec) {
+  return (spec.attention == AttentionKind::kMla ? spec.mla.qk_rope_head_dim : spec.gqa.head_dim) /
+         2;
+}
+
+absl::Status ValidateRope(const ModelSpec& spec) {
+  if (static_cast<int>(spec.inv_freq.size()) != spec.num_layers) {
+    return absl::InvalidArgumentError(absl::StrCat("inverse frequencies are given for ",
+                                                   spec.inv_freq.size(), " of ", spec.num_layers,
+                                                   " layers"));
+  }
+  for (int layer = 0; layer < spec.num_layers; ++layer) {
+    const std::vector<float>& inv_freq = spec.inv_freq[layer];
+    if (inv_freq.empty() || static_cast<int>(inv_freq.size()) > RotaryPairs(spec)) {
+      return absl::InvalidArgumentError(absl::StrCat("layer ", layer, " has ", inv_freq.size(),
+                                                     " inverse frequencies; heads have up to ",
+                                                     RotaryPairs(spec), " rotary pairs"));
+    }
+    for (const float value : inv_freq) {
+      if (!std::isfinite(value)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("layer ", layer, " has an inverse frequency that is not finite"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int ModelSpec::NumAttentionHeads() const {
+  return attention == AttentionKind::kMla ? mla.num_attention_heads : gqa.num_attention_heads;
+}
+
+KvLayout ModelSpec::CacheLayout(DType dtype) const {
+  if (attention == AttentionKind::kMla) {
+    return {attention, num_layers, mla.kv_lora_rank, mla.qk_rope_head_dim, dtype};
+  }
+  const int width = gqa.num_key_value_heads * gqa.head_dim;
+  return {attention, num_layers, width, width, dtype};
+}
+
+absl::Status ModelSpec::Validate() const {
+  RETURN_IF_ERROR(CheckRange("vocab_size", vocab_size, 1, kMaxVocabulary));
+  RETURN_IF_ERROR(CheckRange("hidden_size", hidden_size, 1, kMaxWidth));
+  RETURN_IF_ERROR(CheckRange("intermediate_size", intermediate_size, 1, kMaxWidth));
+  RETURN_IF_ERROR(CheckRange("num_hidden_layers", num_layers, 1, kMaxLayers));
+  RETURN_IF_ERROR(CheckRange("max_position_embeddings", max_context_tokens, 1, 1 << 30));
+  RETURN_IF_ERROR(attention == AttentionKind::kMla ? ValidateMla(mla) : ValidateGqa(gqa));
+  RETURN_IF_ERROR(ValidateRope(*this));
+  if (!std::isfinite(attention_scale) || attention_scale <= 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("attention_scale is ", attention_scale, "; it must be positive and finite"));
+  }
+  if (!(norm_eps > 0) || !std::isfinite(norm_eps)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rms_norm_eps is ", norm_eps, "; it must be positive and finite"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace transmla

@@ -1,0 +1,27 @@
+// Inverse frequencies of rotary position embeddings (RoPE, arXiv 2104.09864).
+#ifndef TRANSMLA_ENGINE_MODEL_ROPE_H_
+#define TRANSMLA_ENGINE_MODEL_ROPE_H_
+
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+#include "engine/format/config.h"
+
+namespace transmla {
+
+struct Rope {
+  std::vector<float> inv_freq;  // [rotary_dim / 2], radians a position
+  float magnitude = 1;          // multiplies rotated queries and keys (YaRN's attention factor)
+};
+
+// theta^(-2t / rotary_dim) for pair t, changed as `scaling` says: "linear", "llama3" (Llama 3.1's
+// stretch of slow frequencies), "yarn" (arXiv 2309.00071) or "default". Unimplemented names another
+// type. REQUIRES: rotary_dim even and positive, theta positive.
+absl::StatusOr<Rope> MakeRope(int rotary_dim, double theta,
+                              const std::optional<RopeScaling>& scaling, int64_t max_positions);
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_MODEL_ROPE_H_

@@ -1,0 +1,79 @@
+// WeightLoader: names in a checkpoint → packed weights on a backend, with every problem reported at
+// once.
+#ifndef TRANSMLA_ENGINE_MODEL_WEIGHTS_H_
+#define TRANSMLA_ENGINE_MODEL_WEIGHTS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+#include "engine/backend/backend.h"
+#include "engine/format/checkpoint.h"
+#include "engine/model/family.h"
+
+namespace transmla {
+
+// New row r is old row order[r]. Empty: as stored.
+using RowOrder = std::vector<int64_t>;
+
+// Neighbouring rotary pairs → half-split, for the last `rope` rows of each of `heads` heads of
+// `width` rows: row r of the first half comes from 2r, of the second from 2r + 1.
+RowOrder HalfSplitOrder(int heads, int width, int rope);
+
+// A tensor that cannot be had is noted, and a null pointer returned; Finish() reports all notes.
+// Thread-compatible.
+class WeightLoader {
+ public:
+  WeightLoader(std::shared_ptr<const CheckpointReader> checkpoint, Backend* backend)
+      : checkpoint_(std::move(checkpoint)), backend_(backend) {}
+
+  bool Has(absl::string_view name) const { return checkpoint_->Has(name); }
+
+  // [rows, cols], kept in the checkpoint's own type; copied only where rows move.
+  WeightPtr Matrix(const std::string& name, int64_t rows, int64_t cols, const RowOrder& order = {},
+                   WeightRole role = WeightRole::kLinear);
+  // [n] as F32.
+  WeightPtr Vector(const std::string& name, int64_t n, const RowOrder& order = {});
+  // Values that no file holds.
+  WeightPtr Vector(const std::vector<float>& values, absl::string_view what);
+  // Rows [first, first + count) of each of `heads` equal groups of a [heads · group, cols] matrix,
+  // as [heads, count, cols]; transposed as [heads, cols, count] on request. BF16, F16 and F32 keep
+  // their type, others become F32.
+  struct HeadRows {
+    int heads = 0;
+    int group = 0;
+    int first = 0;
+    int count = 0;
+    bool transposed = false;
+  };
+  WeightPtr PerHead(const std::string& name, const HeadRows& rows, int64_t cols);
+
+  // Bytes packed so far, each weight once.
+  int64_t bytes() const { return bytes_; }
+
+  // InvalidArgument listing what is missing, misshapen or unexpected; `names` says which extra
+  // tensors are known.
+  absl::Status Finish(const TensorNames& names, int num_layers);
+
+ private:
+  // The tensor if it is there with that shape; otherwise notes the problem.
+  const TensorView* Find(const std::string& name, const Shape& shape);
+  WeightPtr Pack(const std::string& name, const WeightSource& source);
+
+  std::shared_ptr<const CheckpointReader> checkpoint_;
+  Backend* backend_;
+  TensorView found_;
+  absl::flat_hash_set<std::string> used_;
+  std::vector<std::string> problems_;
+  absl::Status failure_;
+  int64_t bytes_ = 0;
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_MODEL_WEIGHTS_H_
