@@ -83,6 +83,28 @@ std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, 
   return tensors;
 }
 
+std::vector<TensorInfo> LatentTensorInfos(int layer, const ModelSpec& source, const MlaSpec& mla,
+                                          DType dtype) {
+  const std::string prefix = absl::StrCat("model.layers.", layer, ".self_attn.");
+  const std::string q = prefix + (mla.q_lora_rank > 0 ? "q_b_proj" : "q_proj");
+  const int64_t hidden = source.hidden_size;
+  const int64_t heads = mla.num_attention_heads;
+  const int64_t q_rows = heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
+  const int64_t kv_rows = mla.kv_lora_rank + mla.qk_rope_head_dim;
+  std::vector<TensorInfo> infos;
+  if (mla.q_lora_rank > 0)
+    infos.push_back({prefix + "q_a_proj.weight", dtype, Shape({mla.q_lora_rank, hidden})});
+  infos.push_back({q + ".weight", dtype,
+                   Shape({q_rows, mla.q_lora_rank > 0 ? int64_t{mla.q_lora_rank} : hidden})});
+  if (source.qkv_bias) infos.push_back({q + ".bias", dtype, Shape({q_rows})});
+  infos.push_back({prefix + "kv_a_proj_with_mqa.weight", dtype, Shape({kv_rows, hidden})});
+  if (source.qkv_bias)
+    infos.push_back({prefix + "kv_a_proj_with_mqa.bias", dtype, Shape({kv_rows})});
+  infos.push_back({prefix + "kv_b_proj.weight", dtype,
+                   Shape({heads * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank})});
+  return infos;
+}
+
 Config LatentConfig(const SourceWeights& source, const MlaSpec& mla, double attention_scale) {
   const ModelSpec& spec = source.spec();
   Config config = source.checkpoint().config();

@@ -28,6 +28,10 @@ struct NamedTensor {
 // passes on. `dtype` is F32, F16 or BF16; inverse frequencies are always F32.
 std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, DType dtype);
 
+// Names, types and shapes of what LatentTensors gives, but the inverse frequencies.
+std::vector<TensorInfo> LatentTensorInfos(int layer, const ModelSpec& source, const MlaSpec& mla,
+                                          DType dtype);
+
 // The result's hyper-parameters. `attention_scale` multiplies scores before softmax.
 Config LatentConfig(const SourceWeights& source, const MlaSpec& mla, double attention_scale);
 

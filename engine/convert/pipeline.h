@@ -13,6 +13,7 @@
 
 #include "engine/backend/backend.h"
 #include "engine/base/clock.h"
+#include "engine/base/file.h"
 #include "engine/convert/options.h"
 #include "engine/convert/report.h"
 
@@ -46,6 +47,8 @@ struct ConversionContext {
   // Asked at least once a layer and a calibration sequence; true ends the conversion with Cancelled. May be empty.
   std::function<bool()> is_cancelled;
   Clock* clock = SystemClock();
+  // What is written goes through here, and text files are read through it.
+  FileSystem* files = PosixFileSystem();
 };
 
 // Blocks until done. Errors: InvalidArgument (options, model), AlreadyExists (destination), NotFound (source),

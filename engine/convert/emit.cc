@@ -1,0 +1,117 @@
+#include "engine/convert/emit.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "engine/base/check.h"
+#include "engine/base/status.h"
+#include "engine/convert/latent_checkpoint.h"
+#include "engine/format/safetensors_writer.h"
+#include "engine/tensor/block_formats.h"
+#include "engine/tokenizer/export.h"
+
+namespace transmla {
+namespace {
+
+// Rows decoded at a time: an embedding of 150,000 words never is in memory as floats.
+constexpr int64_t kFloatsAtOnce = 1 << 20;
+
+std::string FrequencyName(int layer) {
+  return absl::StrCat("model.layers.", layer, ".self_attn.rotary_emb.inv_freq");
+}
+
+// Every tensor of the result in the order it is written. Frequencies come first: they are F32
+// whatever the rest is, and so stand at addresses that are multiples of 4.
+absl::StatusOr<std::vector<TensorInfo>> DeclareTensors(const SourceWeights& weights,
+                                                       const EmitOptions& options) {
+  const ModelSpec& spec = weights.spec();
+  std::vector<TensorInfo> infos;
+  for (int layer = 0; layer < spec.num_layers; ++layer)
+    infos.push_back({FrequencyName(layer), DType::kF32, Shape({options.mla.qk_rope_head_dim / 2})});
+  for (const KeptTensor& kept : weights.kept()) {
+    ASSIGN_OR_RETURN(const TensorView view, weights.checkpoint().Tensor(kept.source_name));
+    infos.push_back({kept.name, options.dtype, view.shape});
+  }
+  for (int layer = 0; layer < spec.num_layers; ++layer) {
+    for (TensorInfo& info : LatentTensorInfos(layer, spec, options.mla, options.dtype))
+      infos.push_back(std::move(info));
+  }
+  return infos;
+}
+
+absl::Status WriteKept(const SourceWeights& weights, const KeptTensor& kept,
+                       SafetensorsWriter& writer) {
+  ASSIGN_OR_RETURN(const TensorView view, weights.checkpoint().Tensor(kept.source_name));
+  const int64_t cols = view.shape.cols(), rows = view.shape.rows();
+  const int64_t row_bytes = RowBytes(view.dtype, cols);
+  const int64_t rows_at_once = std::max<int64_t>(1, kFloatsAtOnce / std::max<int64_t>(1, cols));
+  for (int64_t begin = 0; begin < rows; begin += rows_at_once) {
+    const int64_t count = std::min(rows_at_once, rows - begin);
+    // A vector is one row; of a matrix, whole rows.
+    const Shape part = view.shape.rank() == 1 ? view.shape : Shape({count, cols});
+    absl::StatusOr<std::vector<float>> values =
+        DecodeFinite({view.as<char>() + begin * row_bytes, view.dtype, part}, kept.source_name);
+    if (!values.ok()) return Annotate(values.status(), weights.checkpoint().path());
+    RETURN_IF_ERROR(writer.AppendFloats(kept.name, *values));
+  }
+  return absl::OkStatus();
+}
+
+// A weight that is finite in float64 may still be too large for the type it is written as.
+absl::Status CheckFinite(const NamedTensor& named) {
+  std::vector<float> values(named.tensor.shape().cols());
+  for (int64_t row = 0; row < named.tensor.shape().rows(); ++row) {
+    const int64_t row_bytes = RowBytes(named.tensor.dtype(), named.tensor.shape().cols());
+    DequantizeRow(named.tensor.dtype(), named.tensor.as<char>() + row * row_bytes,
+                  absl::MakeSpan(values));
+    for (const float value : values) {
+      if (!std::isfinite(value))
+        return absl::DataLossError(absl::StrCat("converted tensor ", named.name, " has an element ",
+                                                value, " as ", DTypeName(named.tensor.dtype()),
+                                                "; write a wider type (f32)"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WriteWeights(FileSystem& files, const std::string& folder,
+                          const SourceWeights& weights, const EmitSource& source,
+                          const EmitOptions& options) {
+  ASSIGN_OR_RETURN(std::vector<TensorInfo> infos, DeclareTensors(weights, options));
+  ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsWriter> writer,
+                   SafetensorsWriter::Create(files, folder, std::move(infos),
+                                             {.max_shard_bytes = options.max_shard_bytes}));
+  const int layers = weights.spec().num_layers;
+  for (int layer = 0; layer < layers; ++layer)
+    RETURN_IF_ERROR(writer->AppendFloats(FrequencyName(layer), source.inv_freq[layer]));
+  for (const KeptTensor& kept : weights.kept()) RETURN_IF_ERROR(WriteKept(weights, kept, *writer));
+  for (int layer = 0; layer < layers; ++layer) {
+    ASSIGN_OR_RETURN(const LatentWeights latent, source.layer(layer));
+    for (const NamedTensor& named : LatentTensors(layer, latent, options.dtype)) {
+      if (named.name == FrequencyName(layer)) continue;
+      RETURN_IF_ERROR(CheckFinite(named));
+      RETURN_IF_ERROR(writer->Append(named.name, named.tensor.view()));
+    }
+    if (source.progress) RETURN_IF_ERROR(source.progress(layer + 1));
+  }
+  return writer->Finish();
+}
+
+}  // namespace
+
+absl::Status WriteLatentModel(FileSystem& files, const std::string& folder,
+                              const SourceWeights& weights, const EmitSource& source,
+                              const EmitOptions& options) {
+  CHECK_EQ(static_cast<int>(source.inv_freq.size()), weights.spec().num_layers);
+  RETURN_IF_ERROR(WriteWeights(files, folder, weights, source, options));
+  const Config config = LatentConfig(weights, options.mla, options.attention_scale);
+  RETURN_IF_ERROR(WriteFileAtomically(files, JoinPath(folder, "config.json"),
+                                      ConfigJson(config, options.dtype)));
+  return WriteTokenizerFiles(weights.checkpoint(), &files, folder);
+}
+
+}  // namespace transmla

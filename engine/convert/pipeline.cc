@@ -1,0 +1,288 @@
+#include "engine/convert/pipeline.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+#include "engine/base/check.h"
+#include "engine/base/cpu_info.h"
+#include "engine/base/status.h"
+#include "engine/convert/calibrate.h"
+#include "engine/convert/emit.h"
+#include "engine/convert/equivalent.h"
+#include "engine/convert/evaluate.h"
+#include "engine/convert/loaded_model.h"
+#include "engine/convert/plan.h"
+#include "engine/convert/progress.h"
+#include "engine/convert/source_weights.h"
+#include "engine/convert/staged_folder.h"
+#include "engine/convert/text.h"
+#include "engine/convert/transmla_recipe.h"
+#include "engine/format/checkpoint.h"
+#include "engine/model/decoder.h"
+#include "engine/tokenizer/load.h"
+
+namespace transmla {
+namespace {
+
+constexpr absl::string_view kReportFile = "transmla_report.json";
+
+// One conversion, stage by stage.
+class Conversion {
+ public:
+  Conversion(const ConvertOptions& options, const ConversionContext& context)
+      : options_(options), context_(context), progress_(context, options) {}
+
+  absl::StatusOr<ConversionReport> Run();
+
+ private:
+  bool lossless() const { return options_.recipe == Recipe::kEquivalent; }
+  bool evaluates() const { return options_.evaluation_sequences > 0; }
+  // Whether the source model itself must run: to make text, to calibrate, or to be compared with.
+  bool runs_source() const { return !lossless() || evaluates(); }
+
+  absl::Status Load();
+  StepLimits SourceLimits() const;
+  absl::Status GetText();
+  absl::Status ReadTexts();
+  absl::Status SampleTexts();
+  absl::Status FitTransMla();
+  absl::Status Write();
+  EmitSource LosslessSource() const;
+  absl::Status Evaluate();
+  absl::Status Publish();
+  SequenceProgress SequenceReporter(int offset, int total);
+
+  const ConvertOptions& options_;
+  const ConversionContext& context_;
+  ProgressTracker progress_;
+
+  ConversionReport report_;
+  std::unique_ptr<StagedFolder> folder_;
+  std::unique_ptr<SourceWeights> weights_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  LoadedModel source_;
+  TextSplit text_;
+  std::unique_ptr<TransMlaRecipe> recipe_;  // null for the lossless recipe
+};
+
+absl::StatusOr<ConversionReport> Conversion::Run() {
+  RETURN_IF_ERROR(Load());
+  RETURN_IF_ERROR(GetText());
+  if (!lossless()) RETURN_IF_ERROR(FitTransMla());
+  RETURN_IF_ERROR(Write());
+  RETURN_IF_ERROR(Evaluate());
+  RETURN_IF_ERROR(Publish());
+  return report_;
+}
+
+absl::Status Conversion::Load() {
+  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kLoad));
+  RETURN_IF_ERROR(CheckDestination(*context_.files, options_.destination, options_.overwrite));
+  ASSIGN_OR_RETURN(std::shared_ptr<const CheckpointReader> checkpoint,
+                   OpenCheckpoint(options_.source));
+  ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
+  RETURN_IF_ERROR(ValidateOptions(options_, spec));
+  report_ = PlannedReport(options_, spec);
+  ASSIGN_OR_RETURN(SourceWeights weights, SourceWeights::Create(checkpoint, spec));
+  weights_ = std::make_unique<SourceWeights>(std::move(weights));
+  ASSIGN_OR_RETURN(const LoadedTokenizer loaded, LoadTokenizer(*checkpoint));
+  tokenizer_ = loaded.tokenizer;
+  if (runs_source()) {
+    ASSIGN_OR_RETURN(source_, LoadModel(context_, std::move(checkpoint), SourceLimits()));
+  }
+  // Made last: an error before this point has touched nothing.
+  ASSIGN_OR_RETURN(folder_,
+                   StagedFolder::Create(*context_.files, options_.destination, options_.overwrite));
+  return progress_.Advance(1, 1);
+}
+
+StepLimits Conversion::SourceLimits() const {
+  StepLimits limits =
+      LimitsForBoth(CalibrationLimits(options_.seqlen), SamplingLimits(options_.seqlen));
+  if (evaluates()) {
+    limits = LimitsForBoth(limits, EvaluationLimits(options_.evaluation_length));
+    limits = LimitsForBoth(limits, SamplingLimits(options_.evaluation_length));
+  }
+  return limits;
+}
+
+SequenceProgress Conversion::SequenceReporter(int offset, int total) {
+  return [this, offset, total](int done, int) { return progress_.Advance(offset + done, total); };
+}
+
+absl::Status Conversion::GetText() {
+  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kText));
+  if (!runs_source()) return progress_.Advance(1, 1);
+  RETURN_IF_ERROR(options_.text_files.empty() ? SampleTexts() : ReadTexts());
+  if (!options_.evaluation_text.empty() && evaluates()) {
+    const SequenceCount wanted{options_.evaluation_sequences, options_.evaluation_length};
+    ASSIGN_OR_RETURN(
+        const std::vector<int32_t> ids,
+        ReadTextIds(*context_.files, {options_.evaluation_text}, *tokenizer_, wanted.tokens()));
+    absl::StatusOr<std::vector<std::vector<int32_t>>> cut =
+        CutSequences(ids, wanted.sequences, wanted.length);
+    if (!cut.ok()) return Annotate(cut.status(), options_.evaluation_text);
+    text_.evaluation = *std::move(cut);
+  }
+  for (const std::vector<int32_t>& sequence : text_.calibration)
+    report_.calibration_tokens += static_cast<int64_t>(sequence.size());
+  return progress_.Advance(1, 1);
+}
+
+absl::Status Conversion::ReadTexts() {
+  report_.calibration_source = "files";
+  const SequenceCount calibration{lossless() ? 0 : options_.nsamples, options_.seqlen};
+  const SequenceCount evaluation{
+      options_.evaluation_text.empty() ? options_.evaluation_sequences : 0,
+      options_.evaluation_length};
+  ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                   ReadTextIds(*context_.files, options_.text_files, *tokenizer_,
+                               calibration.tokens() + evaluation.tokens()));
+  if (lossless()) {
+    if (evaluation.sequences == 0) return absl::OkStatus();
+    ASSIGN_OR_RETURN(text_.evaluation, CutSequences(ids, evaluation.sequences, evaluation.length));
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(text_, SplitText(ids, calibration, evaluation));
+  return absl::OkStatus();
+}
+
+absl::Status Conversion::SampleTexts() {
+  report_.calibration_source = "sampled from the model";
+  const SequenceCount calibration{lossless() ? 0 : options_.nsamples, options_.seqlen};
+  const SequenceCount evaluation{
+      options_.evaluation_text.empty() ? options_.evaluation_sequences : 0,
+      options_.evaluation_length};
+  const int total = calibration.sequences + evaluation.sequences;
+  ASSIGN_OR_RETURN(text_.calibration,
+                   SampleSequences(*source_.decoder, *source_.backend, calibration, options_.seed,
+                                   SequenceReporter(0, total)));
+  // Another seed: evaluation on calibration's own text would flatter the result.
+  ASSIGN_OR_RETURN(text_.evaluation,
+                   SampleSequences(*source_.decoder, *source_.backend, evaluation, ~options_.seed,
+                                   SequenceReporter(calibration.sequences, total)));
+  return absl::OkStatus();
+}
+
+absl::Status Conversion::FitTransMla() {
+  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCalibrate, weights_->spec().num_layers));
+  const int sequences = static_cast<int>(text_.calibration.size());
+  ASSIGN_OR_RETURN(const std::vector<SecondMoment> keys,
+                   CalibrateKeys(*source_.decoder, *source_.backend, text_.calibration,
+                                 SequenceReporter(0, sequences)));
+  recipe_ = std::make_unique<TransMlaRecipe>(options_, context_, *weights_, progress_);
+  RETURN_IF_ERROR(recipe_->Rotate(keys, text_.calibration, text_.evaluation, &report_));
+  return recipe_->Compress(text_.calibration, &report_);
+}
+
+EmitSource Conversion::LosslessSource() const {
+  const ModelSpec& spec = weights_->spec();
+  EmitSource source;
+  for (const std::vector<float>& inv_freq : spec.inv_freq) {
+    source.inv_freq.emplace_back();
+    for (int head = 0; head < spec.gqa.num_key_value_heads; ++head)
+      source.inv_freq.back().insert(source.inv_freq.back().end(), inv_freq.begin(), inv_freq.end());
+  }
+  source.layer = [this](int layer) -> absl::StatusOr<LatentWeights> {
+    ASSIGN_OR_RETURN(const GqaWeights weights, weights_->Attention(layer));
+    return BuildEquivalentLayer(weights, weights_->spec().gqa, weights_->spec().inv_freq[layer]);
+  };
+  return source;
+}
+
+absl::Status Conversion::Write() {
+  const int layers = weights_->spec().num_layers;
+  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kWrite, layers));
+  EmitSource source;
+  if (lossless()) {
+    source = LosslessSource();
+  } else {
+    source.inv_freq = recipe_->InverseFrequencies();
+    source.layer = [this](int layer) { return recipe_->Layer(layer); };
+  }
+  source.progress = [this, layers](int written) {
+    return progress_.Advance(written, layers, written);
+  };
+  RETURN_IF_ERROR(
+      WriteLatentModel(*context_.files, folder_->path(), *weights_, source,
+                       {.mla = ResolveShape(options_, weights_->spec()),
+                        .attention_scale = ResolveAttentionScale(options_, weights_->spec()),
+                        .dtype = ResolveDType(options_),
+                        .max_shard_bytes = options_.max_shard_bytes}));
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, context_.files->List(folder_->path()));
+  for (const std::string& name : names) {
+    ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> file,
+                     context_.files->Map(JoinPath(folder_->path(), name)));
+    report_.bytes_written += file->size();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Conversion::Evaluate() {
+  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kEvaluate));
+  // What was written is opened and loaded in any case: a result that does not load must not be
+  // published.
+  ASSIGN_OR_RETURN(std::shared_ptr<const CheckpointReader> written,
+                   OpenCheckpoint(folder_->path()));
+  if (text_.evaluation.empty()) {
+    RETURN_IF_ERROR(ReadModelSpec(*written).status());
+    return progress_.Advance(1, 1);
+  }
+  const int length = static_cast<int>(text_.evaluation[0].size());
+  ASSIGN_OR_RETURN(LoadedModel result,
+                   LoadModel(context_, std::move(written), EvaluationLimits(length)));
+  absl::Status cancelled;
+  absl::StatusOr<QualityReport> quality = CompareModels(
+      {source_.decoder.get(), source_.backend.get()}, {result.decoder.get(), result.backend.get()},
+      text_.evaluation, DType::kF32, [&](int done, int total) {
+        cancelled = progress_.Advance(done, total);
+        return cancelled.ok();
+      });
+  RETURN_IF_ERROR(cancelled);
+  if (!quality.ok()) return quality.status();
+  report_.quality = *std::move(quality);
+  return absl::OkStatus();
+}
+
+absl::Status Conversion::Publish() {
+  report_.seconds = absl::ToDoubleSeconds(progress_.elapsed());
+  report_.peak_memory_bytes = PeakResidentBytes();
+  const std::string json = report_.ToJson();
+  report_.bytes_written += static_cast<int64_t>(json.size());
+  RETURN_IF_ERROR(WriteFileAtomically(*context_.files, JoinPath(folder_->path(), kReportFile),
+                                      report_.ToJson()));
+  return folder_->Commit();
+}
+
+absl::Status CheckPaths(const ConvertOptions& options) {
+  if (options.source.empty())
+    return absl::InvalidArgumentError("no source is given; name a GGUF file or a model folder");
+  if (options.destination.empty())
+    return absl::InvalidArgumentError("no destination folder is given");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<ConversionReport> Convert(const ConvertOptions& options,
+                                         const ConversionContext& context) {
+  CHECK(context.make_backend != nullptr);
+  RETURN_IF_ERROR(CheckPaths(options));
+  return Conversion(options, context).Run();
+}
+
+absl::StatusOr<ConversionReport> PlanConversion(const ConvertOptions& options) {
+  if (options.source.empty()) return CheckPaths(options);
+  ASSIGN_OR_RETURN(const std::shared_ptr<const CheckpointReader> checkpoint,
+                   OpenCheckpoint(options.source));
+  ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
+  RETURN_IF_ERROR(ValidateOptions(options, spec));
+  RETURN_IF_ERROR(SourceWeights::Create(checkpoint, spec).status());
+  return PlannedReport(options, spec);
+}
+
+}  // namespace transmla

@@ -1,0 +1,87 @@
+#include "engine/convert/staged_folder.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+#include "engine/base/status.h"
+
+namespace transmla {
+namespace {
+
+std::string Beside(const std::string& destination, absl::string_view suffix) {
+  return JoinPath(ParentFolder(destination), absl::StrCat(".", BaseName(destination), suffix));
+}
+
+std::string WithoutTrailingSlashes(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+}  // namespace
+
+absl::Status CheckDestination(FileSystem& files, const std::string& destination, bool overwrite) {
+  if (destination.empty()) return absl::InvalidArgumentError("no destination folder is given");
+  const PathKind kind = files.Kind(destination);
+  if (kind == PathKind::kMissing) return absl::OkStatus();
+  if (kind != PathKind::kFolder)
+    return absl::AlreadyExistsError(
+        absl::StrCat(destination, ": exists and is no folder; choose another destination"));
+  if (!overwrite)
+    return absl::AlreadyExistsError(absl::StrCat(
+        destination, ": exists; choose another destination, or ask for it to be overwritten"));
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, files.List(destination));
+  if (names.empty() || std::count(names.begin(), names.end(), "config.json") > 0)
+    return absl::OkStatus();
+  return absl::AlreadyExistsError(
+      absl::StrCat(destination,
+                   ": is no model folder (it has no config.json), so it is not overwritten; choose "
+                   "another destination"));
+}
+
+absl::StatusOr<std::unique_ptr<StagedFolder>> StagedFolder::Create(FileSystem& files,
+                                                                   const std::string& destination,
+                                                                   bool overwrite) {
+  RETURN_IF_ERROR(CheckDestination(files, destination, overwrite));
+  std::unique_ptr<StagedFolder> folder(
+      new StagedFolder(files, WithoutTrailingSlashes(destination), overwrite));
+  RETURN_IF_ERROR(files.Remove(folder->path_));
+  RETURN_IF_ERROR(files.CreateFolder(folder->path_));
+  return folder;
+}
+
+StagedFolder::StagedFolder(FileSystem& files, std::string destination, bool overwrite)
+    : files_(files),
+      destination_(std::move(destination)),
+      path_(Beside(destination_, ".transmla-partial")),
+      old_path_(Beside(destination_, ".transmla-old")),
+      overwrite_(overwrite) {}
+
+StagedFolder::~StagedFolder() {
+  // A destructor cannot report; the next conversion to this destination removes what could not be
+  // removed now.
+  if (!committed_) files_.Remove(path_).IgnoreError();
+}
+
+absl::Status StagedFolder::Commit() {
+  RETURN_IF_ERROR(CheckDestination(files_, destination_, overwrite_));
+  const bool replaces = files_.Kind(destination_) == PathKind::kFolder;
+  if (replaces) {
+    RETURN_IF_ERROR(files_.Remove(old_path_));
+    RETURN_IF_ERROR(files_.Rename(destination_, old_path_));
+  }
+  if (const absl::Status moved = files_.Rename(path_, destination_); !moved.ok()) {
+    if (!replaces) return moved;
+    const absl::Status restored = files_.Rename(old_path_, destination_);
+    if (restored.ok()) return moved;
+    return Annotate(moved, absl::StrCat("what was in ", destination_, " is now in ", old_path_,
+                                        " (", restored.message(), ")"));
+  }
+  committed_ = true;
+  if (replaces) return files_.Remove(old_path_);
+  return absl::OkStatus();
+}
+
+}  // namespace transmla

@@ -1,0 +1,66 @@
+// TransMlaRecipe: the published conversion (arXiv 2502.07864) from calibration to layer weights.
+//
+// As the published code does it (docs/conversion.md): rotate every layer by second moments of the
+// source's keys, drop RoPE from all but the leading dimensions in all layers at once, calibrate
+// again on that model, then compress every layer by the second moments seen there.
+#ifndef TRANSMLA_ENGINE_CONVERT_TRANSMLA_RECIPE_H_
+#define TRANSMLA_ENGINE_CONVERT_TRANSMLA_RECIPE_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "engine/convert/attention_weights.h"
+#include "engine/convert/calibrate.h"
+#include "engine/convert/latent_layer.h"
+#include "engine/convert/loaded_model.h"
+#include "engine/convert/options.h"
+#include "engine/convert/progress.h"
+#include "engine/convert/report.h"
+#include "engine/convert/source_weights.h"
+
+namespace transmla {
+
+// Thread-compatible. All references must outlive it.
+class TransMlaRecipe {
+ public:
+  TransMlaRecipe(const ConvertOptions& options, const ConversionContext& context,
+                 const SourceWeights& source, ProgressTracker& progress);
+
+  // Stages kRotate and kCompress; fills freqfold, perplexity_partial_rope and the layers of
+  // `report`. `keys` are the source's (CalibrateKeys) over `calibration`; `evaluation` may be
+  // empty.
+  absl::Status Rotate(const std::vector<SecondMoment>& keys, TokenSequences calibration,
+                      TokenSequences evaluation, ConversionReport* report);
+  absl::Status Compress(TokenSequences calibration, ConversionReport* report);
+
+  // The converted attention of a layer. REQUIRES: Rotate and Compress succeeded.
+  absl::StatusOr<LatentWeights> Layer(int layer) const;
+  std::vector<std::vector<float>> InverseFrequencies() const;
+
+ private:
+  // Plans of all layers that rotate with `freqfold` and keep everything.
+  absl::StatusOr<std::vector<LatentLayerPlan>> PartialRopePlans(
+      const std::vector<SecondMoment>& keys, int freqfold) const;
+  // The model of those plans, in memory, ready for `limits`.
+  absl::StatusOr<LoadedModel> LoadPartialRope(const std::vector<LatentLayerPlan>& plans,
+                                              const StepLimits& limits);
+  // Perplexity of the model with partial RoPE.
+  absl::StatusOr<double> PartialRopePerplexity(const std::vector<LatentLayerPlan>& plans,
+                                               TokenSequences sequences);
+  absl::StatusOr<int> SearchFreqFold(const std::vector<SecondMoment>& keys,
+                                     TokenSequences calibration);
+  absl::Status CompressLayer(const LatentMoments& moments, int layer, LayerReport* report);
+
+  const ConvertOptions& options_;
+  const ConversionContext& context_;
+  const SourceWeights& source_;
+  ProgressTracker& progress_;
+  std::vector<LatentLayerPlan> plans_;  // a layer
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_CONVERT_TRANSMLA_RECIPE_H_
