@@ -1,0 +1,166 @@
+#include "server/generation_call.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "engine/base/error_reason.h"
+#include "engine/base/status.h"
+#include "server/limits.h"
+#include "server/logging.h"
+#include "server/prompt.h"
+
+namespace transmla {
+namespace {
+
+absl::Status WithDefaultReason(absl::Status status, absl::StatusCode code, absl::string_view why) {
+  if (status.code() != code || !ErrorReason(status).empty()) return status;
+  return WithReason(std::move(status), why);
+}
+
+int SequencesOrOne(const v1::GenerateRequest& message) {
+  const absl::StatusOr<int> sequences = SequencesOf(message);
+  return sequences.ok() ? *sequences : 1;
+}
+
+absl::Status CheckLength(const std::vector<int32_t>& prompt, const StopParams& stop,
+                         const ModelInfo& model) {
+  // One token at least is generated.
+  const int64_t wanted = static_cast<int64_t>(prompt.size()) + std::max(stop.max_tokens, 1);
+  if (wanted <= model.max_context_tokens) return absl::OkStatus();
+  return WithReason(
+      absl::InvalidArgumentError(absl::StrCat(
+          "the prompt has ", prompt.size(), " tokens and max_tokens is ",
+          std::max(stop.max_tokens, 1), ": together ", wanted, ", but the context holds ",
+          model.max_context_tokens, "; shorten the prompt or lower stop.max_tokens")),
+      reason::kContextTooLong);
+}
+
+}  // namespace
+
+// One sequence's events into the writer.
+class GenerationCall::Sink : public EventSink {
+ public:
+  Sink(std::shared_ptr<GenerationCall> call, int index) : call_(std::move(call)), index_(index) {}
+
+  void OnTokens(TokenEvent event) override { call_->writer_.OnTokens(index_, event); }
+
+  void OnFinished(FinishedEvent event) override {
+    if (event.reason == FinishReason::kCancelled) {
+      call_->writer_.End(WithReason(absl::CancelledError("the request was cancelled"),
+                                    reason::kCancelledByClient));
+    }
+    call_->writer_.OnFinished(index_, ToProto(event, call_->engine_->model()), event.usage);
+  }
+
+  void OnError(const absl::Status& status, const RequestUsage& usage) override {
+    (void)usage;
+    absl::Status reported =
+        WithDefaultReason(status, absl::StatusCode::kResourceExhausted, reason::kQueueTimeout);
+    if (call_->model_->draining()) {
+      reported =
+          WithDefaultReason(std::move(reported), absl::StatusCode::kUnavailable, reason::kDraining);
+    }
+    call_->writer_.End(reported);
+  }
+
+ private:
+  const std::shared_ptr<GenerationCall> call_;
+  const int index_;
+};
+
+GenerationCall::GenerationCall(Params params, ServedModel* model, Metrics* metrics,
+                               StreamTransport* transport)
+    : params_(std::move(params)),
+      id_(params_.message.request_id().empty() ? params_.generated_id
+                                               : params_.message.request_id()),
+      model_(model),
+      metrics_(metrics),
+      arrival_(params_.clock->Now()),
+      writer_({SequencesOrOne(params_.message), SelectionOf(params_.message), params_.clock},
+              transport) {}
+
+absl::Status GenerationCall::Admit() {
+  const v1::GenerateRequest& message = params_.message;
+  ASSIGN_OR_RETURN(engine_, model_->ForNewRequest());
+  RETURN_IF_ERROR(CheckModelName(message.model(), engine_->model().name));
+  RETURN_IF_ERROR(CheckRequestId(message.request_id()));
+  ASSIGN_OR_RETURN(sequences_, SequencesOf(message));
+  RETURN_IF_ERROR(CheckPrompt(message));
+  RETURN_IF_ERROR(ToEngineRequest(message, params_.generated_seed).status());
+  for (int i = 0; i < sequences_; ++i) {
+    ASSIGN_OR_RETURN(AdmissionTicket ticket, engine_->Reserve());
+    tickets_.push_back(std::move(ticket));
+  }
+  return absl::OkStatus();
+}
+
+void GenerationCall::Run() {
+  if (writer_.finished()) {
+    tickets_.clear();
+    return;
+  }
+  if (const absl::Status status = Submit(); !status.ok()) Refuse(status);
+}
+
+absl::Status GenerationCall::Submit() {
+  ASSIGN_OR_RETURN(Prompt prompt, BuildPrompt(params_.message, *engine_));
+  ASSIGN_OR_RETURN(GenerateRequest request,
+                   ToEngineRequest(params_.message, params_.generated_seed));
+  RETURN_IF_ERROR(CheckLength(prompt.ids, request.stop, engine_->model()));
+  prompt_tokens_ = static_cast<uint32_t>(prompt.ids.size());
+  request.deadline = params_.deadline;
+  request.prompt = std::move(prompt.ids);
+
+  const uint64_t seed = request.sampling.seed;
+  // Ends the first `count` sequences. The engine ignores those that ended by themselves.
+  const auto cancel = [call = shared_from_this()](int count) {
+    for (int i = 0; i < count; ++i) call->engine_->Cancel(call->EngineId(i));
+  };
+  for (int i = 0; i < sequences_; ++i) {
+    GenerateRequest copy = request;
+    copy.id = EngineId(i);
+    // Sequences of one request differ; the first is what a single one would be.
+    copy.sampling.seed = seed + static_cast<uint64_t>(i);
+    absl::Status status =
+        engine_->Submit(std::move(tickets_[static_cast<size_t>(i)]), std::move(copy),
+                        std::make_shared<Sink>(shared_from_this(), i));
+    if (!status.ok()) {
+      cancel(i);
+      status = WithDefaultReason(std::move(status), absl::StatusCode::kResourceExhausted,
+                                 reason::kQueueTokensFull);
+      return WithDefaultReason(std::move(status), absl::StatusCode::kFailedPrecondition,
+                               "KV_POOL_TOO_SMALL");
+    }
+  }
+  v1::Accepted accepted;
+  accepted.set_request_id(id_);
+  accepted.set_prompt_tokens(prompt_tokens_);
+  if (!writer_.Accept(std::move(accepted), [cancel, n = sequences_] { cancel(n); })) {
+    cancel(sequences_);
+  }
+  return absl::OkStatus();
+}
+
+void GenerationCall::Refuse(const absl::Status& status) {
+  tickets_.clear();
+  metrics_->CountRefusal(status);
+  writer_.End(status);
+}
+
+void GenerationCall::LogEnd() const {
+  RequestLogLine line;
+  // Takes the writer's lock, under which the members below were set.
+  line.completion_tokens = writer_.completion_tokens();
+  line.method = params_.method;
+  line.request_id = id_;
+  line.status = end_status_;
+  line.prompt_tokens = prompt_tokens_;
+  line.duration = params_.clock->Now() - arrival_;
+  LogRequest(line);
+}
+
+std::string GenerationCall::EngineId(int index) const { return absl::StrCat(id_, "#", index); }
+
+}  // namespace transmla

@@ -1,0 +1,73 @@
+// GenerationCall: one Generate or GenerateOnce RPC from admission to its line in the log.
+//
+// Shared by the transport's reactor, the pool's task and the engine's sinks, whichever lives
+// longest. Thread-safe after construction, apart from the order that the methods name.
+#ifndef TRANSMLA_SERVER_GENERATION_CALL_H_
+#define TRANSMLA_SERVER_GENERATION_CALL_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "transmla/v1/generation.pb.h"
+
+#include "engine/base/clock.h"
+#include "engine/engine.h"
+#include "server/metrics.h"
+#include "server/served_model.h"
+#include "server/stream_writer.h"
+
+namespace transmla {
+
+class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
+ public:
+  struct Params {
+    const char* method = "";
+    v1::GenerateRequest message;
+    std::string generated_id;  // used if the message has none
+    uint64_t generated_seed = 0;
+    absl::Time deadline = absl::InfiniteFuture();
+    Clock* clock = SystemClock();
+  };
+
+  GenerationCall(Params params, ServedModel* model, Metrics* metrics, StreamTransport* transport);
+
+  // First: checks the message and takes a place in the queue for each sequence. Cheap.
+  absl::Status Admit();
+  // Second, if Admit was OK: renders, tokenises and submits. Not on gRPC's threads.
+  void Run();
+  // Ends a call that the engine has not accepted, and counts why.
+  void Refuse(const absl::Status& status);
+  // Last: writes the log line of the call.
+  void LogEnd() const;
+
+  // How the transport was closed, for the log.
+  void set_end_status(const absl::Status& status) { end_status_ = status; }
+  const std::string& id() const { return id_; }
+  StreamWriter& writer() { return writer_; }
+
+ private:
+  class Sink;
+
+  absl::Status Submit();
+  std::string EngineId(int index) const;
+
+  const Params params_;
+  const std::string id_;
+  ServedModel* const model_;
+  Metrics* const metrics_;
+  const absl::Time arrival_;
+  int sequences_ = 1;
+  Engine* engine_ = nullptr;
+  std::vector<AdmissionTicket> tickets_;
+  uint32_t prompt_tokens_ = 0;
+  absl::Status end_status_;
+  StreamWriter writer_;
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_SERVER_GENERATION_CALL_H_

@@ -1,0 +1,167 @@
+#include "server/server.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+
+#include "engine/base/file.h"
+#include "engine/base/status.h"
+#include "server/limits.h"
+#include "server/logging.h"
+
+namespace transmla {
+namespace {
+
+constexpr int64_t kMaxPemBytes = 1 << 20;
+
+int Milliseconds(absl::Duration duration) {
+  return static_cast<int>(absl::ToInt64Milliseconds(duration));
+}
+
+void SetLimits(const EngineOptions& engine, grpc::ServerBuilder* builder) {
+  builder->SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(kKeepaliveInterval));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(kKeepaliveTimeout));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                              Milliseconds(kMinClientPingInterval));
+  // Two servers at one port would each get half of the requests.
+  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder->AddChannelArgument(
+      GRPC_ARG_MAX_CONCURRENT_STREAMS,
+      engine.max_running_requests + engine.max_queued_requests + kSpareStreamsPerConnection);
+  grpc::ResourceQuota quota("transmla");
+  quota.Resize(kRpcMemoryBytes);
+  quota.SetMaxThreads(kMaxRpcThreads);
+  builder->SetResourceQuota(quota);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config,
+                                                      ServerParts parts) {
+  std::unique_ptr<Server> server(new Server(config, std::move(parts)));
+  RETURN_IF_ERROR(server->Listen());
+  return server;
+}
+
+Server::Server(const ServerConfig& config, ServerParts parts)
+    : config_(config),
+      parts_(std::move(parts)),
+      model_(config.engine.model_name),
+      metrics_(config.engine.model_name, config.vllm_metrics),
+      operations_(parts_.clock),
+      conversions_(config.conversion_root, parts_.converter, parts_.clock, &operations_, &metrics_),
+      generation_service_({config.stream_stall_timeout, parts_.clock, parts_.seed}, &model_,
+                          &metrics_),
+      model_service_(&model_, &conversions_),
+      operations_service_(&operations_),
+      health_(&model_, parts_.clock, [this] {
+        failed_ = true;
+        RequestShutdown();
+      }) {}
+
+Server::~Server() { Drain(); }
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Server::Credentials() const {
+  if (config_.tls_cert.empty()) return grpc::InsecureServerCredentials();
+  grpc::SslServerCredentialsOptions options;
+  grpc::SslServerCredentialsOptions::PemKeyCertPair pair;
+  FileSystem* const files = PosixFileSystem();
+  ASSIGN_OR_RETURN(pair.cert_chain, files->Read(config_.tls_cert, kMaxPemBytes));
+  ASSIGN_OR_RETURN(pair.private_key, files->Read(config_.tls_key, kMaxPemBytes));
+  options.pem_key_cert_pairs.push_back(std::move(pair));
+  if (!config_.tls_client_ca.empty()) {
+    ASSIGN_OR_RETURN(options.pem_root_certs, files->Read(config_.tls_client_ca, kMaxPemBytes));
+    options.client_certificate_request = GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
+  }
+  return grpc::SslServerCredentials(options);
+}
+
+absl::Status Server::Listen() {
+  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials, Credentials());
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  SetLimits(config_.engine, &builder);
+  builder.AddListeningPort(config_.listen, credentials, &port_);
+  builder.RegisterService(&generation_service_);
+  builder.RegisterService(&model_service_);
+  builder.RegisterService(&operations_service_);
+  grpc_ = builder.BuildAndStart();
+  if (grpc_ == nullptr || port_ == 0) {
+    return absl::UnavailableError(absl::StrCat(
+        "cannot listen for gRPC at ", config_.listen,
+        "; is the port in use, or a certificate unreadable? set --listen, --tls-cert, --tls-key"));
+  }
+  health_.Attach(grpc_.get());
+  if (config_.metrics_listen.empty()) return absl::OkStatus();
+  MetricsEndpointHandlers handlers;
+  handlers.metrics = [this] { return metrics_.Text(Snapshot()); };
+  handlers.alive = [this] { return health_.alive(); };
+  handlers.ready = [this] { return health_.ready(); };
+  ASSIGN_OR_RETURN(endpoint_, MetricsEndpoint::Start(config_.metrics_listen, std::move(handlers)));
+  return absl::OkStatus();
+}
+
+absl::Status Server::Load() {
+  ASSIGN_OR_RETURN(engine_, parts_.make_engine(config_.engine, parts_.clock, &metrics_));
+  model_.SetEngine(engine_.get());
+  health_.SetLoaded();
+  return absl::OkStatus();
+}
+
+void Server::RequestShutdown() {
+  if (!shutdown_requested_.exchange(true)) shutdown_.Notify();
+}
+
+absl::Status Server::Wait() {
+  shutdown_.WaitForNotification();
+  if (!failed_) return absl::OkStatus();
+  return absl::InternalError("the engine failed and cannot go on; the lines above say why");
+}
+
+void Server::Drain() {
+  if (std::exchange(drained_, true)) return;
+  if (grpc_ == nullptr) return;
+  health_.SetDraining();
+  parts_.clock->Sleep(failed_ ? absl::ZeroDuration() : config_.drain_delay);
+  model_.StartDraining();
+  operations_.Shutdown();
+  const absl::Time end = parts_.clock->Now() + config_.grace_period;
+  if (engine_ != nullptr && !failed_) {
+    engine_->StartDraining();
+    if (!engine_->WaitUntilIdle(config_.grace_period)) {
+      LogError("the grace period is over: streams that still run are ended");
+    }
+  }
+  // What the engine has finished may still be on its way to slow readers.
+  const absl::Duration left = std::max(end - parts_.clock->Now(), absl::Milliseconds(100));
+  if (engine_ != nullptr && parts_.clock->Now() >= end) engine_->Stop();
+  grpc_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(left));
+  if (engine_ != nullptr) engine_->Stop();
+  conversions_.Shutdown();
+  grpc_->Wait();
+  endpoint_.reset();
+  health_.Stop();
+}
+
+MetricsSnapshot Server::Snapshot() const {
+  MetricsSnapshot snapshot;
+  if (const Engine* const engine = model_.engine(); engine != nullptr) {
+    snapshot.engine = engine->stats();
+    snapshot.model = &engine->model();
+  }
+  snapshot.state = health_.state();
+  snapshot.backlog_bytes = generation_service_.backlog_bytes();
+  snapshot.conversions_queued = conversions_.queued();
+  snapshot.conversions_running = conversions_.running();
+  snapshot.conversion_progress = conversions_.progress();
+  return snapshot;
+}
+
+}  // namespace transmla
