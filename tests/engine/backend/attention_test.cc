@@ -1,0 +1,466 @@
+#include "tests/reference/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+
+#include "engine/base/checked_math.h"
+#include "engine/tensor/float_types.h"
+#include "tests/engine/backend/backend_fixture.h"
+#include "tests/reference/rope.h"
+
+namespace transmla {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr PageId kWild = 0x7FFFFFF0;  // must never be followed
+constexpr int kLayers = 2;
+constexpr int kLayer = 1;
+
+struct Case {
+  AttentionKind kind = AttentionKind::kGqa;
+  int heads = 6;
+  int kv_heads = 2;  // GQA
+  int head_dim = 20;
+  int rank = 24;  // MLA
+  int rope = 10;
+  int nope = 14;
+  int window = 0;
+  DType cache = DType::kF32;
+
+  bool mla() const { return kind == AttentionKind::kMla; }
+  KvLayout Layout() const {
+    return {.attention = kind,
+            .num_layers = kLayers,
+            .first_dim = mla() ? rank : kv_heads * head_dim,
+            .second_dim = mla() ? rope : kv_heads * head_dim,
+            .dtype = cache};
+  }
+  int query_width() const { return heads * (mla() ? nope + rope : head_dim); }
+  int key_width() const { return mla() ? rank + rope : kv_heads * head_dim; }
+  int value_width() const { return mla() ? heads * rank : kv_heads * head_dim; }
+  int out_width() const { return heads * (mla() ? rank : head_dim); }
+  int pairs() const { return mla() ? rope / 2 : 8; }
+  float scale() const { return 0.3f; }
+};
+
+// All tokens of a sequence. For MLA, `k` is [latent | rope key] and `v` is q_latent.
+struct Sequence {
+  int tokens = 0;
+  std::vector<float> q;
+  std::vector<float> k;
+  std::vector<float> v;
+};
+
+Sequence MakeSequence(const Case& c, int tokens, uint64_t seed) {
+  Random random(seed);
+  return {.tokens = tokens,
+          .q = RandomFloats(random, int64_t{tokens} * c.query_width()),
+          .k = RandomFloats(random, int64_t{tokens} * c.key_width()),
+          .v = RandomFloats(random, int64_t{tokens} * c.value_width())};
+}
+
+std::vector<float> InvFreq(const Case& c) {
+  std::vector<float> inv_freq(c.pairs());
+  for (int i = 0; i < c.pairs(); ++i) inv_freq[i] = std::pow(10000.0f, -1.0f * i / c.pairs());
+  return inv_freq;
+}
+
+// Consecutive tokens of a sequence within a step.
+struct Chunk {
+  int sequence = 0;
+  int first = 0;
+  int tokens = 0;
+};
+
+class Runner {
+ public:
+  Runner(Backend& backend, const Case& c, std::vector<Sequence> sequences)
+      : backend_(backend), c_(c), sequences_(std::move(sequences)) {
+    CHECK_OK(backend.Prepare({.max_tokens = 4096,
+                              .max_sequences = 64,
+                              .max_logit_tokens = 1,
+                              .max_context_tokens = 65536}));
+    inv_freq_ = PackFloats(backend, {c.pairs()}, InvFreq(c), WeightRole::kVector);
+    PlacePages();
+    Poison();
+    for (const Sequence& sequence : sequences_) {
+      outputs_.emplace_back(int64_t{sequence.tokens} * c.out_width(), kNan);
+    }
+  }
+
+  // One step with these chunks.
+  void Step(const std::vector<Chunk>& chunks) {
+    std::vector<Part> parts;
+    std::vector<float> q;
+    std::vector<float> k;
+    std::vector<float> v;
+    const auto append = [](std::vector<float>& to, const std::vector<float>& from, int first, int n,
+                           int width) {
+      to.insert(to.end(), from.begin() + int64_t{first} * width,
+                from.begin() + int64_t{first + n} * width);
+    };
+    for (const Chunk& chunk : chunks) {
+      const Sequence& sequence = sequences_[chunk.sequence];
+      parts.push_back({chunk.first, chunk.tokens, pages_[chunk.sequence]});
+      append(q, sequence.q, chunk.first, chunk.tokens, c_.query_width());
+      append(k, sequence.k, chunk.first, chunk.tokens, c_.key_width());
+      append(v, sequence.v, chunk.first, chunk.tokens, c_.value_width());
+    }
+    const RaggedBatch batch = MakeBatch(parts);
+    CHECK_OK(backend_.Begin(batch));
+    const std::vector<float> out = RunStep(batch.tokens(), q, k, v);
+    int64_t at = 0;
+    for (const Chunk& chunk : chunks) {
+      const int64_t n = int64_t{chunk.tokens} * c_.out_width();
+      std::copy_n(out.begin() + at, n,
+                  outputs_[chunk.sequence].begin() + int64_t{chunk.first} * c_.out_width());
+      at += n;
+    }
+  }
+
+  // [tokens, out width] of a sequence, as far as computed.
+  const std::vector<float>& Output(int sequence) const { return outputs_[sequence]; }
+
+ private:
+  // Scattered pages; behind each sequence's last page, entries that must not be followed.
+  void PlacePages() {
+    int total = 0;
+    for (const Sequence& s : sequences_) total += CeilDiv(s.tokens, kPageTokens);
+    auto store = backend_.CreateKvStore(c_.Layout(), 2 * total + 3);
+    CHECK_OK(store.status());
+    store_ = std::move(store).value();
+    int next = 0;
+    for (const Sequence& s : sequences_) {
+      std::vector<PageId> pages;
+      for (int i = 0; i < CeilDiv(s.tokens, kPageTokens); ++i) {
+        pages.push_back(2 * total - 2 * next++);
+      }
+      pages.push_back(kWild);
+      pages.push_back(-1);
+      pages_.push_back(std::move(pages));
+    }
+  }
+
+  // Fills every page with NaN, so that whatever is read without having been written shows.
+  void Poison() {
+    for (PageId page = 0; page < store_->pages(); ++page) {
+      CHECK_OK(backend_.Begin(MakeBatch({{0, kPageTokens, {page}}})));
+      RunStep(kPageTokens, std::vector<float>(kPageTokens * c_.query_width(), kNan),
+              std::vector<float>(kPageTokens * c_.key_width(), kNan),
+              std::vector<float>(kPageTokens * c_.value_width(), kNan));
+    }
+  }
+
+  std::vector<float> RunStep(int tokens, const std::vector<float>& q, const std::vector<float>& k,
+                             const std::vector<float>& v) {
+    if (c_.mla()) return RunMla(tokens, q, k, v);
+    Activations q_in(backend_, {tokens, c_.heads, c_.head_dim}, q);
+    Activations k_in(backend_, {tokens, c_.kv_heads, c_.head_dim}, k);
+    Activations v_in(backend_, {tokens, c_.kv_heads, c_.head_dim}, v);
+    Activations out(backend_, {tokens, c_.heads, c_.head_dim}, kNan);
+    CHECK_OK(backend_.GqaCacheWrite({.q = q_in.view(),
+                                     .k = k_in.view(),
+                                     .v = v_in.view(),
+                                     .inv_freq = inv_freq_.get(),
+                                     .store = store_.get(),
+                                     .layer = kLayer}));
+    CHECK_OK(backend_.GqaAttention({.q = q_in.view(),
+                                    .store = store_.get(),
+                                    .layer = kLayer,
+                                    .scale = c_.scale(),
+                                    .sliding_window = c_.window,
+                                    .out = out.view()}));
+    return out.Read();
+  }
+
+  std::vector<float> RunMla(int tokens, const std::vector<float>& q, const std::vector<float>& kv,
+                            const std::vector<float>& q_latent) {
+    Activations q_in(backend_, {tokens, c_.heads, c_.nope + c_.rope}, q);
+    Activations kv_in(backend_, {tokens, c_.rank + c_.rope}, kv);
+    Activations latent_in(backend_, {tokens, c_.heads, c_.rank}, q_latent);
+    Activations out(backend_, {tokens, c_.heads, c_.rank}, kNan);
+    CHECK_OK(backend_.MlaCacheWrite({.q = q_in.view(),
+                                     .kv = kv_in.view(),
+                                     .inv_freq = inv_freq_.get(),
+                                     .store = store_.get(),
+                                     .layer = kLayer}));
+    CHECK_OK(backend_.MlaAttention({.q_latent = latent_in.view(),
+                                    .q = q_in.view(),
+                                    .store = store_.get(),
+                                    .layer = kLayer,
+                                    .scale = c_.scale(),
+                                    .out = out.view()}));
+    return out.Read();
+  }
+
+  Backend& backend_;
+  const Case c_;
+  const std::vector<Sequence> sequences_;
+  WeightPtr inv_freq_;
+  std::unique_ptr<KvStore> store_;
+  std::vector<std::vector<PageId>> pages_;
+  std::vector<std::vector<float>> outputs_;
+};
+
+double Rounded(DType dtype, double value) {
+  const float f = static_cast<float>(value);
+  if (dtype == DType::kBF16) return Bf16ToFloat(FloatToBf16(f));
+  if (dtype == DType::kF16) return F16ToFloat(FloatToF16(f));
+  return f;
+}
+
+reference::Row Slice(const std::vector<float>& from, int64_t at, int64_t n) {
+  return reference::Row(from.begin() + at, from.begin() + at + n);
+}
+
+// Keys of one key/value head, rotated and rounded to the cache's type.
+std::vector<reference::Row> ReferenceKeys(const Case& c, const Sequence& s, int kv_head) {
+  const std::vector<float> inv_freq = InvFreq(c);
+  std::vector<reference::Row> keys;
+  for (int t = 0; t < s.tokens; ++t) {
+    const int64_t at = int64_t{t} * c.key_width() + (c.mla() ? 0 : kv_head * c.head_dim);
+    reference::Row key = Slice(s.k, at, c.mla() ? c.key_width() : c.head_dim);
+    reference::Rotate(key.data() + (c.mla() ? c.rank : 0), inv_freq, t, 1.0);
+    for (double& value : key) value = Rounded(c.cache, value);
+    keys.push_back(std::move(key));
+  }
+  return keys;
+}
+
+std::vector<reference::Row> ReferenceValues(const Case& c, const Sequence& s, int kv_head) {
+  std::vector<reference::Row> values;
+  for (int t = 0; t < s.tokens; ++t) {
+    reference::Row value =
+        c.mla() ? Slice(s.k, int64_t{t} * c.key_width(), c.rank)
+                : Slice(s.v, int64_t{t} * c.value_width() + kv_head * c.head_dim, c.head_dim);
+    for (double& x : value) x = Rounded(c.cache, x);
+    values.push_back(std::move(value));
+  }
+  return values;
+}
+
+reference::Row ReferenceQuery(const Case& c, const Sequence& s, int t, int head) {
+  const int width = c.query_width() / c.heads;
+  reference::Row q = Slice(s.q, int64_t{t} * c.query_width() + head * width, width);
+  reference::Rotate(q.data() + (c.mla() ? c.nope : 0), InvFreq(c), t, 1.0);
+  if (!c.mla()) return q;
+  reference::Row full = Slice(s.v, int64_t{t} * c.value_width() + head * c.rank, c.rank);
+  full.insert(full.end(), q.begin() + c.nope, q.end());
+  return full;
+}
+
+// `slack` allows for a key rounded to the other neighbour in the cache's type because its rotation
+// differed in the last bit: relative, of the largest output.
+void ExpectReference(const Case& c, const Sequence& s, const std::vector<float>& out,
+                     double slack) {
+  for (int head = 0; head < c.heads; ++head) {
+    const int kv_head = c.mla() ? 0 : head * c.kv_heads / c.heads;
+    const std::vector<reference::Row> keys = ReferenceKeys(c, s, kv_head);
+    const std::vector<reference::Row> values = ReferenceValues(c, s, kv_head);
+    const int dim = c.out_width() / c.heads;
+    for (int t = 0; t < s.tokens; ++t) {
+      const int begin = c.window == 0 ? 0 : std::max(0, t + 1 - c.window);
+      const reference::AttentionResult want = reference::Attention(
+          ReferenceQuery(c, s, t, head), keys, values, begin, t + 1, c.scale());
+      for (int i = 0; i < dim; ++i) {
+        ASSERT_NEAR(out[int64_t{t} * c.out_width() + head * dim + i], want.out[i],
+                    want.tolerance + slack)
+            << "head " << head << " position " << t << " element " << i;
+      }
+    }
+  }
+}
+
+std::vector<Case> Cases() {
+  std::vector<Case> cases;
+  cases.push_back({});
+  cases.push_back({.kv_heads = 6, .head_dim = 64});
+  cases.push_back({.heads = 9, .kv_heads = 3, .head_dim = 64, .cache = DType::kBF16});
+  cases.push_back({.heads = 5, .kv_heads = 1, .head_dim = 33, .cache = DType::kF16});
+  cases.push_back({.window = 1});
+  cases.push_back({.window = 70});
+  cases.push_back({.head_dim = 40, .window = 300, .cache = DType::kBF16});
+  cases.push_back({.kind = AttentionKind::kMla});
+  cases.push_back(
+      {.kind = AttentionKind::kMla, .heads = 9, .rank = 128, .rope = 32, .cache = DType::kBF16});
+  cases.push_back({.kind = AttentionKind::kMla, .heads = 80, .rank = 17, .cache = DType::kF16});
+  return cases;
+}
+
+std::string Describe(const Case& c) {
+  return absl::StrCat(c.mla() ? "MLA" : "GQA", " heads ", c.heads, " kv heads ", c.kv_heads,
+                      " head_dim ", c.head_dim, " rank ", c.rank, " rope ", c.rope, " window ",
+                      c.window, " cache ", DTypeName(c.cache));
+}
+
+class AttentionTest : public BackendTest {};
+
+TEST_P(AttentionTest, AgreesWithReference) {
+  for (const Case& c : Cases()) {
+    SCOPED_TRACE(Describe(c));
+    // Around the borders of pages (64) and spans (256).
+    const std::vector<int> lengths = {1, 63, 64, 65, 130, 259};
+    std::vector<Sequence> sequences;
+    std::vector<Chunk> chunks;
+    for (size_t s = 0; s < lengths.size(); ++s) {
+      sequences.push_back(MakeSequence(c, lengths[s], s));
+      chunks.push_back({static_cast<int>(s), 0, lengths[s]});
+    }
+    Runner runner(backend(), c, sequences);
+    runner.Step(chunks);
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      SCOPED_TRACE(absl::StrCat("length ", lengths[s]));
+      const double slack = c.cache == DType::kF32 ? 1e-5 : 2e-2;
+      ExpectReference(c, sequences[s], runner.Output(static_cast<int>(s)), slack);
+    }
+  }
+}
+
+// Whole, in uneven chunks, token by token, together with other sequences, and on one thread: always
+// the same bits.
+TEST_P(AttentionTest, ResultDependsOnTheSequenceAlone) {
+  for (const Case& c : Cases()) {
+    SCOPED_TRACE(Describe(c));
+    const int length = 530;
+    const Sequence sequence = MakeSequence(c, length, 1);
+    Runner whole(backend(), c, {sequence});
+    whole.Step({{0, 0, length}});
+
+    Runner chunked(backend(), c, {sequence, MakeSequence(c, 200, 2), MakeSequence(c, 90, 3)});
+    chunked.Step({{1, 0, 150}, {0, 0, 37}});
+    chunked.Step({{0, 37, 300}, {2, 0, 90}, {1, 150, 1}});
+    for (int t = 337; t < length - 7; ++t) chunked.Step({{0, t, 1}});
+    chunked.Step({{1, 151, 49}, {0, length - 7, 7}});
+    EXPECT_EQ(std::memcmp(whole.Output(0).data(), chunked.Output(0).data(),
+                          whole.Output(0).size() * sizeof(float)),
+              0);
+
+    const std::unique_ptr<Backend> single_backend = MakeBackend(GetParam(), 1);
+    Runner single(*single_backend, c, {sequence});
+    single.Step({{0, 0, length - 1}});
+    single.Step({{0, length - 1, 1}});
+    EXPECT_EQ(std::memcmp(whole.Output(0).data(), single.Output(0).data(),
+                          whole.Output(0).size() * sizeof(float)),
+              0);
+  }
+}
+
+TEST_P(AttentionTest, BrokenScoresDoNotCrash) {
+  for (Case c : {Case{}, Case{.kind = AttentionKind::kMla}}) {
+    for (const float value : {kNan, std::numeric_limits<float>::infinity(),
+                              -std::numeric_limits<float>::infinity(), 3e38f}) {
+      Sequence sequence = MakeSequence(c, 80, 5);
+      for (size_t i = 0; i < sequence.k.size(); i += 7) sequence.k[i] = value;
+      Runner runner(backend(), c, {sequence});
+      runner.Step({{0, 0, 80}});
+    }
+  }
+}
+
+TEST_P(AttentionTest, RefusesPagesOutsideTheStore) {
+  const Case c;
+  auto store = backend().CreateKvStore(c.Layout(), 4);
+  ASSERT_TRUE(store.ok());
+  ASSERT_TRUE(backend()
+                  .Prepare({.max_tokens = 8,
+                            .max_sequences = 2,
+                            .max_logit_tokens = 1,
+                            .max_context_tokens = 1024})
+                  .ok());
+  Activations q(backend(), {1, c.heads, c.head_dim});
+  Activations out(backend(), {1, c.heads, c.head_dim});
+  for (const PageId page : {4, -1, kWild}) {
+    ASSERT_TRUE(backend().Begin(MakeBatch({{70, 1, {0, page}}})).ok());
+    const absl::Status status = backend().GqaAttention(
+        {.q = q.view(), .store = store->get(), .scale = 1.0f, .out = out.view()});
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("4 pages"));
+  }
+}
+
+// The rotation against angles in double, far out.
+TEST_P(AttentionTest, RotationIsAccurateFarOut) {
+  const Case c{.kv_heads = 1, .head_dim = 16};
+  const int position = 32767;
+  auto store = backend().CreateKvStore(c.Layout(), 1);
+  ASSERT_TRUE(store.ok());
+  ASSERT_TRUE(backend()
+                  .Prepare({.max_tokens = 8,
+                            .max_sequences = 1,
+                            .max_logit_tokens = 1,
+                            .max_context_tokens = 32768})
+                  .ok());
+  const std::vector<float> inv_freq = InvFreq(c);
+  const WeightPtr packed = PackFloats(backend(), {c.pairs()}, inv_freq, WeightRole::kVector);
+  Random random(3);
+  const std::vector<float> q = RandomFloats(random, c.query_width());
+  Activations q_in(backend(), {1, c.heads, c.head_dim}, q);
+  Activations k_in(backend(), {1, 1, c.head_dim});
+  Activations v_in(backend(), {1, 1, c.head_dim});
+  ASSERT_TRUE(
+      backend()
+          .Begin(MakeBatch({{position, 1, std::vector<PageId>(position / kPageTokens + 1, 0)}}))
+          .ok());
+  ASSERT_TRUE(backend()
+                  .GqaCacheWrite({.q = q_in.view(),
+                                  .k = k_in.view(),
+                                  .v = v_in.view(),
+                                  .inv_freq = packed.get(),
+                                  .magnitude = 1.25f,
+                                  .store = store->get()})
+                  .ok());
+  const std::vector<float> out = q_in.Read();
+  for (int h = 0; h < c.heads; ++h) {
+    reference::Row want = Slice(q, h * c.head_dim, c.head_dim);
+    reference::Rotate(want.data(), inv_freq, position, 1.25);
+    for (int i = 0; i < c.head_dim; ++i) {
+      EXPECT_NEAR(out[h * c.head_dim + i], want[i], 1e-6 * 5) << i;
+    }
+  }
+}
+
+TEST_P(AttentionTest, CopiedPageReadsTheSame) {
+  const Case c{.cache = DType::kBF16};
+  auto store = backend().CreateKvStore(c.Layout(), 3);
+  ASSERT_TRUE(store.ok());
+  ASSERT_TRUE(backend()
+                  .Prepare({.max_tokens = 64,
+                            .max_sequences = 1,
+                            .max_logit_tokens = 1,
+                            .max_context_tokens = 64})
+                  .ok());
+  const WeightPtr inv_freq = PackFloats(backend(), {c.pairs()}, InvFreq(c), WeightRole::kVector);
+  const Sequence s = MakeSequence(c, 40, 9);
+  Activations q(backend(), {40, c.heads, c.head_dim}, s.q);
+  Activations k(backend(), {40, c.kv_heads, c.head_dim}, s.k);
+  Activations v(backend(), {40, c.kv_heads, c.head_dim}, s.v);
+  Activations a(backend(), {40, c.heads, c.head_dim}, kNan);
+  Activations b(backend(), {40, c.heads, c.head_dim}, kNan);
+  ASSERT_TRUE(backend().Begin(MakeBatch({{0, 40, {2}}})).ok());
+  ASSERT_TRUE(backend()
+                  .GqaCacheWrite({.q = q.view(),
+                                  .k = k.view(),
+                                  .v = v.view(),
+                                  .inv_freq = inv_freq.get(),
+                                  .store = store->get(),
+                                  .layer = 1})
+                  .ok());
+  ASSERT_TRUE(backend().CopyPages(store->get(), {{2, 0}, {1, 1}}).ok());
+  GqaAttentionArgs args{
+      .q = q.view(), .store = store->get(), .layer = 1, .scale = 0.2f, .out = a.view()};
+  ASSERT_TRUE(backend().GqaAttention(args).ok());
+  ASSERT_TRUE(backend().Begin(MakeBatch({{0, 40, {0}}})).ok());
+  args.out = b.view();
+  ASSERT_TRUE(backend().GqaAttention(args).ok());
+  EXPECT_EQ(a.Read(), b.Read());
+  EXPECT_TRUE(absl::IsInvalidArgument(backend().CopyPages(store->get(), {{0, 3}})));
+}
+
+INSTANTIATE_BACKENDS(AttentionTest);
+
+}  // namespace
+}  // namespace transmla
