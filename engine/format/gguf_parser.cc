@@ -55,6 +55,13 @@ class Parser {
                                               "; the download is probably truncated"));
   }
 
+  // A count that what is left of the file cannot hold.
+  absl::Status Announced(absl::string_view field, uint64_t count, uint64_t least_bytes) const {
+    return absl::OutOfRangeError(absl::StrCat(
+        path_, ": ", field, " is ", count, ", which takes at least ", least_bytes, " bytes, but ",
+        left(), " of the file's ", file_.size(), " are left; the download is probably truncated"));
+  }
+
   template <typename T>
   absl::Status ReadScalar(absl::string_view field, T& value) {
     if (left() < sizeof(T)) return Truncated(field, sizeof(T));
@@ -84,10 +91,7 @@ class Parser {
     if (value > static_cast<uint64_t>(limit)) {
       return Invalid(absl::StrCat(field, " is ", value, ", more than the limit of ", limit));
     }
-    if (value * least_bytes > left()) {
-      return Truncated(absl::StrCat("what ", field, " (", value, ") announces"),
-                       value * least_bytes);
-    }
+    if (value * least_bytes > left()) return Announced(field, value, value * least_bytes);
     count = static_cast<int64_t>(value);
     return absl::OkStatus();
   }
@@ -278,9 +282,9 @@ absl::Status Parser::CheckGeneralKeys() {
 }
 
 absl::Status Parser::ParseTensorInfos() {
-  if (static_cast<uint64_t>(tensor_count_) * kLeastTensorInfoBytes > left()) {
-    return Truncated(absl::StrCat("what tensor count (", tensor_count_, ") announces"),
-                     static_cast<uint64_t>(tensor_count_) * kLeastTensorInfoBytes);
+  const auto count = static_cast<uint64_t>(tensor_count_);
+  if (count * kLeastTensorInfoBytes > left()) {
+    return Announced("tensor count", count, count * kLeastTensorInfoBytes);
   }
   contents_.tensors.resize(static_cast<size_t>(tensor_count_));
   absl::flat_hash_set<absl::string_view> names;

@@ -6,8 +6,8 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include <nlohmann/json.hpp>
 
 #include "engine/format/limits.h"
@@ -55,8 +55,10 @@ class Checker : public nlohmann::json_sax<nlohmann::json> {
     if (const size_t end = what.find("] "); end != absl::string_view::npos) {
       what.remove_prefix(end + 2);
     }
-    error_ =
-        absl::StrCat("not JSON at byte ", position, ": ", absl::CHexEscape(what.substr(0, 200)));
+    // The library quotes what it read; quotes stay as they are, other odd bytes do not.
+    error_ = absl::StrCat(
+        "not JSON at byte ", position, ": ",
+        absl::StrReplaceAll(absl::CHexEscape(what.substr(0, 200)), {{"\\'", "'"}, {"\\\"", "\""}}));
     return false;
   }
 

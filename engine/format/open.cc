@@ -38,9 +38,9 @@ Content Recognise(absl::string_view bytes) {
   return Content::kUnknown;
 }
 
-absl::Status PickleError(absl::string_view path) {
+absl::Status PickleError(absl::string_view path, absl::string_view verb) {
   return absl::UnimplementedError(absl::StrCat(
-      path, ": is a PyTorch pickle, which can run code when it is read; ", kSupported));
+      path, ": ", verb, " a PyTorch pickle, which can run code when it is read; ", kSupported));
 }
 
 Reader OpenFile(FileSystem& files, const std::string& path) {
@@ -53,7 +53,7 @@ Reader OpenFile(FileSystem& files, const std::string& path) {
       return absl::InvalidArgumentError(absl::StrCat(
           path, ": is a Git LFS pointer, not the weights; fetch them with git lfs pull"));
     case Content::kPickle:
-      return PickleError(path);
+      return PickleError(path, "is");
     case Content::kGguf:
       return GgufReader::Open(files, path);
     case Content::kSafetensors:
@@ -84,7 +84,7 @@ Reader OpenFolder(FileSystem& files, const std::string& path) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": holds GGUF files; name one of them, as ", JoinPath(path, gguf)));
   }
-  if (!has_safetensors && has_pickle) return PickleError(path);
+  if (!has_safetensors && has_pickle) return PickleError(path, "holds");
   if (!has_safetensors) {
     return absl::NotFoundError(absl::StrCat(
         path, ": has neither model.safetensors nor model.safetensors.index.json; ", kSupported));

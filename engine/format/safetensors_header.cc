@@ -126,9 +126,9 @@ class EntryParser {
     entry.bytes = static_cast<int64_t>(end - begin);
     entry.offset = data_begin_ + static_cast<int64_t>(begin);
     if (!wanted.has_value() || *wanted != entry.bytes) {
-      return Invalid(absl::StrCat("has ", entry.bytes, " bytes of data, but its shape ",
+      return Invalid(absl::StrCat("has ", entry.bytes, " bytes of data, but ",
                                   entry.info.shape.ToString(), " of ", DTypeName(entry.info.dtype),
-                                  " does not need as many"));
+                                  " takes ", wanted.has_value() ? absl::StrCat(*wanted) : "2^63"));
     }
     if (entry.offset % element_bytes != 0) {
       return Invalid(absl::StrCat("starts at byte ", entry.offset, ", not a multiple of its ",
