@@ -1,0 +1,36 @@
+// BlockTable: the pages of one sequence, in the order of its positions.
+#ifndef TRANSMLA_ENGINE_CACHE_BLOCK_TABLE_H_
+#define TRANSMLA_ENGINE_CACHE_BLOCK_TABLE_H_
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+
+#include "engine/base/checked_math.h"
+#include "engine/base/page.h"
+#include "engine/cache/page_pool.h"
+
+namespace transmla {
+
+// Thread-compatible. Does not own its pool; Release must be called before it is destroyed with pages.
+class BlockTable {
+ public:
+  absl::Span<const PageId> pages() const { return pages_; }
+
+  // Pages that `tokens` positions need.
+  static int PagesFor(int tokens) { return CeilDiv(tokens, kPageTokens); }
+
+  // Takes pages until `tokens` positions fit; nothing if they do already.
+  // Returns ResourceExhausted, and changes nothing, if too few are free.
+  absl::Status Grow(PagePool& pool, int tokens);
+  // Returns all pages.
+  void Release(PagePool& pool);
+
+ private:
+  std::vector<PageId> pages_;
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_CACHE_BLOCK_TABLE_H_

@@ -1,0 +1,52 @@
+// Sampler draws the next token from logits.
+//
+// The draw for a position depends on the logits, the parameters, the seed and the position alone.
+#ifndef TRANSMLA_ENGINE_SAMPLE_SAMPLER_H_
+#define TRANSMLA_ENGINE_SAMPLE_SAMPLER_H_
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+#include "engine/sample/sampling_params.h"
+
+namespace transmla {
+
+struct SampleRequest {
+  SamplingParams sampling;
+  int64_t position = 0;                   // of the token to draw, in its sequence
+  absl::Span<const int32_t> forbidden;    // tokens that must not be drawn
+  int logprobs = -1;                      // -1: none; k: of the token and of the k most likely
+};
+
+struct Sample {
+  int32_t token = 0;
+  float logprob = 0;                      // natural logarithm, of the model's own distribution; 0 unless asked for
+  std::vector<std::pair<int32_t, float>> top;  // token, log-probability; most likely first
+};
+
+// Thread-compatible; keeps its working memory between calls.
+class Sampler {
+ public:
+  // `logits` [vocab_size]. Internal if a logit is NaN or none is finite: the model or its weights are broken.
+  absl::StatusOr<Sample> Draw(absl::Span<const float> logits, const SampleRequest& request);
+
+ private:
+  struct Candidate {
+    int32_t token;
+    double weight;  // exp((logit - largest) / temperature)
+  };
+  int32_t DrawRandom(absl::Span<const float> logits, float largest, const SampleRequest& request);
+  void KeepTopK(int k);
+  void KeepTopP(double p);
+
+  std::vector<Candidate> candidates_;
+  std::vector<float> allowed_;
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_SAMPLE_SAMPLER_H_
