@@ -1,0 +1,30 @@
+#include "engine/serve/batch_builder.h"
+
+#include "absl/types/span.h"
+
+namespace transmla {
+
+void BuildBatch(const Plan& plan, RaggedBatch& batch) {
+  batch.token_ids.clear();
+  batch.positions.clear();
+  batch.sequence_starts.assign(1, 0);
+  batch.pages.clear();
+  batch.page_starts.assign(1, 0);
+  batch.logit_tokens.clear();
+  for (const Plan::Chunk& chunk : plan.chunks) {
+    const Sequence& sequence = *chunk.sequence;
+    for (int i = 0; i < chunk.tokens; ++i) {
+      batch.token_ids.push_back(sequence.tokens[sequence.computed + i]);
+      batch.positions.push_back(sequence.computed + i);
+    }
+    batch.sequence_starts.push_back(batch.tokens());
+    // Only the pages that positions of this chunk can see.
+    const absl::Span<const PageId> pages =
+        sequence.table.pages().subspan(0, BlockTable::PagesFor(sequence.computed + chunk.tokens));
+    batch.pages.insert(batch.pages.end(), pages.begin(), pages.end());
+    batch.page_starts.push_back(static_cast<int32_t>(batch.pages.size()));
+    if (chunk.samples) batch.logit_tokens.push_back(batch.tokens() - 1);
+  }
+}
+
+}  // namespace transmla

@@ -1,0 +1,358 @@
+#include "engine/serve/engine_loop.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "engine/base/check.h"
+#include "engine/base/error_reason.h"
+#include "engine/base/status.h"
+#include "engine/serve/batch_builder.h"
+
+namespace transmla {
+namespace {
+
+// How often a loop without work shows that it is alive, and looks for requests out of time.
+constexpr absl::Duration kIdlePeriod = absl::Milliseconds(500);
+
+absl::Status Unavailable(const char* what, absl::string_view reason) {
+  return WithReason(absl::UnavailableError(what), reason);
+}
+
+}  // namespace
+
+EngineLoop::EngineLoop(const EngineLoopOptions& options, StepRunner* runner, Clock* clock,
+                       StatsSink* stats_sink)
+    : options_(options),
+      runner_(runner),
+      clock_(clock),
+      stats_sink_(stats_sink),
+      heartbeat_ns_(absl::ToUnixNanos(clock->Now())),
+      scheduler_(options.scheduler) {
+  {
+    absl::MutexLock lock(&mutex_);
+    PublishStats();
+  }
+  thread_ = Thread("engine", [this] { Loop(); });
+}
+
+EngineLoop::~EngineLoop() { Stop(); }
+
+absl::StatusOr<std::function<void()>> EngineLoop::Reserve() {
+  absl::MutexLock lock(&mutex_);
+  if (!failure_.ok()) return failure_;
+  if (draining_ || stop_) return Unavailable("the server is shutting down", "DRAINING");
+  if (places_ >= options_.max_queued_requests) {
+    return WithReason(absl::ResourceExhaustedError(
+                          absl::StrCat("the queue is full: ", places_, " requests wait, at most ",
+                                       options_.max_queued_requests, " may")),
+                      "QUEUE_FULL");
+  }
+  ++places_;
+  return [this] {
+    absl::MutexLock inner(&mutex_);
+    --places_;
+  };
+}
+
+absl::Status EngineLoop::Check(const GenerateRequest& request) const {
+  RETURN_IF_ERROR(Validate(request.sampling));
+  RETURN_IF_ERROR(Validate(request.stop));
+  if (request.prompt.empty()) {
+    return absl::InvalidArgumentError("the prompt is empty; it needs at least one token");
+  }
+  for (const int32_t token : request.prompt) {
+    if (token < 0 || token >= runner_->vocab_size()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "prompt token ", token, " is not in the vocabulary of ", runner_->vocab_size()));
+    }
+  }
+  const int64_t prompt = static_cast<int64_t>(request.prompt.size());
+  const int64_t wanted = prompt + std::max(request.stop.max_tokens, 1);
+  if (wanted > options_.context.max_context_tokens) {
+    return WithReason(
+        absl::InvalidArgumentError(absl::StrCat(
+            "the prompt has ", prompt, " tokens and max_tokens is ", request.stop.max_tokens,
+            ", together above the context of ", options_.context.max_context_tokens, " tokens")),
+        "CONTEXT_TOO_LONG");
+  }
+  const int64_t longest =
+      request.stop.max_tokens > 0 ? wanted : options_.context.max_context_tokens;
+  const int64_t capacity = int64_t{options_.scheduler.pages} * kPageTokens;
+  if (longest > capacity) {
+    return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                          "the request may need ", longest, " cached tokens, the whole cache has ",
+                          capacity, "; lower max_tokens or give the server more cache")),
+                      "KV_POOL_TOO_SMALL");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EngineLoop::Submit(std::function<void()> give_back, GenerateRequest request,
+                                std::shared_ptr<EventSink> sink) {
+  absl::Status status = Check(request);
+  if (status.ok()) {
+    const int64_t tokens = static_cast<int64_t>(request.prompt.size());
+    const std::string id = request.id;
+    auto generation = std::make_unique<Generation>(std::move(request), std::move(sink),
+                                                   &options_.context, clock_->Now());
+    absl::MutexLock lock(&mutex_);
+    if (!failure_.ok()) {
+      status = failure_;
+    } else if (stop_) {
+      // A place taken before draining began is kept: the request is served.
+      status = Unavailable("the server is shutting down", "DRAINING");
+    } else if (queued_tokens_ > 0 && queued_tokens_ + tokens > options_.max_queued_tokens) {
+      status = WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                              "the queue is full: ", queued_tokens_, " prompt tokens wait, ",
+                              tokens, " more are above the limit of ", options_.max_queued_tokens)),
+                          "QUEUE_TOKENS_FULL");
+    } else if (!live_ids_.insert(id).second) {
+      status = WithReason(
+          absl::AlreadyExistsError(absl::StrCat("a request with the id \"", id, "\" is running")),
+          "DUPLICATE_REQUEST");
+    } else {
+      queued_tokens_ += tokens;
+      ++undelivered_ends_;
+      submissions_.push_back({std::move(generation), std::move(give_back)});
+    }
+  }
+  if (!status.ok() && give_back) give_back();
+  return status;
+}
+
+void EngineLoop::Cancel(const std::string& id) {
+  absl::MutexLock lock(&mutex_);
+  if (live_ids_.contains(id)) cancellations_.push_back({id, clock_->Now()});
+}
+
+EngineStats EngineLoop::stats() const {
+  absl::MutexLock lock(&mutex_);
+  EngineStats stats = stats_;
+  // Submissions that the engine thread has not seen yet wait as well.
+  stats.requests_waiting = static_cast<int64_t>(live_ids_.size()) - stats.requests_running;
+  stats.queued_prompt_tokens = queued_tokens_;
+  stats.failed = !failure_.ok();
+  stats.heartbeat_age =
+      clock_->Now() - absl::FromUnixNanos(heartbeat_ns_.load(std::memory_order_relaxed));
+  return stats;
+}
+
+void EngineLoop::StartDraining() {
+  absl::MutexLock lock(&mutex_);
+  draining_ = true;
+}
+
+bool EngineLoop::WaitUntilIdle(absl::Duration timeout) {
+  absl::MutexLock lock(&mutex_);
+  const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return undelivered_ends_ == 0; };
+  return mutex_.AwaitWithTimeout(absl::Condition(&idle), timeout);
+}
+
+void EngineLoop::Stop() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stop_ = true;
+  }
+  thread_.Join();
+}
+
+bool EngineLoop::Wait(std::vector<Submission>& submissions,
+                      std::vector<Cancellation>& cancellations) {
+  const bool busy = !scheduler_.idle();
+  absl::MutexLock lock(&mutex_);
+  if (!busy) {
+    const auto work = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      return stop_ || !submissions_.empty() || !cancellations_.empty();
+    };
+    mutex_.AwaitWithTimeout(absl::Condition(&work), kIdlePeriod);
+  }
+  submissions.swap(submissions_);
+  cancellations.swap(cancellations_);
+  return !stop_;
+}
+
+void EngineLoop::Loop() {
+  std::vector<Submission> submissions;
+  std::vector<Cancellation> cancellations;
+  bool go_on = true;
+  while (go_on) {
+    submissions.clear();
+    cancellations.clear();
+    go_on = Wait(submissions, cancellations);
+    heartbeat_ns_.store(absl::ToUnixNanos(clock_->Now()), std::memory_order_relaxed);
+    for (Submission& submission : submissions) Admit(std::move(submission));
+    for (const Cancellation& cancellation : cancellations) {
+      const auto found = numbers_.find(cancellation.id);
+      if (found == numbers_.end()) continue;  // ended meanwhile
+      EndWith(found->second, FinishedEvent{.reason = FinishReason::kCancelled});
+      if (stats_sink_ != nullptr) stats_sink_->OnCancelled(clock_->Now() - cancellation.time);
+    }
+    if (!go_on) EndAll(Unavailable("the server has stopped", "DRAINING"));
+    if (!scheduler_.idle()) Step();
+    absl::MutexLock lock(&mutex_);
+    PublishStats();
+  }
+}
+
+void EngineLoop::Admit(Submission submission) {
+  const GenerateRequest& request = submission.generation->request();
+  auto sequence = std::make_unique<Sequence>();
+  sequence->number = next_number_++;
+  sequence->priority = request.priority;
+  sequence->deadline = request.deadline;
+  sequence->queue_deadline = submission.generation->arrival() + request.max_queue_time;
+  sequence->tokens = request.prompt;
+  const uint64_t number = sequence->number;
+  numbers_[request.id] = number;
+  Live& live = live_[number];
+  live.generation = std::move(submission.generation);
+  live.give_back = std::move(submission.give_back);
+  live.sequence = scheduler_.Add(std::move(sequence));
+}
+
+void EngineLoop::Step() {
+  const absl::Time start = clock_->Now();
+  const Plan plan = scheduler_.Step(start);
+  for (const Plan::Expired& expired : plan.expired) EndWith(expired.number, expired.status);
+  if (scheduler_.idle()) return;
+  // Each waiting sequence fits the empty cache, so that somebody always runs.
+  CHECK(!plan.chunks.empty());
+  Started(plan, start);
+  BuildBatch(plan, batch_);
+  const absl::StatusOr<absl::Span<const float>> logits = runner_->Run(batch_);
+  if (!logits.ok()) return Fail(logits.status());
+  for (const Plan::Chunk& chunk : plan.chunks) {
+    if (!chunk.sequence->Decodes()) prompt_tokens_computed_ += chunk.tokens;
+  }
+  scheduler_.Computed(plan);
+  ++steps_;
+  if (stats_sink_ != nullptr) {
+    stats_sink_->OnStep(clock_->Now() - start, plan.TotalTokens(),
+                        static_cast<int>(plan.chunks.size()));
+  }
+  Sample(plan, *logits);
+}
+
+void EngineLoop::Fail(const absl::Status& status) {
+  const absl::Status failure =
+      WithReason(absl::UnavailableError(absl::StrCat("the engine failed: ", status.message())),
+                 "ENGINE_ERROR");
+  {
+    absl::MutexLock lock(&mutex_);
+    failure_ = failure;
+  }
+  EndAll(failure);
+}
+
+void EngineLoop::Started(const Plan& plan, absl::Time now) {
+  for (const Plan::Chunk& chunk : plan.chunks) {
+    Live& live = live_.at(chunk.sequence->number);
+    if (!live.give_back) continue;
+    live.generation->Started(now);
+    std::exchange(live.give_back, nullptr)();
+    absl::MutexLock lock(&mutex_);
+    queued_tokens_ -= static_cast<int64_t>(live.generation->request().prompt.size());
+  }
+}
+
+void EngineLoop::Sample(const Plan& plan, absl::Span<const float> logits) {
+  const size_t vocabulary = runner_->vocab_size();
+  size_t row = 0;
+  for (const Plan::Chunk& chunk : plan.chunks) {
+    if (!chunk.samples) continue;
+    const uint64_t number = chunk.sequence->number;
+    Live& live = live_.at(number);
+    const absl::StatusOr<transmla::Sample> sample = sampler_.Draw(
+        logits.subspan(row++ * vocabulary, vocabulary),
+        live.generation->NextSample(static_cast<int64_t>(chunk.sequence->tokens.size())));
+    if (!sample.ok()) {
+      EndWith(number, WithReason(sample.status(), "ENGINE_ERROR"));
+      continue;
+    }
+    TakeToken(number, live, *sample, clock_->Now());
+  }
+}
+
+void EngineLoop::TakeToken(uint64_t number, Live& live, const transmla::Sample& sample,
+                           absl::Time now) {
+  ++generation_tokens_;
+  const absl::Time last = live.generation->last_token();
+  if (stats_sink_ != nullptr) {
+    if (last == absl::InfinitePast()) {
+      stats_sink_->OnFirstToken(now - live.generation->arrival());
+    } else {
+      stats_sink_->OnNextToken(now - last);
+    }
+  }
+  scheduler_.Append(number, sample.token);
+  if (std::optional<FinishedEvent> finished = live.generation->Take(sample, now)) {
+    EndWith(number, *std::move(finished));
+  }
+}
+
+std::unique_ptr<Generation> EngineLoop::Forget(uint64_t number) {
+  Live live = std::move(live_.at(number));
+  live_.erase(number);
+  const GenerateRequest& request = live.generation->request();
+  scheduler_.Finish(number);
+  numbers_.erase(request.id);
+  const bool waited = static_cast<bool>(live.give_back);
+  if (waited) live.give_back();
+  absl::MutexLock lock(&mutex_);
+  if (waited) queued_tokens_ -= static_cast<int64_t>(request.prompt.size());
+  live_ids_.erase(request.id);
+  PublishStats();
+  return std::move(live.generation);
+}
+
+void EngineLoop::EndWith(uint64_t number, FinishedEvent event) {
+  const int preemptions = live_.at(number).sequence->preemptions;
+  const std::unique_ptr<Generation> generation = Forget(number);
+  const absl::Time now = clock_->Now();
+  if (stats_sink_ != nullptr) {
+    stats_sink_->OnEnd(absl::OkStatus(), event.reason, generation->usage(),
+                       generation->Timings(now));
+  }
+  generation->Finish(std::move(event), now, preemptions);
+  Delivered();
+}
+
+void EngineLoop::EndWith(uint64_t number, const absl::Status& status) {
+  const std::unique_ptr<Generation> generation = Forget(number);
+  if (stats_sink_ != nullptr) {
+    stats_sink_->OnEnd(status, FinishReason::kStop, generation->usage(),
+                       generation->Timings(clock_->Now()));
+  }
+  generation->Fail(status);
+  Delivered();
+}
+
+void EngineLoop::EndAll(const absl::Status& status) {
+  std::vector<uint64_t> numbers;
+  for (const auto& [number, live] : live_) numbers.push_back(number);
+  std::sort(numbers.begin(), numbers.end());
+  for (const uint64_t number : numbers) EndWith(number, status);
+}
+
+void EngineLoop::Delivered() {
+  absl::MutexLock lock(&mutex_);
+  --undelivered_ends_;
+}
+
+void EngineLoop::PublishStats() {
+  const PagePool& pool = scheduler_.pool();
+  stats_.requests_running = scheduler_.running();
+  stats_.pages_total = pool.total_pages();
+  stats_.pages_used = pool.used_pages();
+  stats_.bytes_per_page = options_.bytes_per_page;
+  stats_.cache_bytes_per_token = options_.cache_bytes_per_token;
+  stats_.gqa_equivalent_bytes_per_token = options_.gqa_equivalent_bytes_per_token;
+  stats_.prompt_tokens_computed = prompt_tokens_computed_;
+  stats_.generation_tokens = generation_tokens_;
+  stats_.preemptions = scheduler_.preemptions();
+  stats_.steps = steps_;
+}
+
+}  // namespace transmla

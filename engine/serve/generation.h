@@ -1,0 +1,70 @@
+// Generation: one live request on the engine's thread, from its tokens to its client's events.
+#ifndef TRANSMLA_ENGINE_SERVE_GENERATION_H_
+#define TRANSMLA_ENGINE_SERVE_GENERATION_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/time/time.h"
+
+#include "engine/sample/sampler.h"
+#include "engine/sample/stop.h"
+#include "engine/serve/request.h"
+#include "engine/tokenizer/stream_decoder.h"
+
+namespace transmla {
+
+// What is the same for all requests of a model.
+struct GenerationContext {
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::vector<int32_t> eos_token_ids;  // the tokenizer's and the model's
+  int max_context_tokens = 0;
+};
+
+// Thread-compatible: the engine's thread.
+class Generation {
+ public:
+  Generation(GenerateRequest request, std::shared_ptr<EventSink> sink,
+             const GenerationContext* context, absl::Time arrival);
+
+  const GenerateRequest& request() const { return request_; }
+  const RequestUsage& usage() const { return usage_; }
+  absl::Time arrival() const { return arrival_; }
+
+  // The first computed token.
+  void Started(absl::Time now);
+  // How to draw the token at `position`.
+  SampleRequest NextSample(int64_t position) const;
+  // Takes a drawn token and sends its event. Returns the end, if this is it; Finish then sends it.
+  std::optional<FinishedEvent> Take(const Sample& sample, absl::Time now);
+
+  // Terminal events; exactly one of them, once.
+  void Finish(FinishedEvent event, absl::Time now, int preemptions);
+  void Fail(const absl::Status& status);
+
+  // Of the last token before Take; infinite past before the first.
+  absl::Time last_token() const { return last_token_; }
+  RequestTimings Timings(absl::Time now) const;
+
+ private:
+  bool EndsAt(int32_t token) const;
+  TokenEvent MakeEvent(const Sample& sample, absl::Time now) const;
+
+  const GenerateRequest request_;
+  const std::shared_ptr<EventSink> sink_;
+  const GenerationContext* const context_;
+  const absl::Time arrival_;
+  absl::Time started_ = absl::InfiniteFuture();
+  absl::Time first_token_ = absl::InfiniteFuture();
+  absl::Time last_token_ = absl::InfinitePast();
+  std::vector<int32_t> end_tokens_;  // forbidden before min_tokens
+  StreamDecoder decoder_;
+  StopMatcher stop_;
+  RequestUsage usage_;
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_SERVE_GENERATION_H_

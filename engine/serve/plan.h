@@ -1,0 +1,40 @@
+// Plan: what one step computes.
+#ifndef TRANSMLA_ENGINE_SERVE_PLAN_H_
+#define TRANSMLA_ENGINE_SERVE_PLAN_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+
+#include "engine/serve/sequence.h"
+
+namespace transmla {
+
+struct Plan {
+  // Tokens [sequence->computed, sequence->computed + tokens) of a running sequence, whose pages
+  // exist.
+  struct Chunk {
+    Sequence* sequence = nullptr;
+    int tokens = 0;
+    bool samples = false;  // the chunk reaches the last token: its logits are wanted
+  };
+  std::vector<Chunk> chunks;
+
+  // Sequences that ran out of time; finished already.
+  struct Expired {
+    uint64_t number = 0;
+    absl::Status status;  // DeadlineExceeded, or ResourceExhausted for the time in the queue
+  };
+  std::vector<Expired> expired;
+
+  int TotalTokens() const {
+    int total = 0;
+    for (const Chunk& chunk : chunks) total += chunk.tokens;
+    return total;
+  }
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_SERVE_PLAN_H_

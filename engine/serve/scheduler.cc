@@ -1,0 +1,156 @@
+#include "engine/serve/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "engine/base/error_reason.h"
+
+namespace transmla {
+
+Scheduler::~Scheduler() {
+  for (const auto& [number, sequence] : sequences_) sequence->table.Release(pool_);
+}
+
+void Scheduler::Insert(std::vector<Sequence*>& list, Sequence* sequence) {
+  const auto at = std::find_if(list.begin(), list.end(), [sequence](const Sequence* other) {
+    return GoesBefore(*sequence, *other);
+  });
+  list.insert(at, sequence);
+}
+
+void Scheduler::Erase(std::vector<Sequence*>& list, const Sequence* sequence) {
+  list.erase(std::remove(list.begin(), list.end(), sequence), list.end());
+}
+
+Sequence* Scheduler::Add(std::unique_ptr<Sequence> sequence) {
+  CHECK(!sequence->tokens.empty());
+  CHECK_LE(BlockTable::PagesFor(static_cast<int>(sequence->tokens.size())), pool_.total_pages());
+  Sequence* const added = sequence.get();
+  const bool inserted = sequences_.emplace(added->number, std::move(sequence)).second;
+  CHECK(inserted);
+  added->state = SequenceState::kWaiting;
+  Insert(waiting_, added);
+  return added;
+}
+
+void Scheduler::Finish(uint64_t number) {
+  const auto found = sequences_.find(number);
+  if (found == sequences_.end()) return;
+  Sequence* const sequence = found->second.get();
+  sequence->table.Release(pool_);
+  sequence->state = SequenceState::kFinished;
+  Erase(running_, sequence);
+  Erase(waiting_, sequence);
+  sequences_.erase(found);
+}
+
+void Scheduler::Append(uint64_t number, int32_t token) {
+  Sequence& sequence = *sequences_.at(number);
+  CHECK(sequence.state == SequenceState::kRunning);
+  CHECK_EQ(sequence.computed, static_cast<int>(sequence.tokens.size()));
+  sequence.tokens.push_back(token);
+}
+
+void Scheduler::Computed(const Plan& plan) {
+  for (const Plan::Chunk& chunk : plan.chunks) chunk.sequence->computed += chunk.tokens;
+}
+
+Plan Scheduler::Step(absl::Time now) {
+  Plan plan;
+  Expire(now, plan);
+  int budget = options_.max_step_tokens;
+  PlanDecodes(plan, budget);
+  PlanPrefills(plan, budget);
+  Admit(plan, budget);
+  return plan;
+}
+
+void Scheduler::Expire(absl::Time now, Plan& plan) {
+  for (const auto& [number, sequence] : sequences_) {
+    if (now >= sequence->deadline) {
+      plan.expired.push_back(
+          {number, absl::DeadlineExceededError(
+                       sequence->started ? "the deadline passed while the request ran"
+                                         : "the deadline passed while the request waited")});
+    } else if (!sequence->started && now >= sequence->queue_deadline) {
+      plan.expired.push_back(
+          {number, WithReason(absl::ResourceExhaustedError(
+                                  "the request waited longer than its max_queue_ms"),
+                              "QUEUE_TIMEOUT")});
+    }
+  }
+  std::sort(plan.expired.begin(), plan.expired.end(),
+            [](const Plan::Expired& a, const Plan::Expired& b) { return a.number < b.number; });
+  for (const Plan::Expired& expired : plan.expired) Finish(expired.number);
+}
+
+void Scheduler::Preempt(Sequence& sequence) {
+  sequence.table.Release(pool_);
+  sequence.computed = 0;
+  sequence.state = SequenceState::kWaiting;
+  ++sequence.preemptions;
+  ++preemptions_;
+  Erase(running_, &sequence);
+  Insert(waiting_, &sequence);
+}
+
+bool Scheduler::MakeRoom(Sequence& sequence, int tokens) {
+  while (!sequence.table.Grow(pool_, tokens).ok()) {
+    Sequence* const last = running_.back();
+    if (!GoesBefore(sequence, *last)) return false;
+    Preempt(*last);
+  }
+  return true;
+}
+
+void Scheduler::AddChunk(Plan& plan, Sequence& sequence, int tokens, int& budget) {
+  budget -= tokens;
+  plan.chunks.push_back(
+      {.sequence = &sequence,
+       .tokens = tokens,
+       .samples = sequence.computed + tokens == static_cast<int>(sequence.tokens.size())});
+}
+
+void Scheduler::PlanDecodes(Plan& plan, int& budget) {
+  const std::vector<Sequence*> candidates = running_;  // preemption changes running_
+  for (Sequence* const sequence : candidates) {
+    if (budget == 0) return;
+    if (sequence->state != SequenceState::kRunning || !sequence->Decodes()) continue;
+    if (MakeRoom(*sequence, static_cast<int>(sequence->tokens.size()))) {
+      AddChunk(plan, *sequence, 1, budget);
+    } else {
+      // It goes last of all that hold pages, so nobody has planned around it yet.
+      Preempt(*sequence);
+    }
+  }
+}
+
+void Scheduler::PlanPrefills(Plan& plan, int& budget) {
+  for (Sequence* const sequence : running_) {
+    if (budget == 0) return;
+    if (sequence->Decodes()) continue;
+    // Admission took the pages of the whole prompt.
+    const int left = static_cast<int>(sequence->tokens.size()) - sequence->computed;
+    AddChunk(plan, *sequence, std::min(left, budget), budget);
+  }
+}
+
+void Scheduler::Admit(Plan& plan, int& budget) {
+  while (budget > 0 && !waiting_.empty() && running() < options_.max_running) {
+    Sequence* const sequence = waiting_.front();
+    const int tokens = static_cast<int>(sequence->tokens.size());
+    // Only with room for all it has: a prompt that starts and then waits for pages would block
+    // those behind it. Nobody overtakes the first in line, or a long prompt would starve.
+    if (BlockTable::PagesFor(tokens) > pool_.free_pages()) return;
+    const int chunk = std::min(tokens, budget);
+    CHECK_OK(sequence->table.Grow(pool_, tokens));
+    Erase(waiting_, sequence);
+    Insert(running_, sequence);
+    sequence->state = SequenceState::kRunning;
+    sequence->started = true;
+    AddChunk(plan, *sequence, chunk, budget);
+  }
+}
+
+}  // namespace transmla

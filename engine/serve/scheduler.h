@@ -1,0 +1,84 @@
+// Scheduler decides what each step computes: continuous batching with chunked prefill under a token
+// budget.
+//
+// A pure state machine: no threads, no clock, no model. The same calls give the same plans. Decodes
+// run first, one token each; what is left of the budget goes to prompts in chunks, oldest first;
+// then waiting sequences are admitted by priority and age. When pages run out the sequence that
+// goes last (lowest priority, then youngest) is preempted: it gives its pages back and is computed
+// again later. The sequence that goes first is never preempted for another, so everyone ends.
+//
+// Thread-compatible.
+#ifndef TRANSMLA_ENGINE_SERVE_SCHEDULER_H_
+#define TRANSMLA_ENGINE_SERVE_SCHEDULER_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+
+#include "engine/cache/page_pool.h"
+#include "engine/serve/plan.h"
+#include "engine/serve/sequence.h"
+
+namespace transmla {
+
+struct SchedulerOptions {
+  int max_step_tokens = 512;  // budget of a step
+  int max_running = 64;       // sequences that hold pages
+  int pages = 0;              // of the cache
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(const SchedulerOptions& options) : options_(options), pool_(options.pages) {}
+  ~Scheduler();
+
+  // Takes a sequence to the waiting ones and returns it; the scheduler owns it until Finish.
+  // REQUIRES: tokens not empty, number unused, and the pages of the longest it can get within
+  // pool().total_pages().
+  Sequence* Add(std::unique_ptr<Sequence> sequence);
+
+  // Plans a step at `now`: moves states and takes pages. The chunks are then computed, and Computed
+  // called, before the next Step.
+  Plan Step(absl::Time now);
+  // The plan's chunks are in the cache now.
+  void Computed(const Plan& plan);
+  // Adds a generated token. REQUIRES: running, everything computed.
+  void Append(uint64_t number, int32_t token);
+  // Ends a sequence in any state and gives its pages back. Unknown numbers are ignored.
+  void Finish(uint64_t number);
+
+  bool idle() const { return sequences_.empty(); }
+  int running() const { return static_cast<int>(running_.size()); }
+  int waiting() const { return static_cast<int>(waiting_.size()); }
+  int64_t preemptions() const { return preemptions_; }
+  const PagePool& pool() const { return pool_; }
+  // Running and waiting sequences in the order in which they go, for invariants in tests.
+  const std::vector<Sequence*>& running_sequences() const { return running_; }
+  const std::vector<Sequence*>& waiting_sequences() const { return waiting_; }
+
+ private:
+  void Expire(absl::Time now, Plan& plan);
+  void PlanDecodes(Plan& plan, int& budget);
+  void PlanPrefills(Plan& plan, int& budget);
+  void Admit(Plan& plan, int& budget);
+  // Pages for `tokens` positions of `sequence`, preempting those that go after it if need be.
+  bool MakeRoom(Sequence& sequence, int tokens);
+  void Preempt(Sequence& sequence);
+  void AddChunk(Plan& plan, Sequence& sequence, int tokens, int& budget);
+  static void Insert(std::vector<Sequence*>& list, Sequence* sequence);
+  static void Erase(std::vector<Sequence*>& list, const Sequence* sequence);
+
+  const SchedulerOptions options_;
+  PagePool pool_;
+  absl::flat_hash_map<uint64_t, std::unique_ptr<Sequence>> sequences_;
+  std::vector<Sequence*> running_;  // in the order in which they go
+  std::vector<Sequence*> waiting_;  // likewise
+  int64_t preemptions_ = 0;
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_SERVE_SCHEDULER_H_
