@@ -110,6 +110,13 @@ absl::StatusOr<ModelSpec> LlamaFeatures(const CheckpointReader& checkpoint) {
     return absl::UnimplementedError(absl::StrCat(checkpoint.path(), ": hidden_act is \"",
                                                  config.hidden_act, "\"; silu is supported"));
   }
+  if (config.sliding_window.value_or(config.max_position_embeddings) <
+      config.max_position_embeddings) {
+    return absl::UnimplementedError(
+        absl::StrCat(checkpoint.path(), ": sliding_window is ", *config.sliding_window,
+                     ", less than the context of ", config.max_position_embeddings,
+                     "; models that attend to a window only are not supported yet"));
+  }
   if (config.head_dim <= 0 || config.head_dim % 2 != 0 || !(config.rope_theta > 0)) {
     return absl::InvalidArgumentError(
         absl::StrCat(checkpoint.path(), ": head_dim is ", config.head_dim, " and rope_theta ",

@@ -1,0 +1,247 @@
+// LoadDecoder and ReadModelSpec: which checkpoints they take, and what they say about the others.
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "engine/backend/cpu/create.h"
+#include "engine/base/check.h"
+#include "engine/format/safetensors_writer.h"
+#include "engine/model/decoder.h"
+#include "tests/testing/gguf_builder.h"
+#include "tests/testing/safetensors_builder.h"
+#include "tests/testing/temp_folder.h"
+
+namespace transmla {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using transmla::testing::ConfigWith;
+using transmla::testing::GgufBuilder;
+using transmla::testing::kSmallConfig;
+using transmla::testing::SmallLlamaGguf;
+using transmla::testing::TempFolder;
+
+constexpr char kLayer[] = "model.layers.0.";
+
+// Tensors by name, in the order of a file. Values are zero.
+using Tensors = std::map<std::string, std::pair<DType, Shape>>;
+
+// What kSmallConfig asks for.
+Tensors SmallLlama() {
+  const auto f32 = [](Shape shape) { return std::pair(DType::kF32, shape); };
+  return {
+      {"model.embed_tokens.weight", f32({4, 8})},
+      {"model.norm.weight", f32({8})},
+      {absl::StrCat(kLayer, "input_layernorm.weight"), f32({8})},
+      {absl::StrCat(kLayer, "post_attention_layernorm.weight"), f32({8})},
+      {absl::StrCat(kLayer, "self_attn.q_proj.weight"), f32({8, 8})},
+      {absl::StrCat(kLayer, "self_attn.k_proj.weight"), f32({4, 8})},
+      {absl::StrCat(kLayer, "self_attn.v_proj.weight"), f32({4, 8})},
+      {absl::StrCat(kLayer, "self_attn.o_proj.weight"), f32({8, 8})},
+      {absl::StrCat(kLayer, "mlp.gate_proj.weight"), f32({16, 8})},
+      {absl::StrCat(kLayer, "mlp.up_proj.weight"), f32({16, 8})},
+      {absl::StrCat(kLayer, "mlp.down_proj.weight"), f32({8, 16})},
+  };
+}
+
+std::string LatentConfig(const std::string& more = "") {
+  return ConfigWith(
+      "\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\"",
+      absl::StrCat(R"("architectures": ["DeepseekV3ForCausalLM"],)",
+                   R"("model_type": "deepseek_v3", "kv_lora_rank": 6,)",
+                   R"("qk_nope_head_dim": 3, "qk_rope_head_dim": 4,)", R"("v_head_dim": 5)", more));
+}
+
+// What LatentConfig asks for.
+Tensors SmallLatent() {
+  Tensors tensors = SmallLlama();
+  for (const char* name : {"k_proj", "v_proj"}) {
+    tensors.erase(absl::StrCat(kLayer, "self_attn.", name, ".weight"));
+  }
+  const auto put = [&](const char* name, Shape shape) {
+    tensors[absl::StrCat(kLayer, "self_attn.", name, ".weight")] = {DType::kF32, shape};
+  };
+  put("q_proj", {2 * 7, 8});
+  put("kv_a_proj_with_mqa", {6 + 4, 8});
+  put("kv_a_layernorm", {6});
+  put("kv_b_proj", {2 * 8, 6});
+  put("o_proj", {8, 10});
+  return tensors;
+}
+
+void WriteFolder(const TempFolder& folder, const std::string& config, const Tensors& tensors) {
+  folder.Write("config.json", config);
+  std::vector<TensorInfo> infos;
+  for (const auto& [name, tensor] : tensors) infos.push_back({name, tensor.first, tensor.second});
+  auto writer = SafetensorsWriter::Create(*PosixFileSystem(), folder.path(), infos, {});
+  CHECK_OK(writer.status());
+  for (const TensorInfo& info : infos) {
+    const std::vector<char> zeros(info.shape.rows() * RowBytes(info.dtype, info.shape.cols()));
+    CHECK_OK((*writer)->Append(info.name, {zeros.data(), info.dtype, info.shape}));
+  }
+  CHECK_OK((*writer)->Finish());
+}
+
+absl::Status Load(const std::string& path) {
+  auto checkpoint = OpenCheckpoint(path);
+  if (!checkpoint.ok()) return checkpoint.status();
+  auto backend = CreateCpuBackend({.threads = 1});
+  CHECK_OK(backend.status());
+  return LoadDecoder(
+             *checkpoint, backend->get(),
+             {.max_tokens = 4, .max_sequences = 1, .max_logit_tokens = 4, .max_context_tokens = 64})
+      .status();
+}
+
+absl::Status Load(const std::string& config, const Tensors& tensors) {
+  const TempFolder folder;
+  WriteFolder(folder, config, tensors);
+  return Load(folder.path());
+}
+
+absl::StatusOr<ModelSpec> Spec(const std::string& config, const Tensors& tensors) {
+  const TempFolder folder;
+  WriteFolder(folder, config, tensors);
+  const auto checkpoint = OpenCheckpoint(folder.path());
+  if (!checkpoint.ok()) return checkpoint.status();
+  return ReadModelSpec(**checkpoint);
+}
+
+MATCHER_P2(Fails, code, message, "") {
+  *result_listener << arg.ToString();
+  return arg.code() == code &&
+         ExplainMatchResult(message, std::string(arg.message()), result_listener);
+}
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+constexpr auto kUnimplemented = absl::StatusCode::kUnimplemented;
+
+TEST(LoadTest, TakesWhatTheConfigAsksFor) {
+  EXPECT_TRUE(Load(kSmallConfig, SmallLlama()).ok());
+  EXPECT_TRUE(Load(LatentConfig(), SmallLatent()).ok());
+}
+
+TEST(LoadTest, ListsEveryProblemAtOnce) {
+  Tensors tensors = SmallLlama();
+  tensors.erase("model.norm.weight");
+  tensors.erase(absl::StrCat(kLayer, "mlp.up_proj.weight"));
+  tensors[absl::StrCat(kLayer, "self_attn.k_proj.weight")].second = {8, 8};
+  tensors[absl::StrCat(kLayer, "self_attn.v_proj.weight")].first = DType::kI8;
+  tensors["model.layers.1.input_layernorm.weight"] = {DType::kF32, {8}};
+  EXPECT_THAT(
+      Load(kSmallConfig, tensors),
+      Fails(kInvalid,
+            AllOf(HasSubstr("missing model.norm.weight [8]"),
+                  HasSubstr("missing model.layers.0.mlp.up_proj.weight [16, 8]"),
+                  HasSubstr("model.layers.0.self_attn.k_proj.weight is [8, 8], expected [4, 8]"),
+                  HasSubstr("model.layers.0.self_attn.v_proj.weight has type i8"),
+                  HasSubstr("unexpected model.layers.1.input_layernorm.weight [8]"),
+                  Not(HasSubstr("q_proj")))));
+}
+
+TEST(LoadTest, CountsProblemsBeyondADozen) {
+  Tensors tensors = SmallLlama();
+  for (int i = 0; i < 20; ++i) tensors[absl::StrCat("extra.", i)] = {DType::kF32, {1}};
+  EXPECT_THAT(Load(kSmallConfig, tensors), Fails(kInvalid, HasSubstr("and 8 more")));
+}
+
+TEST(LoadTest, UntiedModelsNeedAnOutputMatrix) {
+  const std::string untied =
+      ConfigWith("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false");
+  EXPECT_THAT(Load(untied, SmallLlama()), Fails(kInvalid, HasSubstr("missing lm_head.weight [4")));
+  Tensors tensors = SmallLlama();
+  tensors["lm_head.weight"] = {DType::kF32, {4, 8}};
+  EXPECT_TRUE(Load(untied, tensors).ok());
+  // Some tied checkpoints store the matrix twice.
+  EXPECT_TRUE(Load(kSmallConfig, tensors).ok());
+}
+
+TEST(LoadTest, BiasesMustComeTogether) {
+  Tensors tensors = SmallLlama();
+  tensors[absl::StrCat(kLayer, "self_attn.q_proj.bias")] = {DType::kF32, {8}};
+  EXPECT_THAT(Load(kSmallConfig, tensors),
+              Fails(kInvalid, AllOf(HasSubstr("missing model.layers.0.self_attn.k_proj.bias [4]"),
+                                    HasSubstr("missing model.layers.0.self_attn.v_proj.bias"))));
+}
+
+TEST(LoadTest, OldCheckpointsMayCarryFrequencies) {
+  Tensors tensors = SmallLlama();
+  tensors[absl::StrCat(kLayer, "self_attn.rotary_emb.inv_freq")] = {DType::kF32, {2}};
+  EXPECT_TRUE(Load(kSmallConfig, tensors).ok());
+}
+
+TEST(LoadTest, UnknownArchitecturesNameTheKnownOnes) {
+  EXPECT_THAT(Load(ConfigWith("LlamaForCausalLM", "MambaForCausalLM"), SmallLlama()),
+              Fails(kUnimplemented,
+                    AllOf(HasSubstr("\"MambaForCausalLM\""), HasSubstr("LlamaForCausalLM"),
+                          HasSubstr("Qwen2ForCausalLM"), HasSubstr("TransMlaForCausalLM"))));
+}
+
+TEST(LoadTest, RefusesWhatTheForwardPassDoesNotCompute) {
+  const auto with = [](const std::string& more) {
+    return ConfigWith("\"model_type\": \"llama\"", "\"model_type\": \"llama\", " + more);
+  };
+  EXPECT_THAT(Load(with(R"("hidden_act": "gelu")"), SmallLlama()),
+              Fails(kUnimplemented, HasSubstr("hidden_act is \"gelu\"")));
+  EXPECT_THAT(Load(with(R"("head_dim": 3)"), SmallLlama()),
+              Fails(kInvalid, HasSubstr("head_dim is 3")));
+  EXPECT_THAT(Load(with(R"("rope_scaling": {"rope_type": "longrope"})"), SmallLlama()),
+              Fails(kUnimplemented, HasSubstr("\"longrope\"")));
+  EXPECT_THAT(Load(with(R"("sliding_window": 32)"), SmallLlama()),
+              Fails(kUnimplemented, HasSubstr("sliding_window is 32")));
+  // A window over the whole context, or one that is switched off, changes nothing.
+  EXPECT_TRUE(Load(with(R"("sliding_window": 64)"), SmallLlama()).ok());
+  EXPECT_TRUE(
+      Load(with(R"("sliding_window": 32, "use_sliding_window": false)"), SmallLlama()).ok());
+  EXPECT_THAT(Load(LatentConfig(R"(, "n_routed_experts": 8)"), SmallLatent()),
+              Fails(kUnimplemented, HasSubstr("n_routed_experts is 8")));
+}
+
+TEST(LoadTest, ReadsFeaturesOfLatentModels) {
+  Tensors tensors = SmallLatent();
+  const absl::StatusOr<ModelSpec> plain = Spec(LatentConfig(), tensors);
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_EQ(plain->family, "transmla");
+  EXPECT_TRUE(plain->mla.latent_norm);
+  EXPECT_FALSE(plain->qkv_bias);
+  EXPECT_FLOAT_EQ(plain->attention_scale, 0.37796447f);  // 1 / sqrt(3 + 4)
+  EXPECT_EQ(plain->CacheLayout(DType::kBF16).BytesPerToken(), 2 * (6 + 4));
+  EXPECT_THAT(plain->inv_freq[0], ElementsAre(1.0f, 0.01f));
+
+  tensors.erase(absl::StrCat(kLayer, "self_attn.kv_a_layernorm.weight"));
+  tensors[absl::StrCat(kLayer, "self_attn.kv_a_proj_with_mqa.bias")] = {DType::kF32, {10}};
+  tensors[absl::StrCat(kLayer, "self_attn.rotary_emb.inv_freq")] = {DType::kF32, {2}};
+  const absl::StatusOr<ModelSpec> converted = Spec(
+      LatentConfig(R"(, "attention_scale": 0.5, "source_cache_values_per_token": 99)"), tensors);
+  ASSERT_TRUE(converted.ok()) << converted.status();
+  EXPECT_FALSE(converted->mla.latent_norm);
+  EXPECT_TRUE(converted->qkv_bias);
+  EXPECT_EQ(converted->attention_scale, 0.5f);
+  EXPECT_EQ(converted->source_cache_values, 99);
+  EXPECT_THAT(converted->inv_freq[0], ElementsAre(0.0f, 0.0f));  // the layer's own
+}
+
+TEST(LoadTest, FrequenciesMustFitTheHead) {
+  Tensors tensors = SmallLatent();
+  tensors[absl::StrCat(kLayer, "self_attn.rotary_emb.inv_freq")] = {DType::kF32, {3}};
+  EXPECT_THAT(Load(LatentConfig(), tensors),
+              Fails(kInvalid, AllOf(HasSubstr("inv_freq is f32 [3]"), HasSubstr("f32 [2]"))));
+
+  const TempFolder folder;
+  GgufBuilder gguf = SmallLlamaGguf();
+  gguf.tensors.push_back({"rope_freqs.weight", {3}, 0, 160});
+  gguf.data_bytes = 192;
+  EXPECT_THAT(Load(folder.Write("model.gguf", gguf.Build())),
+              Fails(kInvalid, AllOf(HasSubstr("rope_freqs.weight is f32 [3]"), HasSubstr("[2]"))));
+}
+
+}  // namespace
+}  // namespace transmla

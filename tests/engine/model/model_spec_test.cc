@@ -1,0 +1,102 @@
+#include "engine/model/model_spec.h"
+
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "engine/model/weights.h"
+
+namespace transmla {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+ModelSpec GqaModel() {
+  ModelSpec spec;
+  spec.vocab_size = 10;
+  spec.hidden_size = 8;
+  spec.intermediate_size = 16;
+  spec.num_layers = 2;
+  spec.max_context_tokens = 64;
+  spec.gqa = {.num_attention_heads = 4, .num_key_value_heads = 2, .head_dim = 6};
+  spec.attention_scale = 0.5f;
+  spec.inv_freq = {{1, 0.5f, 0.25f}, {1, 0.5f, 0.25f}};
+  return spec;
+}
+
+ModelSpec MlaModel() {
+  ModelSpec spec = GqaModel();
+  spec.attention = AttentionKind::kMla;
+  spec.mla = {.num_attention_heads = 4,
+              .kv_lora_rank = 5,
+              .qk_nope_head_dim = 0,
+              .qk_rope_head_dim = 6,
+              .v_head_dim = 3};
+  return spec;
+}
+
+TEST(ModelSpecTest, SoundModelsPass) {
+  EXPECT_TRUE(GqaModel().Validate().ok()) << GqaModel().Validate();
+  EXPECT_TRUE(MlaModel().Validate().ok()) << MlaModel().Validate();
+}
+
+TEST(ModelSpecTest, CachesWhatAttentionReads) {
+  EXPECT_EQ(GqaModel().CacheLayout(DType::kF16).ValuesPerTokenAndLayer(), 2 * 2 * 6);
+  EXPECT_EQ(GqaModel().CacheLayout(DType::kF16).BytesPerToken(), 2 * 2 * 2 * 2 * 6);
+  EXPECT_EQ(MlaModel().CacheLayout(DType::kF32).ValuesPerTokenAndLayer(), 5 + 6);
+  EXPECT_EQ(MlaModel().NumAttentionHeads(), 4);
+}
+
+TEST(ModelSpecTest, ErrorsNameFieldAndValue) {
+  struct Broken {
+    std::function<void(ModelSpec&)> change;
+    std::string message;
+  };
+  const std::vector<Broken> gqa = {
+      {[](ModelSpec& s) { s.vocab_size = 0; }, "vocab_size is 0"},
+      {[](ModelSpec& s) { s.hidden_size = -1; }, "hidden_size is -1"},
+      {[](ModelSpec& s) { s.intermediate_size = 0; }, "intermediate_size is 0"},
+      {[](ModelSpec& s) { s.num_layers = 5000; }, "num_hidden_layers is 5000"},
+      {[](ModelSpec& s) { s.max_context_tokens = 0; }, "max_position_embeddings is 0"},
+      {[](ModelSpec& s) { s.gqa.num_key_value_heads = 3; }, "num_attention_heads (4)"},
+      {[](ModelSpec& s) { s.gqa.num_key_value_heads = 0; }, "num_key_value_heads is 0"},
+      {[](ModelSpec& s) { s.inv_freq.pop_back(); }, "given for 1 of 2 layers"},
+      {[](ModelSpec& s) { s.inv_freq[1].push_back(0); }, "layer 1 has 4 inverse frequencies"},
+      {[](ModelSpec& s) { s.inv_freq[1].clear(); }, "layer 1 has 0 inverse frequencies"},
+      {[](ModelSpec& s) { s.inv_freq[0][2] = std::numeric_limits<float>::infinity(); },
+       "not finite"},
+      {[](ModelSpec& s) { s.attention_scale = 0; }, "attention_scale is 0"},
+      {[](ModelSpec& s) { s.norm_eps = 0; }, "rms_norm_eps is 0"},
+      {[](ModelSpec& s) { s.norm_eps = std::numeric_limits<float>::quiet_NaN(); }, "rms_norm_eps"},
+  };
+  const std::vector<Broken> mla = {
+      {[](ModelSpec& s) { s.mla.kv_lora_rank = 0; }, "kv_lora_rank is 0"},
+      {[](ModelSpec& s) { s.mla.qk_rope_head_dim = 5; }, "qk_rope_head_dim is 5"},
+      {[](ModelSpec& s) { s.mla.qk_rope_head_dim = 0; }, "qk_rope_head_dim is 0"},
+      {[](ModelSpec& s) { s.mla.v_head_dim = 0; }, "v_head_dim is 0"},
+      {[](ModelSpec& s) { s.mla.q_lora_rank = -1; }, "q_lora_rank is -1"},
+      {[](ModelSpec& s) { s.mla.num_attention_heads = 5000; }, "num_attention_heads is 5000"},
+  };
+  const auto expect = [](ModelSpec spec, const Broken& broken) {
+    broken.change(spec);
+    const absl::Status status = spec.Validate();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << broken.message;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(broken.message));
+  };
+  for (const Broken& broken : gqa) expect(GqaModel(), broken);
+  for (const Broken& broken : mla) expect(MlaModel(), broken);
+}
+
+TEST(HalfSplitOrderTest, PairsComeApart) {
+  EXPECT_THAT(HalfSplitOrder(1, 6, 6), ElementsAre(0, 2, 4, 1, 3, 5));
+  // Only the last rows of each head are rotary.
+  EXPECT_THAT(HalfSplitOrder(2, 5, 4), ElementsAre(0, 1, 3, 2, 4, 5, 6, 8, 7, 9));
+}
+
+}  // namespace
+}  // namespace transmla
