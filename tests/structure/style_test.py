@@ -62,7 +62,9 @@ def check_listed(names):
             except FileNotFoundError:
                 pass
             folder = folder.rpartition("/")[0]
-        if not any(base in text or "*.cc" in text for text in lists):
+        stem = base.rsplit(".", 1)[0]
+        globs = ("*.cc", "*_test.cc") if base.endswith("_test.cc") else ("*.cc",)
+        if not any(base in text or f"({stem} " in text or any(glob in text for glob in globs) for text in lists):
             yield f"{name}: no CMakeLists.txt names it, so nothing builds it"
 
 
