@@ -1,0 +1,79 @@
+#include "engine/base/thread_pool.h"
+
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+#include "engine/base/clock.h"
+#include "engine/base/random.h"
+
+namespace transmla {
+namespace {
+
+// Sums of random floats, one a task, in the order of the task's own numbers.
+std::vector<float> Sums(ThreadPool& pool, int64_t tasks) {
+  std::vector<float> sums(tasks);
+  pool.ParallelFor(tasks, [&](int64_t task, int) {
+    Random random(task);
+    float sum = 0;
+    for (int i = 0; i < 100; ++i) sum += static_cast<float>(random.Normal());
+    sums[task] = sum;
+  });
+  return sums;
+}
+
+TEST(ThreadPoolTest, ResultsAreThoseOfOneThread) {
+  ThreadPool single(1);
+  const std::vector<float> expected = Sums(single, 500);
+  for (const int threads : {2, 3, 8}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.threads(), threads);
+    EXPECT_EQ(Sums(pool, 500), expected) << threads;
+  }
+}
+
+// Thousands of short loops, of every size around the number of threads: a worker that missed one,
+// or took part twice, would show as a wrong count.
+TEST(ThreadPoolTest, EachTaskRunsOnceByAWorkerOfItsOwn) {
+  constexpr int kThreads = 3;
+  ThreadPool pool(kThreads);
+  for (int round = 0; round < 3000; ++round) {
+    const int64_t tasks = round % 9;
+    std::vector<std::atomic<int>> runs(tasks);
+    std::vector<std::atomic<int>> inside(kThreads);
+    std::atomic<int> wrong = 0;
+    pool.ParallelFor(tasks, [&](int64_t task, int worker) {
+      if (worker < 0 || worker >= kThreads || inside[worker].fetch_add(1) != 0) ++wrong;
+      ++runs[task];
+      inside[worker].fetch_sub(1);
+    });
+    ASSERT_EQ(wrong.load(), 0) << "round " << round;
+    for (int64_t task = 0; task < tasks; ++task) ASSERT_EQ(runs[task].load(), 1);
+  }
+}
+
+// Between loops workers fall asleep; the next loop must wake them and not end before they have.
+TEST(ThreadPoolTest, SleepingWorkersWakeUp) {
+  ThreadPool pool(2);
+  for (int round = 0; round < 5; ++round) {
+    SystemClock()->Sleep(absl::Milliseconds(2));
+    std::atomic<int64_t> sum = 0;
+    pool.ParallelFor(1000, [&](int64_t task, int) { sum += task; });
+    EXPECT_EQ(sum.load(), 999 * 1000 / 2);
+  }
+}
+
+TEST(ThreadPoolTest, NoTasksNoCalls) {
+  ThreadPool pool(2);
+  int calls = 0;
+  pool.ParallelFor(0, [&](int64_t, int) { ++calls; });
+  pool.ParallelFor(-1, [&](int64_t, int) { ++calls; });
+  EXPECT_EQ(calls, 0);
+}
+
+TEST(ThreadPoolDeathTest, NeedsAThread) { EXPECT_DEATH(ThreadPool(0), "threads >= 1"); }
+
+}  // namespace
+}  // namespace transmla
