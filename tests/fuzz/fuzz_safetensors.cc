@@ -7,6 +7,7 @@
 #include "absl/strings/string_view.h"
 
 #include "engine/base/check.h"
+#include "engine/base/checked_math.h"
 #include "engine/format/hf_config.h"
 #include "engine/format/safetensors_header.h"
 #include "engine/format/shard_index.h"
@@ -27,6 +28,18 @@ void TryHeader(absl::string_view file) {
   }
 }
 
+// A file whose data has as many bytes as the first byte says and whose header is the rest, its
+// length right and its data aligned, so that mutations of the JSON need not hit those too.
+std::string FileAround(absl::string_view bytes) {
+  if (bytes.empty()) return "";
+  const auto data_bytes = static_cast<unsigned char>(bytes.front());
+  std::string header(bytes.substr(1));
+  header.resize(AlignUp(header.size(), size_t{8}), ' ');
+  const uint64_t length = header.size();
+  return std::string(reinterpret_cast<const char*>(&length), sizeof(length)) + header +
+         std::string(data_bytes, '\0');
+}
+
 void TryJson(absl::string_view text) {
   const auto index = ParseShardIndex("fuzz.index.json", text);
   if (index.ok()) {
@@ -44,11 +57,7 @@ void TryJson(absl::string_view text) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const absl::string_view bytes(reinterpret_cast<const char*>(data), size);
   TryHeader(bytes);
-  // The same bytes as a header with the right length, so that mutations of the JSON need not hit
-  // the length too.
-  const uint64_t length = size;
-  TryHeader(std::string(reinterpret_cast<const char*>(&length), sizeof(length)) +
-            std::string(bytes));
+  TryHeader(FileAround(bytes));
   TryJson(bytes);
   return 0;
 }

@@ -68,8 +68,9 @@ def make_safetensors(folder):
               "c": {"dtype": "F16", "shape": [], "data_offsets": [32, 34]},
               "d": {"dtype": "I8", "shape": [0], "data_offsets": [34, 34]}}
     data = json.dumps(header).encode()
-    (folder / "file").write_bytes(struct.pack("<Q", len(data)) + data + bytes(34))
-    (folder / "header").write_bytes(data)
+    padded = data + b" " * (-len(data) % 8)  # so that the data is aligned, as the reader demands
+    (folder / "file").write_bytes(struct.pack("<Q", len(padded)) + padded + bytes(34))
+    (folder / "header").write_bytes(bytes([34]) + data)  # the form of the target's FileAround
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 4, "hidden_size": 8,
               "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
               "head_dim": 4, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 1e4,
