@@ -2,7 +2,6 @@
 // themselves in every way a sequence can be cut into steps.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -16,10 +15,9 @@
 
 #include "engine/base/check.h"
 #include "engine/base/cpu_info.h"
-#include "engine/base/file.h"
 #include "engine/base/random.h"
-#include "engine/format/safetensors_header.h"
 #include "tests/engine/model/model_runner.h"
+#include "tests/testing/golden_tensors.h"
 
 namespace transmla {
 namespace {
@@ -58,17 +56,9 @@ Reference ReadReference(const TinyModel& model) {
   std::ifstream json(model.Path("reference.json"));
   reference.prompts =
       nlohmann::json::parse(json).at("prompts").get<std::vector<std::vector<int>>>();
-  const std::string path = model.Path("reference.safetensors");
-  const absl::StatusOr<std::string> file = PosixFileSystem()->Read(path, 1 << 24);
-  CHECK_OK(file.status());
-  const absl::StatusOr<std::vector<SafetensorsEntry>> entries = ParseSafetensorsHeader(path, *file);
-  CHECK_OK(entries.status());
+  const testing::GoldenTensors tensors(model.Path("reference.safetensors"));
   for (int i = 0; i < kPrompts; ++i) {
-    for (const SafetensorsEntry& entry : *entries) {
-      if (entry.info.name != absl::StrCat("logits.", i)) continue;
-      std::vector<float>& logits = reference.logits.emplace_back(entry.bytes / sizeof(float));
-      std::memcpy(logits.data(), file->data() + entry.offset, entry.bytes);
-    }
+    reference.logits.push_back(tensors.Get<float>(absl::StrCat("logits.", i)));
   }
   CHECK_EQ(reference.logits.size(), reference.prompts.size());
   return reference;
