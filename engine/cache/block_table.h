@@ -13,7 +13,8 @@
 
 namespace transmla {
 
-// Thread-compatible. Does not own its pool; Release must be called before it is destroyed with pages.
+// Thread-compatible. Does not own its pool; Release must be called before it is destroyed with
+// pages.
 class BlockTable {
  public:
   absl::Span<const PageId> pages() const { return pages_; }

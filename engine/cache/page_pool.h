@@ -1,7 +1,7 @@
 // PagePool hands out the pages of one model's cache and counts their users.
 //
-// It knows page numbers only: the bytes live in the backend's KvStore, and which sequence uses a page is the caller's
-// business. A page with several users is read-only for all of them.
+// It knows page numbers only: the bytes live in the backend's KvStore, and which sequence uses a
+// page is the caller's business. A page with several users is read-only for all of them.
 //
 // Thread-compatible: the engine thread is its only user. Allocates at construction, never after.
 #ifndef TRANSMLA_ENGINE_CACHE_PAGE_POOL_H_
@@ -25,8 +25,8 @@ class PagePool {
   int used_pages() const { return total_pages() - free_pages(); }
 
   // Appends `count` free pages with one user each to `pages`, all or none.
-  // Returns ResourceExhausted, and changes nothing, if fewer are free; the caller then preempts or waits.
-  // REQUIRES: count >= 0. O(count).
+  // Returns ResourceExhausted, and changes nothing, if fewer are free; the caller then preempts or
+  // waits. REQUIRES: count >= 0. O(count).
   absl::Status Take(int count, std::vector<PageId>& pages);
 
   // Adds a user. REQUIRES: the page has one.

@@ -13,7 +13,7 @@ namespace {
 
 constexpr float kForbidden = -std::numeric_limits<float>::infinity();
 
-// The first of the largest logits, or -1 if one is NaN or none is finite.
+// The first of the largest logits, or -1 if one is NaN or +infinity or none is finite.
 int32_t ArgMax(absl::Span<const float> logits) {
   int32_t best = -1;
   float largest = kForbidden;
@@ -33,9 +33,7 @@ void AddLogprobs(absl::Span<const float> logits, int count, Sample& sample) {
   double sum = 0;
   for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - largest);
   const double log_total = largest + std::log(sum);
-  const auto logprob = [&](int32_t token) {
-    return static_cast<float>(logits[token] - log_total);
-  };
+  const auto logprob = [&](int32_t token) { return static_cast<float>(logits[token] - log_total); };
   sample.logprob = logprob(sample.token);
   const auto more_likely = [&](int32_t a, int32_t b) {
     return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
@@ -50,6 +48,11 @@ void AddLogprobs(absl::Span<const float> logits, int count, Sample& sample) {
 }  // namespace
 
 absl::StatusOr<Sample> Sampler::Draw(absl::Span<const float> logits, const SampleRequest& request) {
+  int32_t best = ArgMax(logits);
+  if (best < 0) {
+    return absl::InternalError(
+        absl::StrCat("the model's logits at position ", request.position, " are not finite"));
+  }
   absl::Span<const float> allowed = logits;
   if (!request.forbidden.empty()) {
     allowed_.assign(logits.begin(), logits.end());
@@ -57,16 +60,15 @@ absl::StatusOr<Sample> Sampler::Draw(absl::Span<const float> logits, const Sampl
       if (token >= 0 && token < static_cast<int64_t>(allowed_.size())) allowed_[token] = kForbidden;
     }
     allowed = allowed_;
-  }
-  const int32_t best = ArgMax(allowed);
-  if (best < 0) {
-    return absl::InternalError(
-        absl::StrCat("the model's logits at position ", request.position, " are not finite"));
+    best = ArgMax(allowed);
+    if (best < 0) {
+      return absl::InternalError(
+          absl::StrCat("no token may be drawn at position ", request.position));
+    }
   }
   Sample sample;
-  sample.token = request.sampling.temperature == 0
-                     ? best
-                     : DrawRandom(allowed, allowed[best], request);
+  sample.token =
+      request.sampling.temperature == 0 ? best : DrawRandom(allowed, allowed[best], request);
   if (request.logprobs >= 0) AddLogprobs(logits, request.logprobs, sample);
   return sample;
 }
@@ -112,10 +114,12 @@ void Sampler::KeepTopK(int k) {
 void Sampler::KeepTopP(double p) {
   double total = 0;
   for (const Candidate& candidate : candidates_) total += candidate.weight;
-  // Few tokens hold most of the probability: sort ever longer heads until one reaches p, never the whole vocabulary first.
+  // Few tokens hold most of the probability: sort ever longer heads until one reaches p, never the
+  // whole vocabulary first.
   double sum = 0;
   size_t done = 0;
-  for (size_t head = std::min<size_t>(64, candidates_.size());; head = std::min(head * 4, candidates_.size())) {
+  for (size_t head = std::min<size_t>(64, candidates_.size());;
+       head = std::min(head * 4, candidates_.size())) {
     std::partial_sort(candidates_.begin() + done, candidates_.begin() + head, candidates_.end(),
                       kMoreLikely);
     for (; done < head; ++done) {

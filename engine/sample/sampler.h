@@ -17,21 +17,22 @@ namespace transmla {
 
 struct SampleRequest {
   SamplingParams sampling;
-  int64_t position = 0;                   // of the token to draw, in its sequence
-  absl::Span<const int32_t> forbidden;    // tokens that must not be drawn
-  int logprobs = -1;                      // -1: none; k: of the token and of the k most likely
+  int64_t position = 0;                 // of the token to draw, in its sequence
+  absl::Span<const int32_t> forbidden;  // tokens that must not be drawn
+  int logprobs = -1;                    // -1: none; k: of the token and of the k most likely
 };
 
 struct Sample {
   int32_t token = 0;
-  float logprob = 0;                      // natural logarithm, of the model's own distribution; 0 unless asked for
+  float logprob = 0;  // natural logarithm, of the model's own distribution; 0 unless asked for
   std::vector<std::pair<int32_t, float>> top;  // token, log-probability; most likely first
 };
 
 // Thread-compatible; keeps its working memory between calls.
 class Sampler {
  public:
-  // `logits` [vocab_size]. Internal if a logit is NaN or none is finite: the model or its weights are broken.
+  // `logits` [vocab_size]. Internal if a logit is NaN or none is finite: the model or its weights
+  // are broken.
   absl::StatusOr<Sample> Draw(absl::Span<const float> logits, const SampleRequest& request);
 
  private:

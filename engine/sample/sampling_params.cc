@@ -12,9 +12,9 @@ constexpr size_t kMaxStopStrings = 16;
 constexpr size_t kMaxStopBytes = 256;
 constexpr size_t kMaxStopTokens = 256;
 
-absl::Status OutOfRange(absl::string_view field, float value, absl::string_view range) {
-  return absl::InvalidArgumentError(
-      absl::StrCat(field, " is ", value, "; it must be ", range));
+absl::Status OutOfRange(absl::string_view field, const absl::AlphaNum& value,
+                        absl::string_view range) {
+  return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; it must be ", range));
 }
 
 }  // namespace

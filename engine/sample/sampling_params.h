@@ -25,7 +25,7 @@ struct StopParams {
   int max_tokens = 0;  // generated tokens, at least 1; 0: up to the model's context
   int min_tokens = 0;  // end-of-generation tokens are not drawn before that many
   std::vector<std::string>
-      stop_strings;  // end the text before the first of them; at most 16 of at most 256 bytes each
+      stop_strings;  // end the text before the one complete first; at most 16 of at most 256 bytes
   std::vector<int32_t> stop_token_ids;  // end like the model's own end tokens
   bool ignore_eos = false;              // the model's end tokens are ordinary tokens
   bool include_stop = false;            // the matched stop string is part of the text

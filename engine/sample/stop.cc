@@ -4,23 +4,26 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 
 namespace transmla {
 
 StopMatcher::Result StopMatcher::Push(absl::string_view text) {
   if (stops_.empty()) return {std::string(text), ""};
-  held_.append(text);
-  size_t first = std::string::npos;
+  absl::StrAppend(&held_, text);
+  size_t end = std::string::npos;
   const std::string* match = nullptr;
   for (const std::string& stop : stops_) {
     const size_t at = held_.find(stop);
-    if (at < first) {
-      first = at;
+    if (at == std::string::npos) continue;
+    const size_t stop_end = at + stop.size();
+    if (stop_end < end || (stop_end == end && stop.size() > match->size())) {
+      end = stop_end;
       match = &stop;
     }
   }
   if (match != nullptr) {
-    held_.resize(first + (include_ ? match->size() : 0));
+    held_.resize(include_ ? end : end - match->size());
     return {std::exchange(held_, ""), *match};
   }
   size_t keep = 0;  // longest end of held_ that begins a stop string

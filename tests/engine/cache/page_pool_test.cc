@@ -1,0 +1,125 @@
+#include "engine/cache/page_pool.h"
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "engine/base/random.h"
+
+namespace transmla {
+namespace {
+
+TEST(PagePoolTest, HandsOutEachPageOnce) {
+  PagePool pool(7);
+  std::vector<PageId> pages;
+  ASSERT_TRUE(pool.Take(3, pages).ok());
+  ASSERT_TRUE(pool.Take(0, pages).ok());
+  ASSERT_TRUE(pool.Take(4, pages).ok());
+  EXPECT_THAT(pages, testing::UnorderedElementsAre(0, 1, 2, 3, 4, 5, 6));
+  EXPECT_EQ(pool.free_pages(), 0);
+  EXPECT_EQ(pool.used_pages(), 7);
+}
+
+TEST(PagePoolTest, TakesAllOrNone) {
+  PagePool pool(3);
+  std::vector<PageId> pages = {99};
+  const absl::Status status = pool.Take(4, pages);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("4 cache pages wanted, 3 of 3"));
+  EXPECT_THAT(pages, testing::ElementsAre(99));
+  EXPECT_EQ(pool.free_pages(), 3);
+}
+
+TEST(PagePoolTest, AnEmptyPoolHasNothing) {
+  PagePool pool(0);
+  std::vector<PageId> pages;
+  EXPECT_TRUE(pool.Take(0, pages).ok());
+  EXPECT_FALSE(pool.Take(1, pages).ok());
+}
+
+TEST(PagePoolTest, ASharedPageIsFreeAfterItsLastUser) {
+  PagePool pool(2);
+  std::vector<PageId> pages;
+  ASSERT_TRUE(pool.Take(1, pages).ok());
+  const PageId page = pages[0];
+  pool.Share(page);
+  pool.Share(page);
+  EXPECT_EQ(pool.users(page), 3);
+  pool.Return(page);
+  pool.Return(page);
+  EXPECT_EQ(pool.users(page), 1);
+  EXPECT_EQ(pool.free_pages(), 1);
+  pool.Return(page);
+  EXPECT_EQ(pool.users(page), 0);
+  EXPECT_EQ(pool.free_pages(), 2);
+}
+
+TEST(PagePoolTest, PrefersThePageReturnedLast) {
+  PagePool pool(5);
+  std::vector<PageId> pages;
+  ASSERT_TRUE(pool.Take(4, pages).ok());
+  pool.Return(2);
+  pool.Return(0);
+  std::vector<PageId> again;
+  ASSERT_TRUE(pool.Take(1, again).ok());
+  EXPECT_THAT(again, testing::ElementsAre(0));
+}
+
+TEST(PagePoolDeathTest, MisuseStops) {
+  PagePool pool(2);
+  std::vector<PageId> pages;
+  ASSERT_TRUE(pool.Take(1, pages).ok());
+  const PageId used = pages[0];
+  const PageId free = 1 - used;
+  EXPECT_DEATH(pool.Return(free), "CHECK failed");
+  EXPECT_DEATH(pool.Share(free), "CHECK failed");
+  EXPECT_DEATH(pool.users(2), "CHECK failed");
+  EXPECT_DEATH(pool.users(-1), "CHECK failed");
+  EXPECT_DEATH((void)pool.Take(-1, pages), "CHECK failed");
+}
+
+// Against a plain model of user counts.
+TEST(PagePoolTest, KeepsCountThroughRandomUse) {
+  constexpr uint64_t kSeed = 11;
+  SCOPED_TRACE(testing::Message() << "seed " << kSeed);
+  constexpr int kPages = 23;
+  Random random(kSeed);
+  PagePool pool(kPages);
+  std::vector<int> users(kPages, 0);
+  std::vector<PageId> holds;  // a page once a user
+  for (int step = 0; step < 20000; ++step) {
+    const int free = static_cast<int>(std::count(users.begin(), users.end(), 0));
+    const uint64_t what = random.Below(3);
+    if (what == 0) {
+      const int count = static_cast<int>(random.Below(6));
+      std::vector<PageId> taken;
+      ASSERT_EQ(pool.Take(count, taken).ok(), count <= free);
+      ASSERT_EQ(taken.size(), count <= free ? count : 0);
+      for (const PageId page : taken) {
+        ASSERT_EQ(users[page], 0) << "page " << page << " handed out twice";
+        ++users[page];
+        holds.push_back(page);
+      }
+    } else if (!holds.empty()) {
+      const size_t at = random.Below(holds.size());
+      const PageId page = holds[at];
+      if (what == 1 && users[page] < 4) {
+        pool.Share(page);
+        ++users[page];
+        holds.push_back(page);
+      } else {
+        pool.Return(page);
+        --users[page];
+        holds.erase(holds.begin() + static_cast<int>(at));
+      }
+    }
+    for (PageId page = 0; page < kPages; ++page) ASSERT_EQ(pool.users(page), users[page]);
+    ASSERT_EQ(pool.free_pages(), std::count(users.begin(), users.end(), 0));
+  }
+}
+
+}  // namespace
+}  // namespace transmla
