@@ -1,0 +1,272 @@
+// Tokens a second of one model on the CPU, without a server: prefill of N tokens into an empty
+// cache, then decode of one sequence behind those N.
+//
+//   decoder_bench --model PATH [--contexts 512,4096] [--threads 2] [--runs 3] [--json]
+//
+// Prompts are random token ids (speed does not depend on them), in chunks as the server's engine
+// makes them. Each context is warmed up with one untimed chunk. Prints medians over the runs, one
+// `name: value unit` a line; a decode line also says how much of the machine's memory bandwidth the
+// bytes it had to read come to (weights once, cache once; over 100 % means that the processor's
+// caches served part of them).
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include <nlohmann/json.hpp>
+
+#include "engine/backend/cpu/create.h"
+#include "engine/base/checked_math.h"
+#include "engine/base/clock.h"
+#include "engine/base/cpu_info.h"
+#include "engine/base/page.h"
+#include "engine/base/random.h"
+#include "engine/base/status.h"
+#include "engine/base/thread_pool.h"
+#include "engine/format/checkpoint.h"
+#include "engine/model/decoder.h"
+
+ABSL_FLAG(std::string, model, "", "GGUF file or folder");
+ABSL_FLAG(std::vector<std::string>, contexts, std::vector<std::string>({"512", "4096"}),
+          "Tokens of prefill, and depth of decode; several with commas");
+ABSL_FLAG(int, threads, 0, "Threads; 0: all usable cores");
+ABSL_FLAG(int, runs, 3, "Timed runs of each context; medians are printed");
+ABSL_FLAG(int, decode_tokens, 32, "Tokens decoded a run");
+ABSL_FLAG(int, chunk, 512, "Tokens of a prefill step, as --max_step_tokens of the server");
+ABSL_FLAG(bool, json, false, "Print one JSON object instead of lines");
+
+namespace transmla {
+namespace {
+
+constexpr DType kCacheDtype = DType::kBF16;  // what the server caches by default
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+absl::StatusOr<std::vector<int>> ParseContexts(const std::vector<std::string>& texts) {
+  std::vector<int> contexts;
+  for (const std::string& text : texts) {
+    int context = 0;
+    if (!absl::SimpleAtoi(text, &context) || context < 1) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--contexts has '", text, "'; each must be a positive number of tokens"));
+    }
+    contexts.push_back(context);
+  }
+  return contexts;
+}
+
+// Bytes a second that `threads` read from memory: the best of a few passes over 512 MiB.
+double ReadBandwidth(int threads) {
+  constexpr int64_t kWords = int64_t{64} << 20;
+  constexpr int64_t kPart = int64_t{1} << 17;
+  constexpr int kPasses = 5;
+  const std::vector<uint64_t> data(kWords, 1);
+  std::vector<uint64_t> sums(kWords / kPart);
+  ThreadPool pool(threads);
+  absl::Duration best = absl::InfiniteDuration();
+  for (int pass = 0; pass < kPasses; ++pass) {
+    const absl::Time start = SystemClock()->Now();
+    pool.ParallelFor(kWords / kPart, [&](int64_t part, int) {
+      const auto first = data.begin() + part * kPart;
+      sums[part] = std::accumulate(first, first + kPart, uint64_t{0});
+    });
+    best = std::min(best, SystemClock()->Now() - start);
+  }
+  // The sum is known, so the compiler may not leave the reading out.
+  const uint64_t sum = std::accumulate(sums.begin(), sums.end(), uint64_t{0});
+  return static_cast<double>(sum * sizeof(uint64_t)) / absl::ToDoubleSeconds(best);
+}
+
+// Bytes of weights that a decode step reads: all but an embedding table of its own, of which it
+// reads one row.
+int64_t WeightBytesPerStep(const CheckpointReader& checkpoint, const Decoder& decoder) {
+  if (decoder.spec().tie_word_embeddings) return decoder.weight_bytes();
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    if (tensor.name != "token_embd.weight" && tensor.name != "model.embed_tokens.weight") continue;
+    return decoder.weight_bytes() - RowBytes(tensor.dtype, tensor.shape.elements());
+  }
+  return decoder.weight_bytes();
+}
+
+struct ContextSpeed {
+  int context = 0;
+  double prefill = 0;  // tokens a second
+  double decode = 0;   // tokens a second
+};
+
+// One sequence, fed with random tokens.
+class SpeedRun {
+ public:
+  // The sequence has the pages of `store` in order.
+  SpeedRun(Decoder& decoder, KvStore& store, int chunk)
+      : decoder_(decoder), store_(store), chunk_(chunk), tokens_(chunk) {
+    Random random(1);
+    for (int32_t& token : tokens_) {
+      token = static_cast<int32_t>(random.Below(decoder.spec().vocab_size));
+    }
+  }
+
+  // Seconds to compute positions [0, context).
+  absl::StatusOr<double> Prefill(int context) {
+    const absl::Time start = SystemClock()->Now();
+    for (int position = 0; position < context; position += chunk_) {
+      RETURN_IF_ERROR(Step(position, std::min(chunk_, context - position)));
+    }
+    return absl::ToDoubleSeconds(SystemClock()->Now() - start);
+  }
+
+  // Seconds to compute `count` positions from `context` on, one a step.
+  absl::StatusOr<double> Decode(int context, int count) {
+    const absl::Time start = SystemClock()->Now();
+    for (int i = 0; i < count; ++i) RETURN_IF_ERROR(Step(context + i, 1));
+    return absl::ToDoubleSeconds(SystemClock()->Now() - start);
+  }
+
+ private:
+  // Computes positions [position, position + count) and the logits of the last.
+  absl::Status Step(int position, int count) {
+    RaggedBatch batch;
+    batch.token_ids.assign(tokens_.begin(), tokens_.begin() + count);
+    batch.positions.resize(count);
+    std::iota(batch.positions.begin(), batch.positions.end(), position);
+    batch.sequence_starts = {0, count};
+    batch.pages.resize(CeilDiv(position + count, kPageTokens));
+    std::iota(batch.pages.begin(), batch.pages.end(), 0);
+    batch.page_starts = {0, static_cast<int32_t>(batch.pages.size())};
+    batch.logit_tokens = {count - 1};
+    return decoder_.Run(batch, &store_).status();
+  }
+
+  Decoder& decoder_;
+  KvStore& store_;
+  int chunk_;
+  std::vector<int32_t> tokens_;  // [chunk], each in [0, vocab_size)
+};
+
+absl::StatusOr<ContextSpeed> Measure(SpeedRun& run, int context) {
+  const int decode_tokens = absl::GetFlag(FLAGS_decode_tokens);
+  RETURN_IF_ERROR(run.Prefill(std::min(context, absl::GetFlag(FLAGS_chunk))).status());
+  std::vector<double> prefill;
+  std::vector<double> decode;
+  for (int i = 0; i < absl::GetFlag(FLAGS_runs); ++i) {
+    ASSIGN_OR_RETURN(const double prefill_s, run.Prefill(context));
+    ASSIGN_OR_RETURN(const double decode_s, run.Decode(context, decode_tokens));
+    prefill.push_back(context / prefill_s);
+    decode.push_back(decode_tokens / decode_s);
+  }
+  return ContextSpeed{.context = context, .prefill = Median(prefill), .decode = Median(decode)};
+}
+
+struct Report {
+  std::string model;
+  std::string device;
+  std::string attention;
+  int64_t weight_bytes = 0;
+  int64_t weight_bytes_per_step = 0;
+  int64_t cache_bytes_per_token = 0;
+  double read_bandwidth = 0;  // bytes a second
+  std::vector<ContextSpeed> speeds;
+
+  // Bytes a second that decode behind `speed.context` tokens reads, as a share of the bandwidth.
+  double DecodeBandwidthShare(const ContextSpeed& speed) const {
+    const int64_t bytes = weight_bytes_per_step + cache_bytes_per_token * speed.context;
+    return speed.decode * static_cast<double>(bytes) / read_bandwidth;
+  }
+};
+
+void PrintLines(const Report& report) {
+  absl::PrintF("# %s, %s attention, on %s\n", report.model, report.attention, report.device);
+  absl::PrintF("weights: %.1f MB\n", report.weight_bytes * 1e-6);
+  absl::PrintF("cache: %d bytes/token\n", report.cache_bytes_per_token);
+  absl::PrintF("read_bandwidth: %.1f GB/s\n", report.read_bandwidth * 1e-9);
+  for (const ContextSpeed& speed : report.speeds) {
+    absl::PrintF("prefill_ctx%d: %.1f tokens/s\n", speed.context, speed.prefill);
+    absl::PrintF("decode_ctx%d: %.1f tokens/s  (%.0f %% of memory bandwidth)\n", speed.context,
+                 speed.decode, 100 * report.DecodeBandwidthShare(speed));
+  }
+}
+
+void PrintJson(const Report& report) {
+  nlohmann::json speeds = nlohmann::json::array();
+  for (const ContextSpeed& speed : report.speeds) {
+    speeds.push_back({{"context", speed.context},
+                      {"prefill_tokens_per_s", speed.prefill},
+                      {"decode_tokens_per_s", speed.decode},
+                      {"decode_bandwidth_share", report.DecodeBandwidthShare(speed)}});
+  }
+  const nlohmann::json object = {{"model", report.model},
+                                 {"device", report.device},
+                                 {"attention", report.attention},
+                                 {"weight_bytes", report.weight_bytes},
+                                 {"cache_bytes_per_token", report.cache_bytes_per_token},
+                                 {"read_bandwidth_bytes_per_s", report.read_bandwidth},
+                                 {"speeds", speeds}};
+  absl::PrintF("%s\n", object.dump());
+}
+
+absl::Status Run() {
+  const int chunk = absl::GetFlag(FLAGS_chunk);
+  const int decode_tokens = absl::GetFlag(FLAGS_decode_tokens);
+  const std::string path = absl::GetFlag(FLAGS_model);
+  if (path.empty()) return absl::InvalidArgumentError("--model is missing");
+  if (chunk < 1 || decode_tokens < 1 || absl::GetFlag(FLAGS_runs) < 1) {
+    return absl::InvalidArgumentError("--chunk, --decode_tokens and --runs must be at least 1");
+  }
+  ASSIGN_OR_RETURN(const std::vector<int> contexts, ParseContexts(absl::GetFlag(FLAGS_contexts)));
+  const int length = *std::max_element(contexts.begin(), contexts.end()) + decode_tokens;
+  const int threads = absl::GetFlag(FLAGS_threads);
+  ASSIGN_OR_RETURN(const std::shared_ptr<const CheckpointReader> checkpoint, OpenCheckpoint(path));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, CreateCpuBackend({.threads = threads}));
+  const StepLimits limits{
+      .max_tokens = chunk, .max_sequences = 1, .max_logit_tokens = 1, .max_context_tokens = length};
+  ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
+                   LoadDecoder(checkpoint, backend.get(), limits));
+  const KvLayout layout = decoder->spec().CacheLayout(kCacheDtype);
+  ASSIGN_OR_RETURN(const std::unique_ptr<KvStore> store,
+                   backend->CreateKvStore(layout, CeilDiv(length, kPageTokens)));
+
+  Report report{.model = path,
+                .device = backend->info().name,
+                .attention = layout.attention == AttentionKind::kMla ? "latent" : "grouped-query",
+                .weight_bytes = decoder->weight_bytes(),
+                .weight_bytes_per_step = WeightBytesPerStep(*checkpoint, *decoder),
+                .cache_bytes_per_token = layout.BytesPerToken(),
+                .read_bandwidth = ReadBandwidth(threads > 0 ? threads : GetCpuInfo().usable_cores)};
+  SpeedRun run(*decoder, *store, chunk);
+  for (const int context : contexts) {
+    ASSIGN_OR_RETURN(const ContextSpeed speed, Measure(run, context));
+    report.speeds.push_back(speed);
+  }
+  absl::GetFlag(FLAGS_json) ? PrintJson(report) : PrintLines(report);
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace transmla
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage("tokens a second of one model on the CPU, prefill and decode");
+  absl::ParseCommandLine(argc, argv);
+  if (const absl::Status status = transmla::Run(); !status.ok()) {
+    absl::FPrintF(stderr, "decoder_bench: %s\n", status.message());
+    return 1;
+  }
+  return 0;
+}
