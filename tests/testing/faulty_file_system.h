@@ -67,9 +67,12 @@ class FaultyFile : public WritableFile {
  public:
   FaultyFile(FaultyFileSystem& files, std::string path, std::unique_ptr<WritableFile> real)
       : files_(files), path_(std::move(path)), real_(std::move(real)) {}
+  // A failing write has written a part.
   absl::Status Append(absl::string_view bytes) override {
     const absl::Status status = files_.Change(path_);
-    return status.ok() ? real_->Append(bytes) : status;
+    const absl::Status written =
+        real_->Append(status.ok() ? bytes : bytes.substr(bytes.size() / 2));
+    return status.ok() ? written : status;
   }
   absl::Status SyncAndClose() override {
     const absl::Status status = files_.Change(path_);

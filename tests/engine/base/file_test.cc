@@ -106,8 +106,7 @@ TEST(FileTest, FailedAtomicWritesLeaveNothingBehind) {
   for (int n = 1;; ++n) {
     const TempFolder folder;
     const std::string path = folder.Write("f", "old");
-    FaultyFileSystem faulty(Files());
-    faulty.FailAt(n);
+    FaultyFileSystem faulty(n, absl::ResourceExhaustedError("disk full"), /*for_good=*/false);
     const absl::Status status = WriteFileAtomically(faulty, path, "new");
     EXPECT_EQ(folder.Count(), 1) << "step " << n;
     if (status.ok()) break;
