@@ -7,6 +7,7 @@ find_package(nlohmann_json 3.11 REQUIRED)           # .cc files of format, token
 pkg_check_modules(GRPCPP REQUIRED IMPORTED_TARGET grpc++)           # 1.51, server, client/lib
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)        # engine/tokenizer
 pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)  # engine/tokenizer
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)     # engine/tokenizer
 find_package(spdlog 1.10 REQUIRED)                  # server
 find_package(prometheus-cpp CONFIG REQUIRED)        # server
 find_library(LAPACKE_LIBRARY lapacke REQUIRED)      # engine/linalg

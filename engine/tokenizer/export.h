@@ -11,8 +11,9 @@
 
 namespace transmla {
 
-// Copies the tokenizer files of a folder source, or writes tokenizer.json and tokenizer_config.json from GGUF metadata
-// such that Hugging Face's AutoTokenizer and LoadTokenizer both read them with identical ids.
+// Copies the tokenizer files of a folder source, or writes tokenizer.json and tokenizer_config.json
+// from GGUF metadata such that Hugging Face's AutoTokenizer and LoadTokenizer both read them with
+// identical ids.
 absl::Status WriteTokenizerFiles(const CheckpointReader& source, FileSystem* files,
                                  const std::string& directory);
 

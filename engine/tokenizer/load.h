@@ -17,8 +17,9 @@ struct LoadedTokenizer {
   std::shared_ptr<const ChatTemplate> chat_template;  // null if the model has none
 };
 
-// From GGUF metadata, or from tokenizer.json, tokenizer_config.json and tokenizer.model of a folder.
-// NotFound if there is no tokenizer; InvalidArgument naming file, field and value if it is broken or of an unknown kind.
+// From GGUF metadata, or from tokenizer.json, tokenizer_config.json and tokenizer.model of a
+// folder. NotFound if there is no tokenizer; InvalidArgument naming file, field and value if it is
+// broken or of an unknown kind.
 absl::StatusOr<LoadedTokenizer> LoadTokenizer(const CheckpointReader& checkpoint);
 
 }  // namespace transmla

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 #include "engine/tokenizer/utf8.h"
 
 namespace transmla {
@@ -17,8 +19,9 @@ std::string StreamDecoder::Push(TokenId id) {
   while (!rest.empty()) {
     const Utf8Step step = NextUtf8(rest);
     if (step.truncated) break;  // the next token may complete it
-    out.append(step.valid ? rest.substr(0, step.bytes) : kReplacementCharacter);
-    rest.remove_prefix(step.bytes);
+    const auto bytes = static_cast<size_t>(step.bytes);
+    absl::StrAppend(&out, step.valid ? rest.substr(0, bytes) : kReplacementCharacter);
+    rest.remove_prefix(bytes);
   }
   pending_ = std::string(rest);
   return out;

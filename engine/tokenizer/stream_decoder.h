@@ -9,7 +9,8 @@
 
 namespace transmla {
 
-// The texts of all Push calls and the Flush, joined, are Tokenizer::Decode of all ids. Thread-compatible.
+// The texts of all Push calls and the Flush, joined, are Tokenizer::Decode of all ids.
+// Thread-compatible.
 class StreamDecoder {
  public:
   explicit StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool skip_control = true)

@@ -18,8 +18,9 @@ namespace transmla {
 using TokenId = int32_t;
 
 struct EncodeOptions {
-  bool add_bos = true;         // put the beginning-of-text token first, if the model's tokenizer wants one
-  bool parse_special = false;  // "<|im_start|>" in the text becomes the control token; otherwise it is text
+  bool add_bos = true;  // put the beginning-of-text token first, if the model's tokenizer wants one
+  bool parse_special =
+      false;  // "<|im_start|>" in the text becomes the control token; otherwise it is text
 };
 
 class Tokenizer {

@@ -1,5 +1,7 @@
 #include "engine/tokenizer/utf8.h"
 
+#include "absl/strings/str_cat.h"
+
 namespace transmla {
 
 Utf8Step NextUtf8(absl::string_view text) {
@@ -40,12 +42,9 @@ std::string ReplaceInvalidUtf8(absl::string_view text) {
   out.reserve(text.size());
   while (!text.empty()) {
     const Utf8Step step = NextUtf8(text);
-    if (step.valid) {
-      out.append(text.substr(0, step.bytes));
-    } else {
-      out.append(kReplacementCharacter);
-    }
-    text.remove_prefix(step.bytes);
+    const auto bytes = static_cast<size_t>(step.bytes);
+    absl::StrAppend(&out, step.valid ? text.substr(0, bytes) : kReplacementCharacter);
+    text.remove_prefix(bytes);
   }
   return out;
 }

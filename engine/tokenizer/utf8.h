@@ -1,4 +1,5 @@
-// UTF-8: validation and replacement as the Encoding Standard (WHATWG) defines it, one U+FFFD for each maximal invalid part.
+// UTF-8: validation and replacement as the Encoding Standard (WHATWG) defines it, one U+FFFD for
+// each maximal invalid part.
 #ifndef TRANSMLA_ENGINE_TOKENIZER_UTF8_H_
 #define TRANSMLA_ENGINE_TOKENIZER_UTF8_H_
 
@@ -13,9 +14,9 @@ namespace transmla {
 inline constexpr absl::string_view kReplacementCharacter = "\xEF\xBF\xBD";  // U+FFFD
 
 struct Utf8Step {
-  int bytes = 0;          // how many the step covers, at least 1 for a text that is not empty
-  bool valid = false;     // a whole character
-  bool truncated = false; // not valid, but more bytes could make it so
+  int bytes = 0;           // how many the step covers, at least 1 for a text that is not empty
+  bool valid = false;      // a whole character
+  bool truncated = false;  // not valid, but more bytes could make it so
   uint32_t code_point = 0;
 };
 
