@@ -1,5 +1,5 @@
 // Conversions between float and the 16-bit types of checkpoints and caches, rounding to nearest,
-// ties to even.
+// ties to even. constexpr, which lets device code call them too.
 #ifndef TRANSMLA_ENGINE_TENSOR_FLOAT_TYPES_H_
 #define TRANSMLA_ENGINE_TENSOR_FLOAT_TYPES_H_
 
@@ -8,17 +8,17 @@
 
 namespace transmla {
 
-inline float Bf16ToFloat(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+constexpr float Bf16ToFloat(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
 
 // NaN stays NaN (quiet).
-inline uint16_t FloatToBf16(float value) {
+constexpr uint16_t FloatToBf16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
   return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
 }
 
 // IEEE 754 binary16, subnormals included.
-inline float F16ToFloat(uint16_t half) {
+constexpr float F16ToFloat(uint16_t half) {
   const uint32_t sign = uint32_t{half & 0x8000u} << 16;
   const uint32_t exponent = (half >> 10) & 0x1Fu;
   const uint32_t mantissa = half & 0x3FFu;
@@ -31,7 +31,7 @@ inline float F16ToFloat(uint16_t half) {
 }
 
 // Overflow gives infinity, NaN stays NaN (quiet).
-inline uint16_t FloatToF16(float value) {
+constexpr uint16_t FloatToF16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
   const uint32_t magnitude = bits & 0x7FFFFFFFu;

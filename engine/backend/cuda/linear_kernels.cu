@@ -1,0 +1,46 @@
+#include "engine/backend/cuda/linear_kernels.cuh"
+#include "engine/backend/cuda/linear_kernels.h"
+
+namespace transmla::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+// Enough blocks for every device; beyond, each thread takes several elements.
+constexpr int64_t kMaxBlocks = 4096;
+
+int Blocks(int64_t elements) {
+  const int64_t blocks = (elements + kThreads - 1) / kThreads;
+  return static_cast<int>(blocks < kMaxBlocks ? blocks : kMaxBlocks);
+}
+
+}  // namespace
+
+cudaError_t LoadTile(cudaStream_t stream, const uint16_t* in, int64_t used, int64_t size,
+                     uint16_t* tile) {
+  LoadTileKernel<<<Blocks(size), kThreads, 0, stream>>>(in, used, size, tile);
+  return cudaGetLastError();
+}
+
+cudaError_t LoadTile(cudaStream_t stream, const uint16_t* in, int64_t used, int64_t size,
+                     float* tile) {
+  LoadTileKernel<<<Blocks(size), kThreads, 0, stream>>>(in, used, size, tile);
+  return cudaGetLastError();
+}
+
+cudaError_t Widen(cudaStream_t stream, const uint16_t* in, int64_t size, float* out) {
+  WidenKernel<<<Blocks(size), kThreads, 0, stream>>>(in, size, out);
+  return cudaGetLastError();
+}
+
+cudaError_t FinishSums(cudaStream_t stream, const float* sums, const float* bias, bool accumulate,
+                       int64_t rows, int64_t size, uint16_t* out) {
+  FinishKernel<<<Blocks(size), kThreads, 0, stream>>>(sums, bias, accumulate, rows, size, out);
+  return cudaGetLastError();
+}
+
+cudaError_t FindKernels() {
+  cudaFuncAttributes attributes;
+  return cudaFuncGetAttributes(&attributes, FinishKernel);
+}
+
+}  // namespace transmla::cuda
