@@ -141,8 +141,11 @@ void Scheduler::Admit(Plan& plan, int& budget) {
     Sequence* const sequence = waiting_.front();
     const int tokens = static_cast<int>(sequence->tokens.size());
     // Only with room for all it has: a prompt that starts and then waits for pages would block
-    // those behind it. Nobody overtakes the first in line, or a long prompt would starve.
-    if (BlockTable::PagesFor(tokens) > pool_.free_pages()) return;
+    // those behind it. And with a page to grow into for each that then runs, or the next page that
+    // an older one needs would throw the newcomer out again, its prompt computed in vain. Nobody
+    // overtakes the first in line, or a long prompt would starve.
+    const int growth = running_.empty() ? 0 : running() + 1;
+    if (BlockTable::PagesFor(tokens) + growth > pool_.free_pages()) return;
     const int chunk = std::min(tokens, budget);
     CHECK_OK(sequence->table.Grow(pool_, tokens));
     Erase(waiting_, sequence);

@@ -3,9 +3,12 @@
 //
 // A pure state machine: no threads, no clock, no model. The same calls give the same plans. Decodes
 // run first, one token each; what is left of the budget goes to prompts in chunks, oldest first;
-// then waiting sequences are admitted by priority and age. When pages run out the sequence that
-// goes last (lowest priority, then youngest) is preempted: it gives its pages back and is computed
-// again later. The sequence that goes first is never preempted for another, so everyone ends.
+// then waiting sequences are admitted by priority and age, each with the pages of all its tokens
+// and while a page to grow into is left for everyone that runs. When pages run out the sequence
+// that goes last (lowest priority, then youngest) is preempted: it gives its pages back and is
+// computed again later. The sequence that goes first is never preempted for another, so everyone
+// ends; and unless it runs alone nobody is admitted to be preempted within the next kPageTokens
+// steps.
 //
 // Thread-compatible.
 #ifndef TRANSMLA_ENGINE_SERVE_SCHEDULER_H_

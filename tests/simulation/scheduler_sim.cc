@@ -1,0 +1,277 @@
+#include "tests/simulation/scheduler_sim.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace transmla {
+namespace {
+
+constexpr int kMaxLive = 40;
+constexpr int32_t kVocabulary = 1 << 20;  // large: a wrong token is not right by chance
+
+}  // namespace
+
+SchedulerOptions SchedulerSim::DrawOptions(Random& random) {
+  constexpr int kBudgets[] = {1, 3, 17, 64, 100, 512};
+  return {.max_step_tokens = kBudgets[random.Below(6)],
+          .max_running = static_cast<int>(1 + random.Below(12)),
+          .pages = static_cast<int>(1 + random.Below(40))};
+}
+
+SchedulerSim::SchedulerSim(uint64_t seed)
+    : random_(seed),
+      options_(DrawOptions(random_)),
+      scheduler_(options_),
+      cells_(static_cast<size_t>(options_.pages) * kPageTokens) {}
+
+void SchedulerSim::Expect(bool holds, const char* what) {
+  if (!holds && failure_.empty()) {
+    failure_ = absl::StrCat("step ", counts_.steps, ": ", what, " (", options_.pages, " pages, ",
+                            options_.max_running, " may run, ", options_.max_step_tokens,
+                            " tokens a step)");
+  }
+}
+
+uint64_t SchedulerSim::Chain(uint64_t before, int32_t token) {
+  return Random(before).Split(static_cast<uint64_t>(token))();
+}
+
+uint64_t& SchedulerSim::Cell(const Sequence& sequence, int position) {
+  const PageId page = sequence.table.pages()[position / kPageTokens];
+  return cells_[static_cast<size_t>(page) * kPageTokens + position % kPageTokens];
+}
+
+void SchedulerSim::Arrive() {
+  const int capacity = options_.pages * kPageTokens;
+  auto sequence = std::make_unique<Sequence>();
+  sequence->number = next_number_++;
+  Request request;
+  // Now and then one that needs the whole cache.
+  const uint64_t size = random_.Below(4) == 0 ? capacity : std::min(capacity, 300);
+  request.longest =
+      static_cast<int>(random_.Below(20) == 0 ? capacity : 2 + random_.Below(size - 1));
+  const uint64_t prompt = 1 + random_.Below(request.longest - 1);
+  for (uint64_t i = 0; i < prompt; ++i) {
+    sequence->tokens.push_back(static_cast<int32_t>(random_.Below(kVocabulary)));
+    const uint64_t before = i == 0 ? sequence->number : request.hashes.back();
+    request.hashes.push_back(Chain(before, sequence->tokens.back()));
+  }
+  request.tokens = sequence->tokens;
+  if (random_.Below(3) == 0) sequence->priority = static_cast<int>(random_.Below(5)) - 2;
+  if (random_.Below(8) == 0) sequence->deadline = now_ + absl::Milliseconds(random_.Below(20000));
+  if (random_.Below(8) == 0)
+    sequence->queue_deadline = now_ + absl::Milliseconds(random_.Below(5000));
+  const uint64_t number = sequence->number;
+  request.deadline = sequence->deadline;
+  request.queue_deadline = sequence->queue_deadline;
+  request.sequence = scheduler_.Add(std::move(sequence));
+  live_[number] = std::move(request);
+  ++counts_.arrived;
+}
+
+void SchedulerSim::CancelOne() {
+  const uint64_t any = random_.Below(next_number_);
+  if (!live_.contains(any)) scheduler_.Finish(any);  // ended, or never there: ignored
+  if (live_.empty()) return;
+  auto found = live_.begin();
+  std::advance(found, random_.Below(live_.size()));
+  scheduler_.Finish(found->first);
+  Forget(found->first);
+  ++counts_.cancelled;
+}
+
+void SchedulerSim::Forget(uint64_t number) {
+  Expect(live_.erase(number) == 1, "a request ended twice");
+  last_end_ = counts_.steps;
+}
+
+void SchedulerSim::CheckTime(const Plan& plan) {
+  for (const Plan::Expired& expired : plan.expired) {
+    const auto found = live_.find(expired.number);
+    if (found == live_.end()) return Expect(false, "a request ended twice");
+    const Request& request = found->second;
+    if (absl::IsDeadlineExceeded(expired.status)) {
+      Expect(request.deadline <= now_, "a request ended before its deadline");
+      ++counts_.out_of_time;
+    } else {
+      Expect(absl::IsResourceExhausted(expired.status), "a request expired with another status");
+      Expect(request.queue_deadline <= now_ && !request.started,
+             "a request left the queue too early");
+      ++counts_.out_of_queue_time;
+    }
+    Forget(expired.number);
+  }
+  for (const auto& [number, request] : live_) {
+    Expect(now_ < request.deadline, "a request outlived its deadline");
+    Expect(request.started || now_ < request.queue_deadline, "a request waited too long");
+  }
+  Expect(static_cast<int>(live_.size()) == scheduler_.running() + scheduler_.waiting(),
+         "a request is lost");
+}
+
+void SchedulerSim::CheckPages() {
+  std::vector<int> owners(options_.pages, 0);
+  int used = 0;
+  for (const Sequence* sequence : scheduler_.running_sequences()) {
+    Expect(sequence->state == SequenceState::kRunning, "a running sequence has another state");
+    Expect(BlockTable::PagesFor(sequence->computed) <=
+               static_cast<int>(sequence->table.pages().size()),
+           "a computed token has no page");
+    for (const PageId page : sequence->table.pages()) {
+      Expect(++owners[page] == 1, "a page has two owners");
+      Expect(scheduler_.pool().users(page) == 1, "an owned page is not counted once");
+      ++used;
+    }
+  }
+  for (const Sequence* sequence : scheduler_.waiting_sequences()) {
+    Expect(sequence->state == SequenceState::kWaiting, "a waiting sequence has another state");
+    Expect(sequence->table.pages().empty() && sequence->computed == 0,
+           "a waiting sequence holds pages");
+  }
+  Expect(used == scheduler_.pool().used_pages(), "a page is leaked");
+}
+
+void SchedulerSim::CheckOrder(const std::vector<uint64_t>& before, int64_t preemptions) {
+  const auto& running = scheduler_.running_sequences();
+  const auto& waiting = scheduler_.waiting_sequences();
+  const auto in_order = [](const Sequence* a, const Sequence* b) { return GoesBefore(*a, *b); };
+  Expect(std::is_sorted(running.begin(), running.end(), in_order), "running out of order");
+  Expect(std::is_sorted(waiting.begin(), waiting.end(), in_order), "waiting out of order");
+  Expect(scheduler_.running() <= options_.max_running, "too many run");
+  bool first = true;
+  int64_t preempted = 0;
+  for (const uint64_t number : before) {
+    const auto found = live_.find(number);
+    if (found == live_.end()) continue;
+    const Sequence& sequence = *found->second.sequence;
+    if (sequence.state == SequenceState::kWaiting) {
+      ++preempted;
+      Expect(!first, "the first in order was preempted");
+      Expect(!running.empty() && GoesBefore(*running.back(), sequence),
+             "another than the last was preempted");
+      Expect(counts_.steps - last_admission_ >= kPageTokens, "preempted soon after an admission");
+    }
+    first = false;
+  }
+  Expect(preempted == preemptions, "preempted and admitted in one step");
+  for (const Sequence* sequence : running) {
+    if (std::find(before.begin(), before.end(), sequence->number) != before.end()) continue;
+    last_admission_ = counts_.steps;
+    Expect(waiting.empty() || GoesBefore(*sequence, *waiting.front()), "overtaken in the queue");
+  }
+}
+
+void SchedulerSim::CheckPlan(const Plan& plan) {
+  Expect(plan.TotalTokens() <= options_.max_step_tokens, "over the token budget");
+  Expect(!plan.chunks.empty() || scheduler_.idle(), "a step without progress");
+  std::vector<const Sequence*> planned;
+  bool decodes = false, prompts = false;
+  for (const Plan::Chunk& chunk : plan.chunks) {
+    const Sequence& sequence = *chunk.sequence;
+    const auto& running = scheduler_.running_sequences();
+    Expect(std::find(running.begin(), running.end(), chunk.sequence) != running.end(),
+           "a planned sequence does not run");
+    Expect(std::find(planned.begin(), planned.end(), chunk.sequence) == planned.end(),
+           "planned twice");
+    planned.push_back(chunk.sequence);
+    const int end = sequence.computed + chunk.tokens;
+    const int size = static_cast<int>(sequence.tokens.size());
+    Expect(chunk.tokens > 0 && end <= size, "a chunk out of range");
+    Expect(chunk.samples == (end == size), "samples at another than the last token");
+    Expect(BlockTable::PagesFor(end) <= static_cast<int>(sequence.table.pages().size()),
+           "a planned token has no page");
+    (sequence.Decodes() ? decodes : prompts) = true;
+  }
+  counts_.mixed_steps += decodes && prompts;
+}
+
+void SchedulerSim::Compute(const Plan::Chunk& chunk) {
+  const Sequence& sequence = *chunk.sequence;
+  Request& request = live_.at(sequence.number);
+  request.started = true;
+  for (int i = sequence.computed; i < sequence.computed + chunk.tokens; ++i) {
+    const uint64_t before = i == 0 ? sequence.number : Cell(sequence, i - 1);
+    Cell(sequence, i) = Chain(before, sequence.tokens[i]);
+  }
+  const int any = static_cast<int>(random_.Below(sequence.computed + chunk.tokens));
+  Expect(Cell(sequence, any) == request.hashes[any], "a cell was overwritten");
+}
+
+void SchedulerSim::Sample(const Plan::Chunk& chunk) {
+  const Sequence& sequence = *chunk.sequence;
+  const uint64_t number = sequence.number;
+  Request& request = live_.at(number);
+  const int last = static_cast<int>(sequence.tokens.size()) - 1;
+  const auto token = static_cast<int32_t>(Cell(sequence, last) % kVocabulary);
+  Expect(token == static_cast<int32_t>(request.hashes.back() % kVocabulary),
+         "another token than alone");
+  if (random_.Below(3000) == 0) {  // as if its logits were broken
+    scheduler_.Finish(number);
+    Forget(number);
+    ++counts_.cancelled;
+    return;
+  }
+  scheduler_.Append(number, token);
+  request.tokens.push_back(token);
+  request.hashes.push_back(Chain(request.hashes.back(), token));
+  if (static_cast<int>(request.tokens.size()) < request.longest) return;
+  Expect(sequence.tokens == request.tokens, "another text than alone");
+  ++counts_.completed;
+  counts_.completed_after_preemption += sequence.preemptions > 0;
+  scheduler_.Finish(number);
+  Forget(number);
+}
+
+void SchedulerSim::Step() {
+  ++counts_.steps;
+  now_ += absl::Milliseconds(1 + random_.Below(50));
+  std::vector<uint64_t> before;
+  for (const Sequence* sequence : scheduler_.running_sequences())
+    before.push_back(sequence->number);
+  const int64_t preemptions = scheduler_.preemptions();
+  const Plan plan = scheduler_.Step(now_);
+  for (const Plan::Chunk& chunk : plan.chunks) live_.at(chunk.sequence->number).started = true;
+  CheckTime(plan);
+  CheckPages();
+  CheckOrder(before, scheduler_.preemptions() - preemptions);
+  CheckPlan(plan);
+  if (!failure_.empty()) return;
+  for (const Plan::Chunk& chunk : plan.chunks) Compute(chunk);
+  scheduler_.Computed(plan);
+  for (const Plan::Chunk& chunk : plan.chunks) {
+    if (chunk.samples) Sample(chunk);
+  }
+  CheckPages();
+}
+
+std::string SchedulerSim::Drain() {
+  // Whoever goes first among all waits at most for those that run, and once it runs only their
+  // decodes go before it: it ends within three times all the tokens that there can be.
+  int64_t tokens = 0;
+  for (const auto& [number, request] : live_) tokens += request.longest;
+  last_end_ = counts_.steps;
+  while (!live_.empty() && failure_.empty()) {
+    Step();
+    Expect(counts_.steps - last_end_ <= 3 * tokens, "nobody ends: starved");
+  }
+  Expect(scheduler_.idle() && scheduler_.pool().used_pages() == 0, "pages are left at the end");
+  counts_.preemptions = scheduler_.preemptions();
+  return failure_;
+}
+
+std::string SchedulerSim::Run(int64_t steps) {
+  while (counts_.steps < steps && failure_.empty()) {
+    // Rushes and quiet times, so that the cache is now overfull and now empty.
+    if (random_.Below(500) == 0)
+      arrival_rate_ = random_.Below(3) == 0 ? 0 : 0.2 * random_.Uniform();
+    if (random_.Uniform() < arrival_rate_ && live_.size() < kMaxLive) Arrive();
+    if (random_.Below(200) == 0) CancelOne();
+    Step();
+  }
+  return Drain();
+}
+
+}  // namespace transmla

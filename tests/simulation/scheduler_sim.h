@@ -1,0 +1,91 @@
+// Simulates the scheduler with its pages and no model: random arrivals, priorities, cancellations
+// and deadlines on a tiny cache, all from one seed. After each step it checks what must always
+// hold.
+//
+// The "model" keeps one number a cache cell: a hash of the sequence's tokens up to there, made from
+// the cell before, read through the page table. The next token is a hash of the last cell. So a
+// page that is lost, shared or not computed again changes the tokens, which a reference without
+// pages knows.
+#ifndef TRANSMLA_TESTS_SIMULATION_SCHEDULER_SIM_H_
+#define TRANSMLA_TESTS_SIMULATION_SCHEDULER_SIM_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+
+#include "engine/base/random.h"
+#include "engine/serve/scheduler.h"
+
+namespace transmla {
+
+// What happened, to prove that a run visits the rare cases.
+struct SimCounts {
+  int64_t steps = 0;
+  int64_t arrived = 0;
+  int64_t completed = 0;
+  int64_t cancelled = 0;
+  int64_t out_of_time = 0;
+  int64_t out_of_queue_time = 0;
+  int64_t preemptions = 0;
+  int64_t completed_after_preemption = 0;
+  int64_t mixed_steps = 0;  // decodes and prompts in one step
+};
+
+class SchedulerSim {
+ public:
+  explicit SchedulerSim(uint64_t seed);
+
+  // `steps` steps with arrivals, then without until everyone has ended. Returns what was wrong
+  // first, or an empty string.
+  std::string Run(int64_t steps);
+  const SimCounts& counts() const { return counts_; }
+
+ private:
+  struct Request {
+    Sequence* sequence = nullptr;
+    std::vector<int32_t> tokens;   // the reference's: prompt and what must be generated so far
+    std::vector<uint64_t> hashes;  // of tokens up to each position
+    int longest = 0;               // ends with so many tokens
+    absl::Time deadline, queue_deadline;
+    bool started = false;
+  };
+
+  static uint64_t Chain(uint64_t before, int32_t token);
+  static SchedulerOptions DrawOptions(Random& random);
+
+  void Arrive();
+  void CancelOne();
+  void Step();
+  void CheckTime(const Plan& plan);
+  void CheckPages();
+  void CheckOrder(const std::vector<uint64_t>& before, int64_t preemptions);
+  void CheckPlan(const Plan& plan);
+  void Compute(const Plan::Chunk& chunk);
+  void Sample(const Plan::Chunk& chunk);
+  void Forget(uint64_t number);
+  std::string Drain();
+  uint64_t& Cell(const Sequence& sequence, int position);
+  // Notes the first failure.
+  void Expect(bool holds, const char* what);
+
+  Random random_;
+  const SchedulerOptions options_;
+  Scheduler scheduler_;
+  absl::Time now_ = absl::UnixEpoch();
+  uint64_t next_number_ = 1;
+  double arrival_rate_ = 0;                // a step
+  int64_t last_admission_ = -kPageTokens;  // step
+  int64_t last_end_ = 0;                   // step
+  std::map<uint64_t, Request> live_;       // ordered: the same seed gives the same run
+  std::vector<uint64_t> cells_;            // [pages, kPageTokens]
+  SimCounts counts_;
+  std::string failure_;
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_TESTS_SIMULATION_SCHEDULER_SIM_H_
