@@ -1,7 +1,11 @@
 // ChatTemplate renders a conversation as the prompt its model was trained on: the model's own Jinja template.
 //
 // The subset of Jinja that the templates of Llama 3, Qwen2.5, SmolLM2, Mistral and Gemma use, rendered as Hugging Face
-// does (trim_blocks and lstrip_blocks on). A template is untrusted input: steps, depth and output are limited.
+// does (trim_blocks and lstrip_blocks on). A template is untrusted input: its size, and the steps, depth and memory of
+// rendering are limited (template_limits.h). What of Jinja there is: template_parser.h, and the lists in
+// template_{filters,tests,functions,text_methods}.cc.
+//
+// A template sees messages, tools (none without them), documents (none), add_generation_prompt, bos_token and eos_token.
 #ifndef TRANSMLA_ENGINE_TOKENIZER_CHAT_TEMPLATE_H_
 #define TRANSMLA_ENGINE_TOKENIZER_CHAT_TEMPLATE_H_
 
@@ -10,6 +14,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
+#include "engine/base/clock.h"
 
 namespace transmla {
 
@@ -31,11 +37,15 @@ struct ChatTemplateInput {
 class ChatTemplate {
  public:
   virtual ~ChatTemplate() = default;
-  // InvalidArgument names the template's line.
+  // InvalidArgument names the template's line. An empty bos_text or eos_text leaves the variable undefined. The clock, for
+  // templates that write the date (local time), is not owned.
   static absl::StatusOr<std::shared_ptr<const ChatTemplate>> Parse(const std::string& source,
                                                                    const std::string& bos_text,
-                                                                   const std::string& eos_text);
-  // InvalidArgument: the template refused (raise_exception), JSON is broken, or a limit was reached.
+                                                                   const std::string& eos_text,
+                                                                   const Clock* clock = SystemClock());
+  // InvalidArgument: the template refused ("the chat template refuses the conversation: …", raise_exception), it failed
+  // ("chat template line 7: …"), JSON is broken ("tools: not JSON at byte 5 …") or no array of objects, or a limit was
+  // reached. Invalid UTF-8 is read as U+FFFD.
   virtual absl::StatusOr<std::string> Render(const ChatTemplateInput& input) const = 0;
   // As written in the model.
   virtual const std::string& source() const = 0;
