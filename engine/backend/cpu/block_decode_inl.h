@@ -43,10 +43,15 @@ inline __m128i HighNibbles(__m128i q) {
   return _mm_and_si128(_mm_srli_epi16(q, 4), _mm_set1_epi8(0x0F));
 }
 
+// Tokens that a weight decoded in registers meets before the next is decoded. With sixteen
+// registers some sums live in memory then, which costs less than decoding again.
+constexpr int kDecodedTokens = 4;
+
 // Vectors in `elements` elements.
 constexpr int Vectors(int elements) { return elements / Vec::kWidth; }
 
 struct DecodeF16 {
+  static constexpr int kTokens = kDecodedTokens;
   static constexpr int kElements = Vec::kWidth;
   static constexpr int kBytes = 2 * kElements;
   template <typename Fn>
@@ -56,6 +61,7 @@ struct DecodeF16 {
 };
 
 struct DecodeBf16 {
+  static constexpr int kTokens = kDecodedTokens;
   static constexpr int kElements = Vec::kWidth;
   static constexpr int kBytes = 2 * kElements;
   template <typename Fn>
@@ -65,6 +71,7 @@ struct DecodeBf16 {
 };
 
 struct DecodeQ4_0 {
+  static constexpr int kTokens = kDecodedTokens;
   static constexpr int kElements = 32;
   static constexpr int kBytes = 18;
   template <typename Fn>
@@ -77,6 +84,7 @@ struct DecodeQ4_0 {
 };
 
 struct DecodeQ4_1 {
+  static constexpr int kTokens = kDecodedTokens;
   static constexpr int kElements = 32;
   static constexpr int kBytes = 20;
   template <typename Fn>
@@ -89,6 +97,7 @@ struct DecodeQ4_1 {
 };
 
 struct DecodeQ5_0 {
+  static constexpr int kTokens = kDecodedTokens;
   static constexpr int kElements = 32;
   static constexpr int kBytes = 22;
   template <typename Fn>
@@ -103,6 +112,7 @@ struct DecodeQ5_0 {
 };
 
 struct DecodeQ5_1 {
+  static constexpr int kTokens = kDecodedTokens;
   static constexpr int kElements = 32;
   static constexpr int kBytes = 24;
   template <typename Fn>
@@ -118,6 +128,7 @@ struct DecodeQ5_1 {
 };
 
 struct DecodeQ8_0 {
+  static constexpr int kTokens = kDecodedTokens;
   static constexpr int kElements = 32;
   static constexpr int kBytes = 34;
   template <typename Fn>
@@ -144,6 +155,7 @@ struct SixBitScales {
 };
 
 struct DecodeQ4_K {
+  static constexpr int kTokens = kDecodedTokens;
   static constexpr int kElements = 256;
   static constexpr int kBytes = 144;
   template <typename Fn>
@@ -164,6 +176,7 @@ struct DecodeQ4_K {
 };
 
 struct DecodeQ5_K {
+  static constexpr int kTokens = kDecodedTokens;
   static constexpr int kElements = 256;
   static constexpr int kBytes = 176;
   template <typename Fn>
@@ -187,6 +200,7 @@ struct DecodeQ5_K {
 };
 
 struct DecodeQ6_K {
+  static constexpr int kTokens = kDecodedTokens;
   static constexpr int kElements = 256;
   static constexpr int kBytes = 210;
   template <typename Fn>

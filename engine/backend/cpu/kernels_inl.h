@@ -17,6 +17,9 @@ namespace {
 constexpr float kInfinity = __builtin_inff();
 
 struct DecodeF32 {
+  // Three times four accumulators, three tokens and a weight fill sixteen registers; AVX-512 has
+  // twice as many.
+  static constexpr int kTokens = Vec::kWidth == 16 ? 4 : 3;
   static constexpr int kElements = Vec::kWidth;
   static constexpr int kBytes = 4 * kElements;
   template <typename Fn>
@@ -116,7 +119,7 @@ inline void DotRows(const DotArgs& a, int token) {
 template <typename D>
 void Dot(const DotArgs& a) {
   int token = 0;
-  for (; token + 4 <= a.tokens; token += 4) DotRows<D, 4>(a, token);
+  for (; token + D::kTokens <= a.tokens; token += D::kTokens) DotRows<D, D::kTokens>(a, token);
   switch (a.tokens - token) {
     case 1:
       return DotRows<D, 1>(a, token);
