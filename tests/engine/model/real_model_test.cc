@@ -5,7 +5,6 @@
 // sequences a step. The summary line of each test is what the project reports.
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -21,6 +20,7 @@
 
 #include "engine/base/check.h"
 #include "tests/engine/model/model_runner.h"
+#include "tests/testing/real_models.h"
 
 namespace transmla {
 namespace {
@@ -69,17 +69,6 @@ Reference ReadReference(const std::string& name) {
                                  .greedy_gaps = entry.at("greedy_gaps")});
   }
   return reference;
-}
-
-// The model's path; empty if it is not on this machine.
-std::string ModelPath(const std::string& file) {
-  const char* folder = std::getenv("TRANSMLA_MODELS");
-  const char* home = std::getenv("HOME");
-  const std::string path = absl::StrCat(
-      folder != nullptr ? folder
-                        : absl::StrCat(home == nullptr ? "" : home, "/.cache/transmla/models"),
-      "/", file);
-  return std::filesystem::exists(path) ? path : "";
 }
 
 // Differences to the reference, over all prompts.
@@ -214,8 +203,10 @@ constexpr double kTolerance = 4e-4;
 void TestModel(const std::string& name) {
   const Reference reference = ReadReference(name);
   ASSERT_EQ(reference.prompts.size(), 20u);
-  const std::string path = ModelPath(reference.file);
-  if (path.empty()) GTEST_SKIP() << reference.file << " is absent: scripts/fetch-models " << name;
+  const std::string path = testing::RealModelPath(reference.file);
+  if (!std::filesystem::exists(path)) {
+    GTEST_SKIP() << reference.file << " is absent: scripts/fetch-models " << name;
+  }
   const auto runner = ModelRunner::Open(path, {.limits = {.max_tokens = kRunning * kChunkTokens,
                                                           .max_sequences = kRunning,
                                                           .max_logit_tokens = kRunning,
