@@ -17,6 +17,7 @@ constexpr char kMerges[] = "tokenizer.ggml.merges";
 constexpr char kPre[] = "tokenizer.ggml.pre";
 
 absl::Status ReadMerges(const GgufMetadata& metadata, BpeDefinition& definition) {
+  RETURN_IF_ERROR(RequireKey(metadata, kMerges));
   ASSIGN_OR_RETURN(const absl::Span<const absl::string_view> merges, metadata.GetStrings(kMerges));
   definition.merges.reserve(merges.size());
   for (size_t i = 0; i < merges.size(); ++i) {

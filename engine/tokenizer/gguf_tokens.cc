@@ -12,6 +12,7 @@ namespace {
 
 absl::Status ReadTexts(const GgufMetadata& metadata, GgufTokens& tokens) {
   constexpr absl::string_view kKey = "tokenizer.ggml.tokens";
+  RETURN_IF_ERROR(RequireKey(metadata, kKey));
   ASSIGN_OR_RETURN(const absl::Span<const absl::string_view> texts, metadata.GetStrings(kKey));
   if (texts.empty() || texts.size() > static_cast<size_t>(kMaxVocabSize)) {
     return absl::InvalidArgumentError(absl::StrCat(metadata.path(), ": ", kKey, " has ",
@@ -51,6 +52,12 @@ absl::StatusOr<std::optional<TokenId>> ReadId(const GgufMetadata& metadata, absl
 }
 
 }  // namespace
+
+absl::Status RequireKey(const GgufMetadata& metadata, absl::string_view key) {
+  if (metadata.Has(key)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      metadata.path(), ": ", key, " is missing, which the tokenizer of this kind needs"));
+}
 
 std::vector<AddedToken> GgufTokens::Added() const {
   std::vector<AddedToken> added;

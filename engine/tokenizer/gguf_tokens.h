@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 #include "engine/format/gguf.h"
 #include "engine/tokenizer/special_tokens.h"
@@ -40,6 +42,9 @@ struct GgufTokens {
   // Control and user-defined tokens.
   std::vector<AddedToken> Added() const;
 };
+
+// InvalidArgument if there is no such key: a file that has a tokenizer has all of it.
+absl::Status RequireKey(const GgufMetadata& metadata, absl::string_view key);
 
 // InvalidArgument, naming file, key and value, for arrays of different lengths, unknown types and
 // ids out of range.

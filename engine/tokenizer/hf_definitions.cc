@@ -75,8 +75,9 @@ absl::StatusOr<BpeDefinition> BpeFromHf(const HfTokenizerFiles& files, const Con
   };
   ASSIGN_OR_RETURN(definition.bos, LeadingTokenFromJson(definition.path, files.tokenizer_json));
   definition.add_bos = definition.bos.has_value();
-  if (files.bos_text.has_value() && !definition.bos.has_value()) {
-    ASSIGN_OR_RETURN(definition.bos, find(*files.bos_text, "bos_token"));
+  if (files.bos_text.has_value()) {
+    ASSIGN_OR_RETURN(const TokenId bos, find(*files.bos_text, "bos_token"));
+    if (!definition.bos.has_value()) definition.bos = bos;
   }
   if (files.add_bos.has_value() && definition.bos.has_value()) definition.add_bos = *files.add_bos;
   if (files.eos_text.has_value()) {

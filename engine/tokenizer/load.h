@@ -19,7 +19,7 @@ struct LoadedTokenizer {
 
 // From GGUF metadata, or from tokenizer.json, tokenizer_config.json and tokenizer.model of a
 // folder. NotFound if there is no tokenizer; InvalidArgument naming file, field and value if it is
-// broken or of an unknown kind.
+// broken or of an unknown kind; Unimplemented for options of tokenizer.json that are not supported.
 absl::StatusOr<LoadedTokenizer> LoadTokenizer(const CheckpointReader& checkpoint);
 
 }  // namespace transmla

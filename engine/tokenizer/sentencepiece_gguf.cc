@@ -17,6 +17,7 @@ constexpr int kBytes = 256;
 
 absl::StatusOr<std::vector<float>> ReadScores(const GgufMetadata& metadata, size_t num_tokens) {
   constexpr absl::string_view kKey = "tokenizer.ggml.scores";
+  RETURN_IF_ERROR(RequireKey(metadata, kKey));
   ASSIGN_OR_RETURN(std::vector<float> scores, metadata.GetFloats(kKey));
   if (scores.size() != num_tokens) {
     return absl::InvalidArgumentError(
