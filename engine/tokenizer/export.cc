@@ -12,6 +12,7 @@
 #include "engine/tokenizer/gguf_tokens.h"
 #include "engine/tokenizer/limits.h"
 #include "engine/tokenizer/sentencepiece_gguf.h"
+#include "engine/tokenizer/sentencepiece_json.h"
 #include "engine/tokenizer/tokenizer_json.h"
 #include "engine/tokenizer/utf8.h"
 
@@ -66,7 +67,9 @@ json DescribeAdded(const AddedToken& token) {
           {"special", token.special}};
 }
 
-absl::StatusOr<json> ConfigFromGguf(const GgufReader& reader, absl::string_view tokenizer_class) {
+// tokenizer_config.json, but for add_bos_token.
+absl::StatusOr<json> DescribeTokenizer(const GgufReader& reader,
+                                       absl::string_view tokenizer_class) {
   const GgufMetadata& metadata = reader.metadata();
   ASSIGN_OR_RETURN(const GgufTokens tokens, ReadGgufTokens(metadata));
   json config = {
@@ -112,23 +115,31 @@ absl::Status CheckTexts(const GgufMetadata& metadata) {
 absl::Status WriteBpe(const GgufReader& reader, FileSystem& files, const std::string& directory) {
   ASSIGN_OR_RETURN(const BpeDefinition definition, BpeFromGguf(reader.metadata()));
   // An unknown token is a role in GGUF only; byte-level BPE never produces it.
-  ASSIGN_OR_RETURN(json config, ConfigFromGguf(reader, "PreTrainedTokenizerFast"));
+  ASSIGN_OR_RETURN(json config, DescribeTokenizer(reader, "PreTrainedTokenizerFast"));
   config["add_bos_token"] = definition.add_bos;
   RETURN_IF_ERROR(
       WriteJson(files, JoinPath(directory, "tokenizer.json"), TokenizerJsonFromBpe(definition)));
   return WriteJson(files, JoinPath(directory, "tokenizer_config.json"), config);
 }
 
+// tokenizer.model is what LoadTokenizer reads; transformers reads tokenizer.json.
 absl::Status WriteSentencePiece(const GgufReader& reader, FileSystem& files,
                                 const std::string& directory) {
-  ASSIGN_OR_RETURN(const SentencePieceDefinition definition,
-                   SentencePieceFromGguf(reader.metadata()));
-  ASSIGN_OR_RETURN(json config, ConfigFromGguf(reader, "LlamaTokenizer"));
+  ASSIGN_OR_RETURN(const GgufSentencePiece read, SentencePieceFromGguf(reader.metadata()));
+  const SentencePieceDefinition& definition = read.definition;
+  // A tokenizer.json cannot say that extra white space is dropped; transformers makes one then.
+  const bool has_json = !read.model.remove_extra_whitespaces;
+  ASSIGN_OR_RETURN(json config, DescribeTokenizer(reader, has_json ? "PreTrainedTokenizerFast"
+                                                                   : "LlamaTokenizer"));
   config["add_bos_token"] = definition.add_bos;
   config["add_eos_token"] = false;
   config["legacy"] = !definition.prefix_once;
   RETURN_IF_ERROR(
       WriteFileAtomically(files, JoinPath(directory, "tokenizer.model"), definition.proto));
+  if (has_json) {
+    RETURN_IF_ERROR(WriteJson(files, JoinPath(directory, "tokenizer.json"),
+                              TokenizerJsonFromSentencePiece(read.model, definition.add_bos)));
+  }
   return WriteJson(files, JoinPath(directory, "tokenizer_config.json"), config);
 }
 

@@ -47,8 +47,8 @@ absl::StatusOr<LoadedTokenizer> LoadFromGguf(const GgufReader& reader) {
     ASSIGN_OR_RETURN(BpeDefinition definition, BpeFromGguf(metadata));
     ASSIGN_OR_RETURN(loaded.tokenizer, BpeTokenizer::Create(std::move(definition)));
   } else if (model == "llama") {
-    ASSIGN_OR_RETURN(const SentencePieceDefinition definition, SentencePieceFromGguf(metadata));
-    ASSIGN_OR_RETURN(loaded.tokenizer, SentencePieceTokenizer::Create(definition));
+    ASSIGN_OR_RETURN(const GgufSentencePiece read, SentencePieceFromGguf(metadata));
+    ASSIGN_OR_RETURN(loaded.tokenizer, SentencePieceTokenizer::Create(read.definition));
   } else {
     return absl::InvalidArgumentError(absl::StrCat(metadata.path(), ": ", kModel, " is \"", model,
                                                    "\"; supported are gpt2 and llama"));

@@ -39,10 +39,11 @@ absl::StatusOr<bool> ReadBool(const GgufMetadata& metadata, absl::string_view ke
 
 }  // namespace
 
-absl::StatusOr<SentencePieceDefinition> SentencePieceFromGguf(const GgufMetadata& metadata) {
+absl::StatusOr<GgufSentencePiece> SentencePieceFromGguf(const GgufMetadata& metadata) {
   ASSIGN_OR_RETURN(const GgufTokens tokens, ReadGgufTokens(metadata));
   ASSIGN_OR_RETURN(const std::vector<float> scores, ReadScores(metadata, tokens.texts.size()));
-  SentencePieceModel model;
+  GgufSentencePiece read;
+  SentencePieceModel& model = read.model;
   model.pieces.resize(tokens.texts.size());
   int num_bytes = 0;
   for (size_t i = 0; i < tokens.texts.size(); ++i) {
@@ -62,13 +63,13 @@ absl::StatusOr<SentencePieceDefinition> SentencePieceFromGguf(const GgufMetadata
   model.bos = text(tokens.bos);
   model.pad = text(tokens.padding);
   model.eos = text(tokens.eos);
-  SentencePieceDefinition definition;
+  SentencePieceDefinition& definition = read.definition;
   definition.path = metadata.path();
   definition.proto = SerializeModelProto(model);
   if (tokens.bos.has_value()) definition.bos_text = model.bos;
   definition.add_bos = tokens.add_bos.value_or(true);
   definition.eos = tokens.ends;
-  return definition;
+  return read;
 }
 
 }  // namespace transmla

@@ -5,13 +5,19 @@
 #include "absl/status/statusor.h"
 
 #include "engine/format/gguf.h"
+#include "engine/tokenizer/model_proto.h"
 #include "engine/tokenizer/sentencepiece_tokenizer.h"
 
 namespace transmla {
 
+struct GgufSentencePiece {
+  SentencePieceModel model;
+  SentencePieceDefinition definition;  // with the model as its proto
+};
+
 // InvalidArgument names file, key and value: what ReadGgufTokens checks (gguf_tokens.h), scores
 // that are missing, too few or not finite.
-absl::StatusOr<SentencePieceDefinition> SentencePieceFromGguf(const GgufMetadata& metadata);
+absl::StatusOr<GgufSentencePiece> SentencePieceFromGguf(const GgufMetadata& metadata);
 
 }  // namespace transmla
 

@@ -12,6 +12,7 @@
 #include "engine/tokenizer/end_tokens.h"
 #include "engine/tokenizer/limits.h"
 #include "engine/tokenizer/model_proto.h"
+#include "engine/tokenizer/sentencepiece_open.h"
 #include "engine/tokenizer/utf8.h"
 
 namespace transmla {
@@ -23,7 +24,7 @@ constexpr absl::string_view kUnknownSurface = " \xE2\x81\x87 ";  // as the libra
 using Library = std::unique_ptr<const SentencePieceLibrary>;
 
 absl::StatusOr<Library> Load(const std::string& path, const std::string& proto) {
-  auto library = std::make_unique<SentencePieceLibrary>();
+  ASSIGN_OR_RETURN(std::unique_ptr<SentencePieceLibrary> library, OpenSentencePiece());
   const std::string wrong = library->Load(proto);
   if (!wrong.empty()) {
     return absl::InvalidArgumentError(

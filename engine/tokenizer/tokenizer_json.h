@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include <nlohmann/json.hpp>
 
 #include "engine/tokenizer/bpe_definition.h"
@@ -34,8 +35,14 @@ absl::StatusOr<std::optional<TokenId>> LeadingTokenFromJson(const std::string& p
 // options that byte-level models do not use (dropout, subword prefixes).
 absl::StatusOr<BpeDefinition> BpeFromJson(const std::string& path, const nlohmann::json& tokenizer);
 
+// Writing, in tokenizer_json_write.cc. REQUIRES: all texts are UTF-8.
+
+nlohmann::json AddedTokensToJson(absl::Span<const AddedToken> tokens);
+
+// A "post_processor" that puts the token before a text, and before each of two.
+nlohmann::json LeadingTokenToJson(TokenId id, const std::string& text);
+
 // The whole file, which Hugging Face's tokenizers and BpeFromJson read with identical ids.
-// tokenizer_json_write.cc. REQUIRES: all texts are UTF-8.
 nlohmann::json TokenizerJsonFromBpe(const BpeDefinition& definition);
 
 }  // namespace transmla

@@ -1,4 +1,6 @@
-// TokenizerJsonFromBpe (tokenizer_json.h).
+// The writing half of tokenizer_json.h.
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/check.h"
@@ -9,42 +11,11 @@ namespace {
 
 using nlohmann::json;
 
-json AddedTokens(const BpeDefinition& definition) {
-  json added = json::array();
-  for (const AddedToken& token : definition.added) {
-    added.push_back({{"id", token.id},
-                     {"content", token.text},
-                     {"single_word", token.single_word},
-                     {"lstrip", token.lstrip},
-                     {"rstrip", token.rstrip},
-                     {"normalized", token.normalized},
-                     {"special", token.special}});
-  }
-  return added;
-}
-
 json ByteLevel() {
   return {{"type", "ByteLevel"},
           {"add_prefix_space", true},
           {"trim_offsets", true},
           {"use_regex", true}};
-}
-
-// Puts bos before one text, and before each of two.
-json LeadingBos(const BpeDefinition& definition) {
-  CHECK(definition.bos.has_value());
-  const std::string& text = definition.tokens[static_cast<size_t>(*definition.bos)];
-  const json bos = {{"SpecialToken", {{"id", text}, {"type_id", 0}}}};
-  const json second_bos = {{"SpecialToken", {{"id", text}, {"type_id", 1}}}};
-  const json a = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
-  const json b = {{"Sequence", {{"id", "B"}, {"type_id", 1}}}};
-  json processor = {{"type", "TemplateProcessing"},
-                    {"single", json::array({bos, a})},
-                    {"pair", json::array({bos, a, second_bos, b})},
-                    {"special_tokens", json::object()}};
-  processor["special_tokens"][text] = {
-      {"id", text}, {"ids", json::array({*definition.bos})}, {"tokens", json::array({text})}};
-  return processor;
 }
 
 json Model(const BpeDefinition& definition) {
@@ -73,14 +44,49 @@ json Model(const BpeDefinition& definition) {
 
 }  // namespace
 
+json AddedTokensToJson(absl::Span<const AddedToken> tokens) {
+  json added = json::array();
+  for (const AddedToken& token : tokens) {
+    added.push_back({{"id", token.id},
+                     {"content", token.text},
+                     {"single_word", token.single_word},
+                     {"lstrip", token.lstrip},
+                     {"rstrip", token.rstrip},
+                     {"normalized", token.normalized},
+                     {"special", token.special}});
+  }
+  return added;
+}
+
+json LeadingTokenToJson(TokenId id, const std::string& text) {
+  const auto special = [&](int type) -> json {
+    return {{"SpecialToken", {{"id", text}, {"type_id", type}}}};
+  };
+  const json a = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
+  const json b = {{"Sequence", {{"id", "B"}, {"type_id", 1}}}};
+  json processor = {{"type", "TemplateProcessing"},
+                    {"single", json::array({special(0), a})},
+                    {"pair", json::array({special(0), a, special(1), b})},
+                    {"special_tokens", json::object()}};
+  processor["special_tokens"][text] = {
+      {"id", text}, {"ids", json::array({id})}, {"tokens", json::array({text})}};
+  return processor;
+}
+
 json TokenizerJsonFromBpe(const BpeDefinition& definition) {
+  json leading = nullptr;
+  if (definition.add_bos) {
+    CHECK(definition.bos.has_value());
+    leading = LeadingTokenToJson(*definition.bos,
+                                 definition.tokens[static_cast<size_t>(*definition.bos)]);
+  }
   return {{"version", "1.0"},
           {"truncation", nullptr},
           {"padding", nullptr},
-          {"added_tokens", AddedTokens(definition)},
+          {"added_tokens", AddedTokensToJson(definition.added)},
           {"normalizer", definition.normalizer},
           {"pre_tokenizer", definition.pre_tokenizer},
-          {"post_processor", definition.add_bos ? LeadingBos(definition) : json()},
+          {"post_processor", std::move(leading)},
           {"decoder", ByteLevel()},
           {"model", Model(definition)}};
 }
