@@ -176,7 +176,8 @@ absl::Status Conversion::FitTransMla() {
                                  SequenceReporter(0, sequences)));
   recipe_ = std::make_unique<TransMlaRecipe>(options_, context_, *weights_, progress_);
   RETURN_IF_ERROR(recipe_->Rotate(keys, text_.calibration, text_.evaluation, &report_));
-  return recipe_->Compress(text_.calibration, &report_);
+  ASSIGN_OR_RETURN(const LatentMoments moments, recipe_->CalibrateRotated(text_.calibration));
+  return recipe_->Compress(moments, &report_);
 }
 
 EmitSource Conversion::LosslessSource() const {

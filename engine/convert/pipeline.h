@@ -1,7 +1,8 @@
 // Convert: the stages of a conversion in order, with progress and cancellation.
 //
-// Source → calibrate (second moments only: memory does not grow with the text) → rotate → compress → write → evaluate.
-// The destination appears by one rename when all is done: a failed, cancelled or killed conversion leaves no half folder.
+// Source → calibrate (second moments only: memory does not grow with the text) → rotate → compress
+// → write → evaluate. The destination appears by one rename when all is done: a failed, cancelled
+// or killed conversion leaves no half folder.
 #ifndef TRANSMLA_ENGINE_CONVERT_PIPELINE_H_
 #define TRANSMLA_ENGINE_CONVERT_PIPELINE_H_
 
@@ -32,9 +33,9 @@ absl::string_view ConversionStageName(ConversionStage stage);  // "load", "text"
 
 struct ConversionProgress {
   ConversionStage stage = ConversionStage::kLoad;
-  int layer = 0;                // layers of this stage done, 0 … layers; stages without layers have layers 0
+  int layer = 0;  // layers of this stage done, 0 … layers; stages without layers have layers 0
   int layers = 0;
-  double ratio = 0;             // of the whole conversion, 0 to 1, never falling
+  double ratio = 0;  // of the whole conversion, 0 to 1, never falling
   absl::Duration time_left = absl::InfiniteDuration();  // estimate; infinite while unknown
 };
 
@@ -44,19 +45,22 @@ struct ConversionContext {
   std::function<absl::StatusOr<std::unique_ptr<Backend>>()> make_backend;
   // Called often, on the converting thread. May be empty.
   std::function<void(const ConversionProgress&)> on_progress;
-  // Asked at least once a layer and a calibration sequence; true ends the conversion with Cancelled. May be empty.
+  // Asked at least once a layer and a calibration sequence; true ends the conversion with
+  // Cancelled. May be empty.
   std::function<bool()> is_cancelled;
   Clock* clock = SystemClock();
   // What is written goes through here, and text files are read through it.
   FileSystem* files = PosixFileSystem();
 };
 
-// Blocks until done. Errors: InvalidArgument (options, model), AlreadyExists (destination), NotFound (source),
-// Cancelled, ResourceExhausted (disk full), DataLoss (weights that are not finite).
+// Blocks until done. Errors: InvalidArgument (options, model), AlreadyExists (destination),
+// NotFound (source), Cancelled, ResourceExhausted (disk full), DataLoss (weights that are not
+// finite).
 absl::StatusOr<ConversionReport> Convert(const ConvertOptions& options,
                                          const ConversionContext& context);
 
-// What a conversion would do, without running it: shapes and cache bytes of the report, nothing measured.
+// What a conversion would do, without running it: shapes and cache bytes of the report, nothing
+// measured.
 absl::StatusOr<ConversionReport> PlanConversion(const ConvertOptions& options);
 
 }  // namespace transmla

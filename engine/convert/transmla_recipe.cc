@@ -158,20 +158,19 @@ absl::Status TransMlaRecipe::CompressLayer(const LatentMoments& moments, int lay
   return absl::OkStatus();
 }
 
-absl::Status TransMlaRecipe::Compress(TokenSequences calibration, ConversionReport* report) {
+absl::StatusOr<LatentMoments> TransMlaRecipe::CalibrateRotated(TokenSequences calibration) {
+  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCompress, source_.spec().num_layers));
+  ASSIGN_OR_RETURN(
+      LoadedModel model,
+      LoadPartialRope(plans_, CalibrationLimits(static_cast<int>(calibration[0].size()))));
+  // Calibration is nearly all of this stage; the layers' decompositions come after it.
+  return CalibrateLatents(
+      *model.decoder, *model.backend, calibration, options_.q_lora_rank > 0,
+      [&](int done, int total) { return progress_.Advance(9 * done, 10 * total); });
+}
+
+absl::Status TransMlaRecipe::Compress(const LatentMoments& moments, ConversionReport* report) {
   const int layers = source_.spec().num_layers;
-  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCompress, layers));
-  LatentMoments moments;
-  {
-    ASSIGN_OR_RETURN(
-        LoadedModel model,
-        LoadPartialRope(plans_, CalibrationLimits(static_cast<int>(calibration[0].size()))));
-    // Calibration is nearly all of this stage; the layers' decompositions come after it.
-    ASSIGN_OR_RETURN(moments, CalibrateLatents(*model.decoder, *model.backend, calibration,
-                                               options_.q_lora_rank > 0, [&](int done, int total) {
-                                                 return progress_.Advance(9 * done, 10 * total);
-                                               }));
-  }
   report->layers.resize(layers);
   for (int layer = 0; layer < layers; ++layer) {
     RETURN_IF_ERROR(AnnotateLayer(CompressLayer(moments, layer, &report->layers[layer]), layer));

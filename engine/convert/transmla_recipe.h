@@ -29,16 +29,20 @@ class TransMlaRecipe {
   TransMlaRecipe(const ConvertOptions& options, const ConversionContext& context,
                  const SourceWeights& source, ProgressTracker& progress);
 
-  // Stages kRotate and kCompress; fills freqfold, perplexity_partial_rope and the layers of
-  // `report`. `keys` are the source's (CalibrateKeys) over `calibration`; `evaluation` may be
-  // empty.
+  // Stage kRotate; fills freqfold and perplexity_partial_rope of `report`. `keys` are the source's
+  // (CalibrateKeys) over `calibration`; `evaluation` may be empty.
   absl::Status Rotate(const std::vector<SecondMoment>& keys, TokenSequences calibration,
                       TokenSequences evaluation, ConversionReport* report);
-  absl::Status Compress(TokenSequences calibration, ConversionReport* report);
+  // Stage kCompress, in two steps: what the rotated model's layers give, and their compression,
+  // which fills the layers of `report`. Moments depend on the rotation, not on the rank.
+  absl::StatusOr<LatentMoments> CalibrateRotated(TokenSequences calibration);
+  absl::Status Compress(const LatentMoments& moments, ConversionReport* report);
 
   // The converted attention of a layer. REQUIRES: Rotate and Compress succeeded.
   absl::StatusOr<LatentWeights> Layer(int layer) const;
   std::vector<std::vector<float>> InverseFrequencies() const;
+  // How a layer is converted: rotation and basis. REQUIRES: Rotate and Compress succeeded.
+  const LatentLayerPlan& plan(int layer) const { return plans_[layer]; }
 
  private:
   // Plans of all layers that rotate with `freqfold` and keep everything.
