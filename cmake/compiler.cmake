@@ -12,6 +12,8 @@ endif()
 
 # Every binary lands in one folder, so that scripts find them without knowing the source tree.
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+# Where programs look for the modules that they open (engine/tokenizer): beside themselves, or installed.
+set(CMAKE_BUILD_RPATH "$ORIGIN;$ORIGIN/../lib/transmla")
 
 find_program(TRANSMLA_CCACHE ccache)
 if(TRANSMLA_CCACHE)
@@ -31,4 +33,7 @@ if(TRANSMLA_SANITIZE)
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${sanitizers}>
     $<$<COMPILE_LANGUAGE:CXX>:-fno-omit-frame-pointer> $<$<COMPILE_LANGUAGE:CXX>:-fno-sanitize-recover=all>)
   add_link_options(-fsanitize=${sanitizers})
+  if(sanitizers STREQUAL "thread")
+    include(tsan)
+  endif()
 endif()

@@ -68,7 +68,8 @@ absl::StatusOr<Value> Indent(Runtime& runtime, const Value& input, const Argumen
   TextBuilder out(runtime.budget);
   bool first = true;
   // Python appends a line end so that the last one of the text counts as an empty line.
-  for (const absl::string_view line : SplitLines(absl::StrCat(*text, "\n"))) {
+  const std::string ended = absl::StrCat(*text, "\n");
+  for (const absl::string_view line : SplitLines(ended)) {
     if (!first) out.Append("\n");
     if (first ? bound.Flag(1, false) : blank || !line.empty()) out.Append(indentation);
     out.Append(line);
