@@ -1,4 +1,4 @@
-"""Writes the starting corpora of fuzz_gguf and fuzz_safetensors: small valid files that reach every kind of field.
+"""Writes the starting corpora of the fuzz targets: small valid files that reach every kind of field, and chat templates.
 
 Run: python3 make_corpus.py. Reproducible; needs nothing but Python.
 """
@@ -85,6 +85,17 @@ def make_safetensors(folder):
     (folder / "index").write_text(json.dumps(index))
 
 
-for name, make in (("gguf", make_gguf), ("safetensors", make_safetensors)):
+def make_chat_template(folder):
+    golden = HERE.parents[1] / "golden" / "chat_templates"
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+    for path in sorted(golden.glob("*.jinja")):
+        (folder / path.stem).write_bytes(path.read_bytes() + b"\0" + json.dumps(tools).encode())
+    for line in (golden / "snippets.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if "output" in row:
+            (folder / f"snippet_{row['name']}").write_text(row["source"])
+
+
+for name, make in (("gguf", make_gguf), ("safetensors", make_safetensors), ("chat_template", make_chat_template)):
     (HERE / name).mkdir(parents=True, exist_ok=True)
     make(HERE / name)
