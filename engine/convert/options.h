@@ -1,4 +1,5 @@
-// ConvertOptions: everything a conversion is asked for. The command line, the RPC and tests fill the same struct.
+// ConvertOptions: everything a conversion is asked for. The command line, the RPC and tests fill
+// the same struct.
 #ifndef TRANSMLA_ENGINE_CONVERT_OPTIONS_H_
 #define TRANSMLA_ENGINE_CONVERT_OPTIONS_H_
 
@@ -20,40 +21,46 @@ enum class Recipe {
   kTransMla,    // the published one (arXiv 2502.07864): RoRoPE, FreqFold, BKV-PCA
 };
 
-absl::string_view RecipeName(Recipe recipe);             // "equivalent", "transmla"
+absl::string_view RecipeName(Recipe recipe);  // "equivalent", "transmla"
 std::optional<Recipe> ParseRecipe(absl::string_view name);
 
 struct ConvertOptions {
-  std::string source;             // GGUF file or Hugging Face folder
-  std::string destination;        // folder; must not exist unless `overwrite`
+  std::string source;       // GGUF file or Hugging Face folder
+  std::string destination;  // folder; must not exist unless `overwrite`
   bool overwrite = false;
   Recipe recipe = Recipe::kTransMla;
 
-  // Shape of the result (recipe transmla; equivalent derives its own). Names and meaning as in the published converter.
-  int qk_rope_head_dim = 64;      // even, at most head_dim · num_key_value_heads; divides or is divided as the recipe needs
-  int kv_lora_rank = 0;           // latent values a token; 0: as many as make the cache half of the source's
-  int q_lora_rank = 0;            // 0: the query projection stays whole
-  int freqfold = 0;               // neighbouring frequencies folded together; 0: chosen by perplexity on the calibration text
-  double balance_kv_ratio = 1.0;  // times mean norm of values over that of position-free keys; <= 0: no balancing
+  // Shape of the result (recipe transmla; equivalent derives its own). Names and meaning as in the
+  // published converter.
+  int qk_rope_head_dim = 64;  // even, at most head_dim · num_key_value_heads; divides or is divided
+                              // as the recipe needs
+  int kv_lora_rank = 0;  // latent values a token; 0: as many as make the cache half of the source's
+  int q_lora_rank = 0;   // 0: the query projection stays whole
+  int freqfold = 0;      // neighbouring frequencies folded together; 0: chosen by perplexity on the
+                         // calibration text
+  double balance_kv_ratio =
+      1.0;  // times mean norm of values over that of position-free keys; <= 0: no balancing
 
   // Calibration. Text comes from `text_files` in order; without any, the model samples its own.
   std::vector<std::string> text_files;
-  int nsamples = 128;             // sequences
-  int seqlen = 256;               // tokens a sequence
-  uint64_t seed = 42;             // of the sampled text
+  int nsamples = 128;  // sequences
+  int seqlen = 256;    // tokens a sequence
+  uint64_t seed = 42;  // of the sampled text
 
-  // Evaluation before and after, for the report: sequences cut one after the other from `evaluation_text`, or, without it,
-  // from calibration text that calibration did not use. 0 sequences: no evaluation.
+  // Evaluation before and after, for the report: sequences cut one after the other from
+  // `evaluation_text`, or, without it, from calibration text that calibration did not use. 0
+  // sequences: no evaluation.
   std::string evaluation_text;
   int evaluation_sequences = 8;
-  int evaluation_length = 512;    // tokens a sequence
+  int evaluation_length = 512;  // tokens a sequence
 
   // Type of the written weights. Unset: F32 for equivalent (lossless), BF16 otherwise.
   std::optional<DType> dtype;
   int64_t max_shard_bytes = int64_t{4} << 30;
 };
 
-// InvalidArgument naming option, value and limit if `options` cannot be applied to a model of these features.
+// InvalidArgument naming option, value and limit if `options` cannot be applied to a model of these
+// features.
 absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& source);
 
 }  // namespace transmla

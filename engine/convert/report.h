@@ -1,4 +1,5 @@
-// ConversionReport: what a conversion did and what it cost. Written as JSON beside the model and as text on the terminal.
+// ConversionReport: what a conversion did and what it cost. Written as JSON beside the model and as
+// text on the terminal.
 #ifndef TRANSMLA_ENGINE_CONVERT_REPORT_H_
 #define TRANSMLA_ENGINE_CONVERT_REPORT_H_
 
@@ -9,21 +10,23 @@
 
 namespace transmla {
 
-// Relative errors are ‖result − source‖ / ‖source‖ in the root mean square over the calibration tokens.
+// Relative errors are ‖result − source‖ / ‖source‖ in the root mean square over the calibration
+// tokens.
 struct LayerReport {
   int layer = 0;
-  double rope_key_energy_kept = 0;   // share of the keys' energy in the dimensions that keep RoPE, 0 to 1
-  double key_error = 0;              // of the position-free keys after the latent
-  double value_error = 0;            // of the values after the latent
+  double rope_key_energy_kept =
+      0;                   // share of the keys' energy in the dimensions that keep RoPE, 0 to 1
+  double key_error = 0;    // of the position-free keys after the latent
+  double value_error = 0;  // of the values after the latent
 };
 
 struct QualityReport {
-  int64_t tokens = 0;                // positions that were predicted
+  int64_t tokens = 0;  // positions that were predicted
   double perplexity_before = 0;
   double perplexity_after = 0;
-  double kl_divergence = 0;          // mean KL(source ‖ result) a position, nats
-  double greedy_agreement = 0;       // share of positions where both prefer the same token, 0 to 1
-  double max_logit_difference = 0;   // largest absolute difference of a logit
+  double kl_divergence = 0;         // mean KL(source ‖ result) a position, nats
+  double greedy_agreement = 0;      // share of positions where both prefer the same token, 0 to 1
+  double max_logit_difference = 0;  // largest absolute difference of a logit
 };
 
 struct ConversionReport {
@@ -38,19 +41,20 @@ struct ConversionReport {
   int kv_lora_rank = 0;
   int q_lora_rank = 0;
   int freqfold = 0;
-  std::optional<double> perplexity_partial_rope;  // after RoRoPE and partial RoPE, before the low rank
+  std::optional<double>
+      perplexity_partial_rope;  // after RoRoPE and partial RoPE, before the low rank
   int64_t calibration_tokens = 0;
-  std::string calibration_source;                 // "files" or "sampled from the model"
-  int64_t cache_bytes_per_token_before = 0;       // BF16 cache, all layers
+  std::string calibration_source;            // "files" or "sampled from the model"
+  int64_t cache_bytes_per_token_before = 0;  // BF16 cache, all layers
   int64_t cache_bytes_per_token_after = 0;
   std::vector<LayerReport> layers;
   std::optional<QualityReport> quality;
   double seconds = 0;
-  int64_t peak_memory_bytes = 0;                  // of the process
+  int64_t peak_memory_bytes = 0;  // of the process
   int64_t bytes_written = 0;
 
-  std::string ToJson() const;      // one object, keys as the fields
-  std::string ToText() const;      // a table for people
+  std::string ToJson() const;  // one object, keys as the fields
+  std::string ToText() const;  // a table for people
 };
 
 }  // namespace transmla

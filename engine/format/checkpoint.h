@@ -1,8 +1,9 @@
 // CheckpointReader: a model on disk as names, shapes and bytes, whatever the file format.
 //
-// A reader has validated every length, offset, count and string of the file's header before it exists; a tensor's bytes
-// lie inside the mapped file. Tensor bytes are mapped read-only: they are valid as long as any shared_ptr to the reader
-// lives, so that packed weights may point into the mapping. Thread-safe after opening.
+// A reader has validated every length, offset, count and string of the file's header before it
+// exists; a tensor's bytes lie inside the mapped file. Tensor bytes are mapped read-only: they are
+// valid as long as any shared_ptr to the reader lives, so that packed weights may point into the
+// mapping. Thread-safe after opening.
 #ifndef TRANSMLA_ENGINE_FORMAT_CHECKPOINT_H_
 #define TRANSMLA_ENGINE_FORMAT_CHECKPOINT_H_
 
@@ -23,9 +24,11 @@ namespace transmla {
 enum class CheckpointFormat { kGguf, kSafetensors };
 
 struct TensorInfo {
-  std::string name;  // as in the file: "blk.0.attn_q.weight" (GGUF), "model.layers.0.self_attn.q_proj.weight" (Hugging Face)
+  std::string name;  // as in the file: "blk.0.attn_q.weight" (GGUF),
+                     // "model.layers.0.self_attn.q_proj.weight" (Hugging Face)
   DType dtype = DType::kF32;
-  Shape shape;       // row-major, outermost first: [out_features, in_features] for a projection, also for GGUF
+  Shape shape;  // row-major, outermost first: [out_features, in_features] for a projection, also
+                // for GGUF
 };
 
 class CheckpointReader {
@@ -44,8 +47,9 @@ class CheckpointReader {
   bool Has(absl::string_view name) const { return Tensor(name).ok(); }
 };
 
-// Opens a GGUF file, a .safetensors file beside its config.json, or a Hugging Face folder (single or sharded with index).
-// Errors name the file, the field, the value and the remedy; a folder without weights or config is NotFound.
+// Opens a GGUF file, a .safetensors file beside its config.json, or a Hugging Face folder (single
+// or sharded with index). Errors name the file, the field, the value and the remedy; a folder
+// without weights or config is NotFound.
 absl::StatusOr<std::shared_ptr<const CheckpointReader>> OpenCheckpoint(const std::string& path);
 
 }  // namespace transmla

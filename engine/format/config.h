@@ -1,7 +1,9 @@
-// Config: a model's hyper-parameters under the names of Hugging Face's config.json, whatever file they came from.
+// Config: a model's hyper-parameters under the names of Hugging Face's config.json, whatever file
+// they came from.
 //
-// Plain data with checked ranges (hf_config.h and gguf_config.h fill it); what the numbers mean for the forward pass is
-// the family's business (engine/model). A field that the source does not give keeps its default or stays empty.
+// Plain data with checked ranges (hf_config.h and gguf_config.h fill it); what the numbers mean for
+// the forward pass is the family's business (engine/model). A field that the source does not give
+// keeps its default or stays empty.
 #ifndef TRANSMLA_ENGINE_FORMAT_CONFIG_H_
 #define TRANSMLA_ENGINE_FORMAT_CONFIG_H_
 
@@ -28,10 +30,11 @@ struct RopeScaling {
 };
 
 struct Config {
-  // "LlamaForCausalLM" (config.json "architectures"[0]) or "llama" (GGUF "general.architecture"): the family's key.
+  // "LlamaForCausalLM" (config.json "architectures"[0]) or "llama" (GGUF "general.architecture"):
+  // the family's key.
   std::string architecture;
-  std::string model_type;    // config.json "model_type"; the GGUF architecture for GGUF
-  std::string name;          // GGUF "general.name", or the folder's name
+  std::string model_type;  // config.json "model_type"; the GGUF architecture for GGUF
+  std::string name;        // GGUF "general.name", or the folder's name
 
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
@@ -39,7 +42,7 @@ struct Config {
   int64_t num_hidden_layers = 0;
   int64_t num_attention_heads = 0;
   int64_t num_key_value_heads = 0;
-  int64_t head_dim = 0;      // hidden_size / num_attention_heads where the source does not give it
+  int64_t head_dim = 0;  // hidden_size / num_attention_heads where the source does not give it
   int64_t max_position_embeddings = 0;
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000.0;
@@ -54,18 +57,20 @@ struct Config {
 
   // Multi-head latent attention, DeepSeek-V3 names. Zero kv_lora_rank: not MLA.
   int64_t kv_lora_rank = 0;
-  int64_t q_lora_rank = 0;         // 0: q_proj instead of q_a_proj and q_b_proj
+  int64_t q_lora_rank = 0;  // 0: q_proj instead of q_a_proj and q_b_proj
   int64_t qk_nope_head_dim = 0;
   int64_t qk_rope_head_dim = 0;
   int64_t v_head_dim = 0;
-  bool rope_interleave = true;     // rotary pairs are neighbours (2i, 2i+1) in the checkpoint's rows
+  bool rope_interleave = true;  // rotary pairs are neighbours (2i, 2i+1) in the checkpoint's rows
   int64_t n_routed_experts = 0;
   int64_t first_k_dense_replace = 0;
 
   // What a conversion adds (docs/checkpoint_format.md). Zero or absent elsewhere.
-  bool has_latent_norm = true;               // kv_a_layernorm exists
-  std::optional<double> attention_scale;     // multiplies scores; 1/sqrt(qk_nope_head_dim + qk_rope_head_dim) if absent
-  int64_t source_cache_values_per_token = 0; // values a token and layer that the unconverted model caches
+  bool has_latent_norm = true;  // kv_a_layernorm exists
+  std::optional<double>
+      attention_scale;  // multiplies scores; 1/sqrt(qk_nope_head_dim + qk_rope_head_dim) if absent
+  int64_t source_cache_values_per_token =
+      0;  // values a token and layer that the unconverted model caches
 
   // Model's own sampling defaults (generation_config.json), where given.
   std::optional<double> default_temperature;
