@@ -155,6 +155,7 @@ void EngineLoop::Stop() {
     absl::MutexLock lock(&mutex_);
     stop_ = true;
   }
+  absl::MutexLock lock(&join_mutex_);  // of several that stop, each returns when the thread has
   thread_.Join();
 }
 
@@ -189,11 +190,17 @@ void EngineLoop::Loop() {
       EndWith(found->second, FinishedEvent{.reason = FinishReason::kCancelled});
       if (stats_sink_ != nullptr) stats_sink_->OnCancelled(clock_->Now() - cancellation.time);
     }
-    if (!go_on) EndAll(Unavailable("the server has stopped", "DRAINING"));
+    if (const absl::Status reason = WhyEnd(); !reason.ok()) EndAll(reason);
     if (!scheduler_.idle()) Step();
     absl::MutexLock lock(&mutex_);
     PublishStats();
   }
+}
+
+absl::Status EngineLoop::WhyEnd() const {
+  absl::MutexLock lock(&mutex_);
+  if (!failure_.ok()) return failure_;
+  return stop_ ? Unavailable("the server has stopped", "DRAINING") : absl::OkStatus();
 }
 
 void EngineLoop::Admit(Submission submission) {
@@ -224,7 +231,9 @@ void EngineLoop::Step() {
   const absl::StatusOr<absl::Span<const float>> logits = runner_->Run(batch_);
   if (!logits.ok()) return Fail(logits.status());
   for (const Plan::Chunk& chunk : plan.chunks) {
-    if (!chunk.sequence->Decodes()) prompt_tokens_computed_ += chunk.tokens;
+    const Sequence& sequence = *chunk.sequence;
+    const int prompt = live_.at(sequence.number).generation->usage().prompt_tokens;
+    prompt_tokens_computed_ += std::clamp(prompt - sequence.computed, 0, chunk.tokens);
   }
   scheduler_.Computed(plan);
   ++steps_;
@@ -247,14 +256,17 @@ void EngineLoop::Fail(const absl::Status& status) {
 }
 
 void EngineLoop::Started(const Plan& plan, absl::Time now) {
+  int64_t prompt_tokens = 0;
   for (const Plan::Chunk& chunk : plan.chunks) {
     Live& live = live_.at(chunk.sequence->number);
     if (!live.give_back) continue;
     live.generation->Started(now);
     std::exchange(live.give_back, nullptr)();
-    absl::MutexLock lock(&mutex_);
-    queued_tokens_ -= static_cast<int64_t>(live.generation->request().prompt.size());
+    prompt_tokens += live.generation->usage().prompt_tokens;
   }
+  absl::MutexLock lock(&mutex_);
+  queued_tokens_ -= prompt_tokens;
+  PublishStats();  // the step may be long: whoever looks meanwhile sees who runs
 }
 
 void EngineLoop::Sample(const Plan& plan, absl::Span<const float> logits) {
@@ -303,6 +315,8 @@ std::unique_ptr<Generation> EngineLoop::Forget(uint64_t number) {
   absl::MutexLock lock(&mutex_);
   if (waited) queued_tokens_ -= static_cast<int64_t>(request.prompt.size());
   live_ids_.erase(request.id);
+  // The id may be used again from now on; what was meant for this request must not reach the next.
+  std::erase_if(cancellations_, [&request](const Cancellation& c) { return c.id == request.id; });
   PublishStats();
   return std::move(live.generation);
 }

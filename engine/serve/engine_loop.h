@@ -77,6 +77,8 @@ class EngineLoop {
   // The thread.
   void Loop();
   bool Wait(std::vector<Submission>& submissions, std::vector<Cancellation>& cancellations);
+  // Not OK if nobody may go on: the engine has failed or is stopped.
+  absl::Status WhyEnd() const;
   void Admit(Submission submission);
   void Step();
   void Sample(const Plan& plan, absl::Span<const float> logits);
@@ -98,6 +100,7 @@ class EngineLoop {
   Clock* const clock_;
   StatsSink* const stats_sink_;  // may be null
 
+  absl::Mutex join_mutex_;  // held while the thread is joined
   mutable absl::Mutex mutex_;
   std::vector<Submission> submissions_ ABSL_GUARDED_BY(mutex_);
   std::vector<Cancellation> cancellations_ ABSL_GUARDED_BY(mutex_);
