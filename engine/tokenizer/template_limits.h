@@ -12,8 +12,8 @@ inline constexpr int64_t kMaxTemplateBytes = 256 << 10;
 // Levels of the syntax tree, expressions and blocks together; published templates reach some 30.
 // Bounds the stack of the parser and of the tree's destructor.
 inline constexpr int kMaxTemplateDepth = 128;
-// Levels alive while rendering: those of the tree, again for each macro call in progress. The deepest
-// templates take less than half a MiB of stack (2 MiB under AddressSanitizer).
+// Levels alive while rendering: those of the tree, again for each macro call in progress. The
+// deepest templates take less than half a MiB of stack (2 MiB under AddressSanitizer).
 inline constexpr int kMaxRenderDepth = 256;
 // Lists in lists, objects in objects; schemas of tools reach some 10.
 inline constexpr int kMaxValueDepth = 64;
