@@ -18,28 +18,6 @@ constexpr int kStepTokens = 512;
 
 int LanesFor(int length) { return std::max(1, kStepTokens / length); }
 
-class KeyObserver : public DecoderObserver {
- public:
-  KeyObserver(Backend& backend, const ModelSpec& spec)
-      : backend_(backend),
-        moments_(spec.num_layers, SecondMoment(spec.gqa.num_key_value_heads * spec.gqa.head_dim)) {}
-
-  absl::Status OnProjections(int layer, const TensorView&, const TensorView& k,
-                             const TensorView&) override {
-    buffer_.resize(k.shape.elements());
-    RETURN_IF_ERROR(backend_.Read(k, absl::MakeSpan(buffer_)));
-    moments_[layer].Add(buffer_);
-    return absl::OkStatus();
-  }
-
-  std::vector<SecondMoment> Take() { return std::move(moments_); }
-
- private:
-  Backend& backend_;
-  std::vector<SecondMoment> moments_;
-  std::vector<float> buffer_;
-};
-
 class LatentObserver : public DecoderObserver {
  public:
   LatentObserver(Backend& backend, const ModelSpec& spec, bool with_queries)
@@ -116,11 +94,23 @@ StepLimits CalibrationLimits(int length) {
           .max_context_tokens = length};
 }
 
+KeyMoments::KeyMoments(Backend& backend, const ModelSpec& spec)
+    : backend_(backend),
+      moments_(spec.num_layers, SecondMoment(spec.gqa.num_key_value_heads * spec.gqa.head_dim)) {}
+
+absl::Status KeyMoments::OnProjections(int layer, const TensorView&, const TensorView& k,
+                                       const TensorView&) {
+  buffer_.resize(k.shape.elements());
+  RETURN_IF_ERROR(backend_.Read(k, absl::MakeSpan(buffer_)));
+  moments_[layer].Add(buffer_);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<SecondMoment>> CalibrateKeys(Decoder& decoder, Backend& backend,
                                                         TokenSequences sequences,
                                                         const SequenceProgress& progress) {
   CHECK(decoder.spec().attention == AttentionKind::kGqa);
-  KeyObserver observer(backend, decoder.spec());
+  KeyMoments observer(backend, decoder.spec());
   RETURN_IF_ERROR(RunAll(decoder, backend, sequences, observer, progress));
   return observer.Take();
 }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -26,7 +27,23 @@ using SequenceProgress = std::function<absl::Status(int done, int total)>;
 // What calibration needs a model loaded with, for sequences of `length` tokens.
 StepLimits CalibrationLimits(int length);
 
-// Σ k·kᵀ of a grouped-query model's keys before RoPE, biases included: one moment [L, L] a layer.
+// Sums k·kᵀ of a grouped-query model's keys before RoPE, biases included, over all that it runs
+// while this observes it: one moment [L, L] a layer. The backend must outlive it.
+class KeyMoments : public DecoderObserver {
+ public:
+  KeyMoments(Backend& backend, const ModelSpec& spec);
+  absl::Status OnProjections(int layer, const TensorView& q, const TensorView& k,
+                             const TensorView& v) override;
+  // Ends the sums.
+  std::vector<SecondMoment> Take() { return std::move(moments_); }
+
+ private:
+  Backend& backend_;
+  std::vector<SecondMoment> moments_;
+  std::vector<float> buffer_;
+};
+
+// KeyMoments over `sequences`.
 absl::StatusOr<std::vector<SecondMoment>> CalibrateKeys(Decoder& decoder, Backend& backend,
                                                         TokenSequences sequences,
                                                         const SequenceProgress& progress);

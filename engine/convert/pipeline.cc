@@ -66,6 +66,7 @@ class Conversion {
   std::shared_ptr<const Tokenizer> tokenizer_;
   LoadedModel source_;
   TextSplit text_;
+  std::vector<SecondMoment> keys_;          // of the source, a layer
   std::unique_ptr<TransMlaRecipe> recipe_;  // null for the lossless recipe
 };
 
@@ -158,9 +159,12 @@ absl::Status Conversion::SampleTexts() {
       options_.evaluation_text.empty() ? options_.evaluation_sequences : 0,
       options_.evaluation_length};
   const int total = calibration.sequences + evaluation.sequences;
+  // The model need not read again what it has just written.
+  KeyMoments keys(*source_.backend, weights_->spec());
   ASSIGN_OR_RETURN(text_.calibration,
                    SampleSequences(*source_.decoder, *source_.backend, calibration, options_.seed,
-                                   SequenceReporter(0, total)));
+                                   SequenceReporter(0, total), lossless() ? nullptr : &keys));
+  keys_ = keys.Take();
   // Another seed: evaluation on calibration's own text would flatter the result.
   ASSIGN_OR_RETURN(text_.evaluation,
                    SampleSequences(*source_.decoder, *source_.backend, evaluation, ~options_.seed,
@@ -171,11 +175,12 @@ absl::Status Conversion::SampleTexts() {
 absl::Status Conversion::FitTransMla() {
   RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCalibrate, weights_->spec().num_layers));
   const int sequences = static_cast<int>(text_.calibration.size());
-  ASSIGN_OR_RETURN(const std::vector<SecondMoment> keys,
-                   CalibrateKeys(*source_.decoder, *source_.backend, text_.calibration,
-                                 SequenceReporter(0, sequences)));
+  if (keys_.empty()) {
+    ASSIGN_OR_RETURN(keys_, CalibrateKeys(*source_.decoder, *source_.backend, text_.calibration,
+                                          SequenceReporter(0, sequences)));
+  }
   recipe_ = std::make_unique<TransMlaRecipe>(options_, context_, *weights_, progress_);
-  RETURN_IF_ERROR(recipe_->Rotate(keys, text_.calibration, text_.evaluation, &report_));
+  RETURN_IF_ERROR(recipe_->Rotate(keys_, text_.calibration, text_.evaluation, &report_));
   ASSIGN_OR_RETURN(const LatentMoments moments, recipe_->CalibrateRotated(text_.calibration));
   return recipe_->Compress(moments, &report_);
 }

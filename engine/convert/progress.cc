@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "absl/strings/str_cat.h"
+
 namespace transmla {
 namespace {
 
@@ -17,7 +19,7 @@ std::vector<double> StageWeights(const ConvertOptions& options) {
   std::vector<double> weights = {
       /*load=*/2,
       /*text=*/sampled && !(lossless && options.evaluation_sequences == 0) ? 40.0 : 1.0,
-      /*calibrate=*/lossless ? 0.1 : 20.0,
+      /*calibrate=*/lossless || sampled ? 0.1 : 20.0,
       /*rotate=*/lossless ? 0.1 : (options.freqfold == 0 ? 25.0 : 8.0),
       /*compress=*/lossless ? 0.1 : 22.0,
       /*write=*/4,

@@ -49,7 +49,7 @@ int32_t Draw(absl::Span<const float> logits, double uniform) {
 
 // Continues `sequences` (one token each) side by side to `length` tokens.
 absl::Status Continue(SequenceRunner& runner, ThreadPool& pool, size_t vocabulary, int length,
-                      const Random& random, size_t first_index,
+                      const Random& random, size_t first_index, DecoderObserver* observer,
                       absl::Span<std::vector<int32_t>> sequences) {
   for (int position = 0; position + 1 < length; ++position) {
     std::vector<SequenceChunk> chunks;
@@ -58,7 +58,7 @@ absl::Status Continue(SequenceRunner& runner, ThreadPool& pool, size_t vocabular
                         .position = position,
                         .tokens = absl::MakeConstSpan(sequences[lane]).last(1),
                         .logits = 1});
-    ASSIGN_OR_RETURN(const absl::Span<const float> logits, runner.Run(chunks));
+    ASSIGN_OR_RETURN(const absl::Span<const float> logits, runner.Run(chunks, observer));
     if (!std::isfinite(logits[0]))
       return absl::DataLossError(
           "the model gives logits that are no numbers; its weights are damaged");
@@ -123,7 +123,7 @@ StepLimits SamplingLimits(int length) {
 
 absl::StatusOr<std::vector<std::vector<int32_t>>> SampleSequences(
     Decoder& decoder, Backend& backend, const SequenceCount& count, uint64_t seed,
-    const SequenceProgress& progress) {
+    const SequenceProgress& progress, DecoderObserver* observer) {
   const Random random = Random(seed).Split("calibration text");
   const size_t vocabulary = decoder.spec().vocab_size;
   ASSIGN_OR_RETURN(SequenceRunner runner, SequenceRunner::Create(decoder, backend, DType::kBF16,
@@ -137,7 +137,8 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> SampleSequences(
   for (size_t first = 0; first < sequences.size(); first += kSamplingLanes) {
     const absl::Span<std::vector<int32_t>> lanes =
         absl::MakeSpan(sequences).subspan(first, kSamplingLanes);
-    RETURN_IF_ERROR(Continue(runner, pool, vocabulary, count.length, random, first, lanes));
+    RETURN_IF_ERROR(
+        Continue(runner, pool, vocabulary, count.length, random, first, observer, lanes));
     RETURN_IF_ERROR(progress(static_cast<int>(first + lanes.size()), count.sequences));
   }
   return sequences;

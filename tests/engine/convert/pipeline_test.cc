@@ -104,7 +104,8 @@ TEST_P(SourceTest, CompressedModelLoadsAndIsReportedInFull) {
   EXPECT_GT(quality["perplexity_before"].get<double>(), 1);
   EXPECT_GT(quality["perplexity_after"].get<double>(), quality["perplexity_before"].get<double>());
   EXPECT_GT(quality["kl_divergence"].get<double>(), 0);
-  EXPECT_GT(quality["greedy_agreement"].get<double>(), 0);
+  // Half the cache of a random network may well agree nowhere.
+  EXPECT_GE(quality["greedy_agreement"].get<double>(), 0);
   EXPECT_LT(quality["greedy_agreement"].get<double>(), 1);
   EXPECT_GT(json["perplexity_partial_rope"].get<double>(), 1);
   EXPECT_GT(json["seconds"].get<double>(), 0);
