@@ -12,9 +12,9 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 
+#include "engine/base/command_line.h"
 #include "engine/base/cpu_info.h"
 #include "engine/base/status.h"
-#include "engine/tensor/dtype.h"
 #include "server/process_stats.h"
 
 ABSL_FLAG(std::string, model, "", "GGUF file or Hugging Face folder to serve. Required.");
@@ -42,7 +42,7 @@ ABSL_FLAG(int, max_context, 0,
 ABSL_FLAG(int, max_step_tokens, 512, "Tokens that the engine computes in one step, 1 to 65536.");
 ABSL_FLAG(int, max_running, 64, "Sequences that run at a time, 1 to 4096.");
 ABSL_FLAG(int, max_queued_requests, 128,
-          "Sequences that may wait, 0 to 1000000; more are refused at once.");
+          "Sequences that may wait, 1 to 1000000; more are refused at once.");
 ABSL_FLAG(int64_t, max_queued_tokens, int64_t{1} << 20,
           "Prompt tokens that may wait, at least 1; more are refused at once.");
 ABSL_FLAG(absl::Duration, stream_stall_timeout, absl::Seconds(30),
@@ -181,7 +181,7 @@ absl::Status Validate(const ServerConfig& config) {
   RETURN_IF_ERROR(CheckRange("max_context", engine.max_context_tokens, 0, 1 << 24));
   RETURN_IF_ERROR(CheckRange("max_step_tokens", engine.max_step_tokens, 1, 65536));
   RETURN_IF_ERROR(CheckRange("max_running", engine.max_running_requests, 1, 4096));
-  RETURN_IF_ERROR(CheckRange("max_queued_requests", engine.max_queued_requests, 0, 1000000));
+  RETURN_IF_ERROR(CheckRange("max_queued_requests", engine.max_queued_requests, 1, 1000000));
   RETURN_IF_ERROR(CheckRange("max_queued_tokens", engine.max_queued_tokens, 1, INT64_MAX));
   RETURN_IF_ERROR(CheckRange("stream_stall_timeout", config.stream_stall_timeout, absl::Seconds(1),
                              absl::Hours(1)));
@@ -239,22 +239,15 @@ absl::StatusOr<ServerConfig> ConfigFromFlags() {
   return config;
 }
 
-void UnderscoreFlags(int argc, char** argv) {
-  for (int i = 1; i < argc && std::string(argv[i]) != "--"; ++i) {
-    if (!absl::StartsWith(argv[i], "--")) continue;
-    for (char* c = argv[i] + 2; *c != '\0' && *c != '='; ++c) {
-      if (*c == '-') *c = '_';
-    }
-  }
-}
-
-std::string UsageMessage() {
+std::string HelpText() {
   return "Serves a language model over gRPC, with a small latent cache if it was converted.\n\n"
          "  transmla-server --model=smollm2-mla\n"
          "  transmla-server --model=model.gguf --listen=0.0.0.0:8033 --insecure-bind\n\n"
          "Then, in another terminal:  transmla chat\n"
          "SIGTERM or Ctrl-C lets running answers finish; a second one ends at once.\n"
-         "All options, with ranges and defaults:  transmla-server --helpfull\n";
+         "Exit codes: 0 ended in order, 1 failed, 2 wrong usage.\n\n"
+         "Flags, with their defaults:\n" +
+         DescribeFlags("server/config.cc");
 }
 
 }  // namespace transmla

@@ -35,13 +35,11 @@ struct ServerConfig {
   LogFormat log_format = LogFormat::kText;
 };
 
-// From the flags that absl::ParseCommandLine has read. InvalidArgument naming flag, value and
-// range.
+// From the flags that ParseFlags (engine/base/command_line.h) has read. InvalidArgument naming
+// flag, value and range.
 absl::StatusOr<ServerConfig> ConfigFromFlags();
-// Writes flags as absl knows them: "--max-running=8" becomes "--max_running=8". Values stay.
-void UnderscoreFlags(int argc, char** argv);
-// What --help begins with.
-std::string UsageMessage();
+// What --help prints.
+std::string HelpText();
 
 // Bytes from "1073741824", "512MiB", "2GiB" or a share of `available` bytes, "25%".
 absl::StatusOr<int64_t> ParseMemory(absl::string_view text, int64_t available);

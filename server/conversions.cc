@@ -9,8 +9,9 @@
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/error_reason.h"
+#include "engine/base/file.h"
 #include "engine/base/status.h"
-#include "engine/tensor/dtype.h"
+#include "engine/convert/staged_folder.h"
 #include "server/limits.h"
 #include "server/logging.h"
 #include "server/translate.h"
@@ -94,6 +95,14 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const v1::ConvertModelRequest& r
   return options;
 }
 
+// What the converter's errors mean to a client.
+absl::Status WithReasons(absl::Status status) {
+  status =
+      WithDefaultReason(std::move(status), absl::StatusCode::kAlreadyExists, reason::kTargetExists);
+  return WithDefaultReason(std::move(status), absl::StatusCode::kResourceExhausted,
+                           reason::kNoSpace);
+}
+
 google::protobuf::Any Pack(const ConversionReport& report) {
   v1::ConvertModelResponse response;
   response.set_report_json(report.ToJson());
@@ -104,6 +113,11 @@ google::protobuf::Any Pack(const ConversionReport& report) {
   google::protobuf::Any any;
   any.PackFrom(response);
   return any;
+}
+
+absl::StatusOr<google::protobuf::Any> ResultOf(const absl::StatusOr<ConversionReport>& report) {
+  if (report.ok()) return Pack(*report);
+  return WithReasons(report.status());
 }
 
 // Terminal state of `metadata` for `result`.
@@ -165,8 +179,15 @@ absl::StatusOr<Operation> Conversions::Start(const v1::ConvertModelRequest& requ
                       reason::kConversionDisabled);
   }
   ASSIGN_OR_RETURN(ConvertOptions options, ToConvertOptions(request, root_));
+  if (const absl::Status free =
+          CheckDestination(*PosixFileSystem(), options.destination, options.overwrite);
+      !free.ok()) {
+    return WithReasons(free);
+  }
   // Also finds out whether the source and the options fit.
-  ASSIGN_OR_RETURN(const ConversionReport plan, converter_.plan(options));
+  absl::StatusOr<ConversionReport> planned = converter_.plan(options);
+  if (!planned.ok()) return WithReasons(planned.status());
+  const ConversionReport& plan = *planned;
 
   auto job = std::make_shared<Job>();
   job->options = options;
@@ -254,9 +275,7 @@ void Conversions::Run(Job job) {
   LogInfo(absl::StrCat("conversion ", job.operation, " to ", job.metadata.destination(), ": ",
                        report.status().ToString()));
   Release(job.options.destination);
-  absl::StatusOr<google::protobuf::Any> result = report.status();
-  if (report.ok()) result = Pack(*report);
-  store_->Finish(job.operation, job.metadata, result);
+  store_->Finish(job.operation, job.metadata, ResultOf(report));
 }
 
 void Conversions::Release(const std::string& destination) {

@@ -52,8 +52,9 @@ class Conversions {
   ~Conversions();
 
   // Queues a conversion, or, for validate_only, answers with its plan. Touches files.
-  // FailedPrecondition (no root), InvalidArgument (paths, options), Aborted (a conversion to the
-  // same destination is under way), ResourceExhausted (too many wait).
+  // FailedPrecondition (no root), InvalidArgument (paths, options), AlreadyExists (destination),
+  // Aborted (a conversion to the same destination is under way), ResourceExhausted (too many wait),
+  // and what is wrong with the source.
   absl::StatusOr<google::longrunning::Operation> Start(const v1::ConvertModelRequest& request);
 
   // Cancels what runs and what waits; returns when the thread is done. Idempotent.

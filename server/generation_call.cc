@@ -14,11 +14,6 @@
 namespace transmla {
 namespace {
 
-absl::Status WithDefaultReason(absl::Status status, absl::StatusCode code, absl::string_view why) {
-  if (status.code() != code || !ErrorReason(status).empty()) return status;
-  return WithReason(std::move(status), why);
-}
-
 int SequencesOrOne(const v1::GenerateRequest& message) {
   const absl::StatusOr<int> sequences = SequencesOf(message);
   return sequences.ok() ? *sequences : 1;
@@ -151,7 +146,7 @@ void GenerationCall::Refuse(const absl::Status& status) {
 
 void GenerationCall::LogEnd() const {
   RequestLogLine line;
-  // Takes the writer's lock, under which the members below were set.
+  // Takes the writer's lock, under which the end status was set.
   line.completion_tokens = writer_.completion_tokens();
   line.method = params_.method;
   line.request_id = id_;

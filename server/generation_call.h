@@ -5,6 +5,7 @@
 #ifndef TRANSMLA_SERVER_GENERATION_CALL_H_
 #define TRANSMLA_SERVER_GENERATION_CALL_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -63,7 +64,8 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
   int sequences_ = 1;
   Engine* engine_ = nullptr;
   std::vector<AdmissionTicket> tickets_;
-  uint32_t prompt_tokens_ = 0;
+  // Set by the pool's task, read when a client that went away ends the call meanwhile.
+  std::atomic<uint32_t> prompt_tokens_{0};
   absl::Status end_status_;
   StreamWriter writer_;
 };

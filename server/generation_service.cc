@@ -22,6 +22,14 @@ absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
   return absl::FromChrono(deadline);
 }
 
+// Tells gRPC's own retries (gRFC A6) what RetryInfo tells people.
+void AddPushback(const absl::Status& status, grpc::CallbackServerContext* context) {
+  if (const auto delay = RetryDelay(status); delay.has_value()) {
+    context->AddTrailingMetadata("grpc-retry-pushback-ms",
+                                 absl::StrCat(absl::ToInt64Milliseconds(*delay)));
+  }
+}
+
 // Deletes itself when gRPC is done with it.
 class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
                               public StreamTransport {
@@ -35,6 +43,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   }
   void Close(const absl::Status& status) override {
     call_->set_end_status(status);
+    AddPushback(status, context_);
     Finish(ToGrpcStatus(status));
   }
   void BreakWrite() override { context_->TryCancel(); }
@@ -54,7 +63,8 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
 // Gathers the messages of a stream into one response. Deletes itself like the above.
 class GenerateOnceReactor final : public grpc::ServerUnaryReactor, public StreamTransport {
  public:
-  explicit GenerateOnceReactor(v1::GenerateOnceResponse* response) : response_(response) {}
+  GenerateOnceReactor(grpc::CallbackServerContext* context, v1::GenerateOnceResponse* response)
+      : context_(context), response_(response) {}
   void SetCall(std::shared_ptr<GenerationCall> call) { call_ = std::move(call); }
 
   bool Write(const v1::GenerateResponse& message) override {
@@ -79,6 +89,7 @@ class GenerateOnceReactor final : public grpc::ServerUnaryReactor, public Stream
   }
   void Close(const absl::Status& status) override {
     call_->set_end_status(status);
+    AddPushback(status, context_);
     Finish(ToGrpcStatus(status));
   }
   void BreakWrite() override {}
@@ -95,6 +106,7 @@ class GenerateOnceReactor final : public grpc::ServerUnaryReactor, public Stream
     return response_->mutable_completions(static_cast<int>(index));
   }
 
+  grpc::CallbackServerContext* const context_;
   v1::GenerateOnceResponse* const response_;
   std::shared_ptr<GenerationCall> call_;
 };
@@ -156,7 +168,7 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* GenerationServiceImpl::Generate(
 grpc::ServerUnaryReactor* GenerationServiceImpl::GenerateOnce(
     grpc::CallbackServerContext* context, const v1::GenerateOnceRequest* request,
     v1::GenerateOnceResponse* response) {
-  auto* const reactor = new GenerateOnceReactor(response);
+  auto* const reactor = new GenerateOnceReactor(context, response);
   const auto call = NewCall("GenerateOnce", request->request(), *context, reactor);
   reactor->SetCall(call);
   Start(call);
@@ -196,6 +208,7 @@ grpc::ServerUnaryReactor* GenerationServiceImpl::Detokenize(grpc::CallbackServer
   FinishOnPool(reactor, [this, request, response]() -> absl::Status {
     ASSIGN_OR_RETURN(const Engine* engine, model_->ForReading());
     RETURN_IF_ERROR(CheckModelName(request->model(), engine->model().name));
+    RETURN_IF_ERROR(CheckIdCount(request->ids_size(), "ids"));
     ASSIGN_OR_RETURN(const std::vector<int32_t> ids, CheckTokenIds(request->ids(), "ids", *engine));
     const bool skip = !request->has_skip_special_tokens() || request->skip_special_tokens();
     response->set_text(DecodeText(ids, skip, *engine));

@@ -37,6 +37,9 @@ inline constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(10);
 // Clients that ping more often are told to stop.
 inline constexpr absl::Duration kMinClientPingInterval = absl::Seconds(10);
 
+// At the end of a drain, for messages and calls that are on their way.
+inline constexpr absl::Duration kLastMessages = absl::Seconds(1);
+
 // What a refused client is told to wait.
 inline constexpr absl::Duration kRetryDelay = absl::Seconds(1);
 

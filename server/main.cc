@@ -1,17 +1,18 @@
 // transmla-server: serves one model over gRPC. `transmla-server --help` says how.
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
-#include "absl/flags/usage_config.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 
+#include "engine/base/command_line.h"
+#include "engine/base/status.h"
 #include "engine/convert/pipeline.h"
 #include "engine/engine.h"
 #include "server/config.h"
@@ -25,10 +26,10 @@ namespace {
 
 constexpr int kBadUsage = 2;
 
-int Fail(const absl::Status& status) {
+int Fail(const absl::Status& status, int exit_code = EXIT_FAILURE) {
   StopLogging();
   std::fprintf(stderr, "transmla-server: %s\n", std::string(status.message()).c_str());
-  return absl::IsInvalidArgument(status) ? kBadUsage : EXIT_FAILURE;
+  return exit_code;
 }
 
 ServerParts RealParts(const ServerConfig& config) {
@@ -44,24 +45,43 @@ ServerParts RealParts(const ServerConfig& config) {
   return parts;
 }
 
-int Run() {
-  const absl::StatusOr<ServerConfig> config = ConfigFromFlags();
-  if (!config.ok()) return Fail(config.status());
-  StartLogging(config->log_format);
-  absl::StatusOr<std::unique_ptr<Server>> started = Server::Start(*config, RealParts(*config));
+// Flags and nothing else; --help and --version print and end.
+absl::StatusOr<ServerConfig> ReadCommandLine(absl::Span<char* const> arguments) {
+  for (const absl::string_view argument : arguments) {
+    if (argument == "--help" || argument == "-h") {
+      std::fputs(HelpText().c_str(), stdout);
+      std::exit(EXIT_SUCCESS);
+    }
+    if (argument == "--version") {
+      std::printf("transmla-server %s\n", kVersion);
+      std::exit(EXIT_SUCCESS);
+    }
+  }
+  ASSIGN_OR_RETURN(const std::vector<std::string> rest, ParseFlags(arguments));
+  if (!rest.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("unexpected argument \"", rest[0], "\"; a model is named with --model"));
+  }
+  return ConfigFromFlags();
+}
+
+int Serve(const ServerConfig& config) {
+  absl::StatusOr<std::unique_ptr<Server>> started = Server::Start(config, RealParts(config));
   if (!started.ok()) return Fail(started.status());
   Server& server = **started;
   const SignalThread signals([&server](int signal, int earlier) {
-    LogInfo(absl::StrCat("signal ", signal, earlier == 0 ? ": draining" : ": ending at once"));
-    if (earlier == 0 && server.loaded()) return server.RequestShutdown();
-    // Nothing runs yet, or somebody insists. Exit code as the shell shows a signal.
+    // Somebody insists: at once, even if nobody reads the log. Exit code as a shell shows a signal.
+    if (earlier > 0) _exit(128 + signal);
+    LogInfo(absl::StrCat("signal ", signal, ": draining"));
+    if (server.loaded()) return server.RequestShutdown();
+    // Nothing runs yet.
     StopLogging();
-    _exit(earlier == 0 ? EXIT_SUCCESS : 128 + signal);
+    _exit(EXIT_SUCCESS);
   });
-  LogInfo(absl::StrCat("transmla-server ", kVersion, " listens at ", config->listen, "; loading ",
-                       config->engine.model_path));
+  LogInfo(absl::StrCat("transmla-server ", kVersion, ": gRPC at ", server.address(), ", HTTP at ",
+                       server.metrics_address(), "; loading ", config.engine.model_path));
   if (const absl::Status status = server.Load(); !status.ok()) return Fail(status);
-  LogInfo(absl::StrCat("model ", config->engine.model_name, " is ready"));
+  LogInfo(absl::StrCat("model ", config.engine.model_name, " is ready"));
   const absl::Status end = server.Wait();
   server.Drain();
   if (!end.ok()) return Fail(end);
@@ -70,20 +90,16 @@ int Run() {
   return EXIT_SUCCESS;
 }
 
+int Main(absl::Span<char* const> arguments) {
+  const absl::StatusOr<ServerConfig> config = ReadCommandLine(arguments);
+  if (!config.ok()) return Fail(config.status(), kBadUsage);
+  StartLogging(config->log_format);
+  return Serve(*config);
+}
+
 }  // namespace
 }  // namespace transmla
 
 int main(int argc, char** argv) {
-  transmla::BlockSignals();
-  absl::FlagsUsageConfig usage;
-  usage.version_string = [] { return absl::StrCat("transmla-server ", transmla::kVersion, "\n"); };
-  // --help lists our flags, not those of libraries.
-  usage.contains_help_flags = [](absl::string_view file) {
-    return absl::StrContains(file, "server/config.cc");
-  };
-  absl::SetFlagsUsageConfig(usage);
-  absl::SetProgramUsageMessage(transmla::UsageMessage());
-  transmla::UnderscoreFlags(argc, argv);
-  absl::ParseCommandLine(argc, argv);
-  return transmla::Run();
+  return transmla::Main(absl::MakeSpan(argv + 1, static_cast<size_t>(argc) - 1));
 }

@@ -449,6 +449,7 @@ absl::string_view RefusalLabel(const absl::Status& status) {
   if (why == reason::kQueueTokensFull) return "queue_tokens";
   if (why == reason::kContextTooLong) return "too_long";
   if (why == reason::kDraining) return "draining";
+  if (why == reason::kNoChatTemplate) return "invalid";
   switch (status.code()) {
     case absl::StatusCode::kResourceExhausted:
       return "queue_requests";

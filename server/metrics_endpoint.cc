@@ -1,95 +1,105 @@
 #include "server/metrics_endpoint.h"
 
+#include <array>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
-#include <CivetServer.h>
+#include "absl/strings/string_view.h"
+#include <civetweb.h>
 
 namespace transmla {
 namespace {
 
-void Respond(mg_connection* connection, const char* status, absl::string_view type,
-             absl::string_view body) {
-  const std::string text =
-      absl::StrCat("HTTP/1.1 ", status, "\r\nContent-Type: ", type,
-                   "\r\nContent-Length: ", body.size(), "\r\nConnection: close\r\n\r\n", body);
-  // A peer that went away is no concern of ours.
-  (void)mg_write(connection, text.data(), text.size());
+struct Answer {
+  int status = 200;
+  const char* reason = "OK";
+  const char* type = "text/plain";
+  std::string body;
+};
+
+Answer Probe(const std::function<bool()>& good) {
+  if (good()) return {.body = "ok\n"};
+  return {.status = 503, .reason = "Service Unavailable", .body = "no\n"};
 }
 
-class MetricsHandler : public CivetHandler {
- public:
-  explicit MetricsHandler(std::function<std::string()> text) : text_(std::move(text)) {}
-  bool handleGet(CivetServer*, mg_connection* connection) override {
-    Respond(connection, "200 OK", "text/plain; version=0.0.4; charset=utf-8", text_());
-    return true;
+Answer AnswerTo(absl::string_view method, absl::string_view path,
+                const MetricsEndpointHandlers& handlers) {
+  if (method != "GET" && method != "HEAD") {
+    return {.status = 405, .reason = "Method Not Allowed", .body = "GET and HEAD only\n"};
   }
-
- private:
-  const std::function<std::string()> text_;
-};
-
-class ProbeHandler : public CivetHandler {
- public:
-  explicit ProbeHandler(std::function<bool()> good) : good_(std::move(good)) {}
-  bool handleGet(CivetServer*, mg_connection* connection) override {
-    const bool good = good_();
-    Respond(connection, good ? "200 OK" : "503 Service Unavailable", "text/plain",
-            good ? "ok\n" : "no\n");
-    return true;
+  if (path == "/metrics") {
+    return {.type = "text/plain; version=0.0.4; charset=utf-8", .body = handlers.metrics()};
   }
+  if (path == "/healthz") return Probe(handlers.alive);
+  if (path == "/readyz") return Probe(handlers.ready);
+  return {.status = 404, .reason = "Not Found", .body = "/metrics, /healthz, /readyz\n"};
+}
 
- private:
-  const std::function<bool()> good_;
-};
+absl::string_view OrEmpty(const char* text) { return text == nullptr ? "" : text; }
+
+// Civetweb sees every request first to us: what it would do by itself with an unknown path is to
+// look for a file, and without a folder of files that ends the process.
+int OnRequest(mg_connection* connection) {
+  const mg_request_info* const request = mg_get_request_info(connection);
+  const absl::string_view method = OrEmpty(request->request_method);
+  const Answer answer = AnswerTo(method, OrEmpty(request->local_uri),
+                                 *static_cast<MetricsEndpointHandlers*>(request->user_data));
+  const std::string text =
+      absl::StrCat("HTTP/1.1 ", answer.status, " ", answer.reason,
+                   "\r\nContent-Type: ", answer.type, "\r\nContent-Length: ", answer.body.size(),
+                   "\r\nConnection: close\r\n\r\n", method == "HEAD" ? "" : answer.body);
+  // A peer that went away is no concern of ours.
+  mg_write(connection, text.data(), text.size());
+  return answer.status;
+}
 
 class CivetEndpoint : public MetricsEndpoint {
  public:
-  // Throws CivetException if it cannot listen.
-  CivetEndpoint(const std::vector<std::string>& options, MetricsEndpointHandlers handlers)
-      : metrics_(std::move(handlers.metrics)),
-        alive_(std::move(handlers.alive)),
-        ready_(std::move(handlers.ready)),
-        server_(options) {
-    // "$" ends the pattern: nothing below these paths.
-    server_.addHandler("/metrics$", metrics_);
-    server_.addHandler("/healthz$", alive_);
-    server_.addHandler("/readyz$", ready_);
+  explicit CivetEndpoint(MetricsEndpointHandlers handlers) : handlers_(std::move(handlers)) {
+    mg_init_library(0);
+  }
+  ~CivetEndpoint() override {
+    if (context_ != nullptr) mg_stop(context_);
+    mg_exit_library();
+  }
+
+  absl::Status Listen(const std::string& address) {
+    const char* const options[] = {
+        "listening_ports", address.c_str(),         "num_threads", "4",    "request_timeout_ms",
+        "10000",           "keep_alive_timeout_ms", "500",         nullptr};
+    mg_callbacks callbacks = {};
+    callbacks.begin_request = OnRequest;
+    std::array<char, 256> text = {};
+    unsigned code = 0;
+    mg_init_data init = {&callbacks, &handlers_, const_cast<const char**>(options)};
+    mg_error_data error = {&code, text.data(), text.size()};
+    context_ = mg_start2(&init, &error);
+    if (context_ == nullptr) {
+      return absl::UnavailableError(absl::StrCat("cannot listen for HTTP at ", address, ": ",
+                                                 text.data(),
+                                                 "; is the port in use? set --metrics-listen"));
+    }
+    mg_server_port port = {};
+    if (mg_get_server_ports(context_, 1, &port) == 1) port_ = port.port;
+    return absl::OkStatus();
   }
 
   int port() const override { return port_; }
-  void FindPort() {
-    const std::vector<int> ports = server_.getListeningPorts();
-    if (!ports.empty()) port_ = ports[0];
-  }
 
  private:
-  MetricsHandler metrics_;
-  ProbeHandler alive_;
-  ProbeHandler ready_;
+  MetricsEndpointHandlers handlers_;
+  mg_context* context_ = nullptr;
   int port_ = 0;
-  CivetServer server_;  // last: stops before its handlers go
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(
     const std::string& address, MetricsEndpointHandlers handlers) {
-  const std::vector<std::string> options = {
-      "listening_ports",    address, "num_threads",           "4",
-      "request_timeout_ms", "10000", "keep_alive_timeout_ms", "500"};
-  try {
-    auto endpoint = std::make_unique<CivetEndpoint>(options, std::move(handlers));
-    endpoint->FindPort();
-    return endpoint;
-  } catch (const CivetException& exception) {
-    return absl::UnavailableError(absl::StrCat("cannot listen for HTTP at ", address, ": ",
-                                               exception.what(),
-                                               "; is the port in use? set --metrics-listen"));
-  }
+  auto endpoint = std::make_unique<CivetEndpoint>(std::move(handlers));
+  if (absl::Status status = endpoint->Listen(address); !status.ok()) return status;
+  return endpoint;
 }
 
 }  // namespace transmla

@@ -1,7 +1,7 @@
 // MetricsEndpoint: HTTP beside gRPC, for Prometheus and for probes that speak no gRPC.
 //
 // GET /metrics, /healthz (200 while the process can do its work) and /readyz (200 while new
-// requests are welcome); 503 otherwise.
+// requests are welcome), 503 otherwise; HEAD likewise. Anything else is 404 or 405.
 #ifndef TRANSMLA_SERVER_METRICS_ENDPOINT_H_
 #define TRANSMLA_SERVER_METRICS_ENDPOINT_H_
 

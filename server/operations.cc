@@ -140,11 +140,12 @@ absl::Status OperationStore::Delete(const std::string& name) {
   return absl::OkStatus();
 }
 
-void OperationStore::Wait(const std::string& name, absl::Duration timeout, WaitCallback callback) {
+void OperationStore::Wait(const std::string& name, absl::Duration timeout,
+                          std::function<bool()> is_gone, WaitCallback callback) {
   std::vector<Waiter> ready;
   {
     absl::MutexLock lock(&mutex_);
-    waiters_.push_back({name, clock_->Now() + timeout, std::move(callback)});
+    waiters_.push_back({name, clock_->Now() + timeout, std::move(is_gone), std::move(callback)});
     ready = TakeReady();
   }
   Answer(std::move(ready));
@@ -191,7 +192,8 @@ std::vector<OperationStore::Waiter> OperationStore::TakeReady() {
   const absl::Time now = clock_->Now();
   const auto waits = [&](const Waiter& waiter) {
     const Entry* const entry = Find(waiter.name);
-    return !stopped_ && entry != nullptr && !entry->operation.done() && waiter.deadline > now;
+    return !stopped_ && entry != nullptr && !entry->operation.done() && waiter.deadline > now &&
+           !waiter.is_gone();
   };
   const auto first_ready = std::stable_partition(waiters_.begin(), waiters_.end(), waits);
   std::vector<Waiter> ready(std::make_move_iterator(first_ready),
@@ -269,11 +271,13 @@ grpc::ServerUnaryReactor* OperationsServiceImpl::WaitOperation(
         absl::Seconds(request->timeout().seconds()) + absl::Nanoseconds(request->timeout().nanos());
     timeout = std::clamp(timeout, absl::ZeroDuration(), kMaxOperationWait);
   }
-  store_->Wait(request->name(), timeout,
-               [reactor, response](const absl::StatusOr<OperationStore::Operation>& operation) {
-                 if (operation.ok()) *response = *operation;
-                 reactor->Finish(ToGrpcStatus(operation.status()));
-               });
+  // The context lives until Finish, which the callback calls.
+  store_->Wait(
+      request->name(), timeout, [context] { return context->IsCancelled(); },
+      [reactor, response](const absl::StatusOr<OperationStore::Operation>& operation) {
+        if (operation.ok()) *response = *operation;
+        reactor->Finish(ToGrpcStatus(operation.status()));
+      });
   return reactor;
 }
 

@@ -55,9 +55,11 @@ class OperationStore {
   absl::Status Cancel(const std::string& name);
   // FailedPrecondition while the operation is not done.
   absl::Status Delete(const std::string& name);
-  // Calls `callback` once: when the operation is done, or with its state after `timeout`. Maybe
-  // before this returns, maybe on another thread.
-  void Wait(const std::string& name, absl::Duration timeout, WaitCallback callback);
+  // Calls `callback` once: when the operation is done, or with its state after `timeout` or as soon
+  // as `is_gone` says that nobody waits for it. Maybe before this returns, maybe on another thread.
+  // `is_gone` must not block.
+  void Wait(const std::string& name, absl::Duration timeout, std::function<bool()> is_gone,
+            WaitCallback callback);
 
   // Requests cancellation of all and answers all who wait. Nothing waits any more after this.
   void Shutdown();
@@ -71,6 +73,7 @@ class OperationStore {
   struct Waiter {
     std::string name;
     absl::Time deadline;
+    std::function<bool()> is_gone;
     WaitCallback callback;
   };
 

@@ -102,11 +102,7 @@ absl::Status CheckPrompt(const v1::GenerateRequest& message) {
       if (message.token_ids().ids().empty()) {
         return InvalidField("token_ids.ids", "is empty; send one at least");
       }
-      if (message.token_ids().ids_size() > kMaxPromptTokens) {
-        return InvalidField("token_ids.ids", absl::StrCat("has ", message.token_ids().ids_size(),
-                                                          " ids; at most ", kMaxPromptTokens));
-      }
-      return absl::OkStatus();
+      return CheckIdCount(message.token_ids().ids_size(), "token_ids.ids");
     case v1::GenerateRequest::kChat:
       return CheckChat(message.chat());
     case v1::GenerateRequest::PROMPT_NOT_SET:
@@ -152,6 +148,11 @@ absl::StatusOr<Prompt> BuildPrompt(const v1::TokenizeRequest& message, const Eng
   Prompt prompt;
   ASSIGN_OR_RETURN(prompt.ids, engine.tokenizer().Encode(message.text(), options));
   return prompt;
+}
+
+absl::Status CheckIdCount(int count, const char* field) {
+  if (count <= kMaxPromptTokens) return absl::OkStatus();
+  return InvalidField(field, absl::StrCat("has ", count, " ids; at most ", kMaxPromptTokens));
 }
 
 absl::StatusOr<std::vector<int32_t>> CheckTokenIds(

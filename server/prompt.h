@@ -29,6 +29,8 @@ absl::Status CheckPrompt(const v1::TokenizeRequest& message);
 absl::StatusOr<Prompt> BuildPrompt(const v1::GenerateRequest& message, const Engine& engine);
 absl::StatusOr<Prompt> BuildPrompt(const v1::TokenizeRequest& message, const Engine& engine);
 
+// InvalidArgument above kMaxPromptTokens.
+absl::Status CheckIdCount(int count, const char* field);
 // InvalidArgument if an id is outside the vocabulary.
 absl::StatusOr<std::vector<int32_t>> CheckTokenIds(
     const google::protobuf::RepeatedField<uint32_t>& ids, const char* field, const Engine& engine);

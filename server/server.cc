@@ -1,6 +1,5 @@
 #include "server/server.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,6 +21,10 @@ int Milliseconds(absl::Duration duration) {
   return static_cast<int>(absl::ToInt64Milliseconds(duration));
 }
 
+std::string WithPort(const std::string& address, int port) {
+  return absl::StrCat(address.substr(0, address.rfind(':') + 1), port);
+}
+
 void SetLimits(const EngineOptions& engine, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(kMaxReceiveBytes);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(kKeepaliveInterval));
@@ -29,6 +32,8 @@ void SetLimits(const EngineOptions& engine, grpc::ServerBuilder* builder) {
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                               Milliseconds(kMinClientPingInterval));
+  // A queued request sends no data for long, and its client is to be missed all the same.
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // Two servers at one port would each get half of the requests.
   builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder->AddChannelArgument(
@@ -65,7 +70,7 @@ Server::Server(const ServerConfig& config, ServerParts parts)
         RequestShutdown();
       }) {}
 
-Server::~Server() { Drain(); }
+Server::~Server() { End(absl::ZeroDuration(), absl::ZeroDuration()); }
 
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Server::Credentials() const {
   if (config_.tls_cert.empty()) return grpc::InsecureServerCredentials();
@@ -125,29 +130,44 @@ absl::Status Server::Wait() {
   return absl::InternalError("the engine failed and cannot go on; the lines above say why");
 }
 
-void Server::Drain() {
-  if (std::exchange(drained_, true)) return;
-  if (grpc_ == nullptr) return;
+void Server::Drain() { End(config_.drain_delay, config_.grace_period); }
+
+void Server::End(absl::Duration delay, absl::Duration grace) {
+  if (std::exchange(ended_, true) || grpc_ == nullptr) return;
   health_.SetDraining();
-  parts_.clock->Sleep(failed_ ? absl::ZeroDuration() : config_.drain_delay);
+  // Whoever routes requests sees it and sends them elsewhere before any is refused.
+  if (loaded() && !failed_) parts_.clock->Sleep(delay);
   model_.StartDraining();
   operations_.Shutdown();
-  const absl::Time end = parts_.clock->Now() + config_.grace_period;
-  if (engine_ != nullptr && !failed_) {
-    engine_->StartDraining();
-    if (!engine_->WaitUntilIdle(config_.grace_period)) {
-      LogError("the grace period is over: streams that still run are ended");
-    }
+  if (engine_ != nullptr) engine_->StartDraining();
+  if (!FinishStreams(grace)) {
+    LogError("the grace period is over: streams that still run are ended");
   }
-  // What the engine has finished may still be on its way to slow readers.
-  const absl::Duration left = std::max(end - parts_.clock->Now(), absl::Milliseconds(100));
-  if (engine_ != nullptr && parts_.clock->Now() >= end) engine_->Stop();
-  grpc_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(left));
   if (engine_ != nullptr) engine_->Stop();
   conversions_.Shutdown();
+  // Whatever is still open after this is cancelled: watchers of health, readers that do not read.
+  grpc_->Shutdown(absl::ToChronoTime(SystemClock()->Now() + kLastMessages));
   grpc_->Wait();
   endpoint_.reset();
   health_.Stop();
+}
+
+bool Server::FinishStreams(absl::Duration timeout) {
+  constexpr absl::Duration kPoll = absl::Milliseconds(20);
+  const absl::Time end = parts_.clock->Now() + timeout;
+  // Not only what the engine knows of: prompts that wait to be tokenised, and what it has finished
+  // but slow readers have not read, count too.
+  while (generation_service_.open_streams() > 0) {
+    if (parts_.clock->Now() >= end) return false;
+    parts_.clock->Sleep(kPoll);
+  }
+  return true;
+}
+
+std::string Server::address() const { return WithPort(config_.listen, port_); }
+
+std::string Server::metrics_address() const {
+  return endpoint_ == nullptr ? "none" : WithPort(config_.metrics_listen, endpoint_->port());
 }
 
 MetricsSnapshot Server::Snapshot() const {

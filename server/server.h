@@ -4,6 +4,8 @@
 //   Load    loads the model; health says SERVING
 //   Wait    returns when somebody asked for the end, or the engine died
 //   Drain   NOT_SERVING, then refuses requests, lets streams finish, ends
+//
+// Thread-compatible but for RequestShutdown, and for what the threads of gRPC and HTTP call.
 #ifndef TRANSMLA_SERVER_SERVER_H_
 #define TRANSMLA_SERVER_SERVER_H_
 
@@ -46,7 +48,7 @@ class Server {
   // Listens. Unavailable, naming the address, if it cannot.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerConfig& config,
                                                        ServerParts parts);
-  // Drains without grace if Drain was not called.
+  // Ends at once, without delay and grace, if Drain was not called.
   ~Server();
 
   // Returns when the model serves, or why it cannot.
@@ -55,18 +57,25 @@ class Server {
   void RequestShutdown();
   // OK if somebody asked for the end; Internal if the engine died.
   absl::Status Wait();
-  // Ends in order; idempotent. Takes at most drain_delay + grace_period and a little.
+  // Ends in order; idempotent. Takes at most drain_delay + grace_period + kLastMessages and a
+  // little.
   void Drain();
 
   bool loaded() const { return model_.engine() != nullptr; }
   int port() const { return port_; }
   int metrics_port() const { return endpoint_ == nullptr ? 0 : endpoint_->port(); }
+  // HOST:PORT with the port that was chosen for port 0; "none" without metrics.
+  std::string address() const;
+  std::string metrics_address() const;
 
  private:
   Server(const ServerConfig& config, ServerParts parts);
   absl::Status Listen();
   absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials() const;
   MetricsSnapshot Snapshot() const;
+  void End(absl::Duration delay, absl::Duration grace);
+  // False if streams are still open after `timeout`.
+  bool FinishStreams(absl::Duration timeout);
 
   const ServerConfig config_;
   const ServerParts parts_;
@@ -81,7 +90,7 @@ class Server {
   absl::Notification shutdown_;
   std::atomic<bool> shutdown_requested_{false};
   std::atomic<bool> failed_{false};
-  bool drained_ = false;
+  bool ended_ = false;
   int port_ = 0;
   Health health_;
   std::unique_ptr<grpc::Server> grpc_;

@@ -1,4 +1,7 @@
 // Signals: SIGTERM and SIGINT as calls on an ordinary thread, where anything may be done.
+//
+// Caught by a handler, not blocked: libraries start threads before main (OpenBLAS does), and a
+// signal that one thread does not block ends the process.
 #ifndef TRANSMLA_SERVER_SIGNALS_H_
 #define TRANSMLA_SERVER_SIGNALS_H_
 
@@ -9,10 +12,8 @@
 
 namespace transmla {
 
-// Keeps SIGTERM and SIGINT from ending the process, in this thread and in those it starts; SIGPIPE
-// is ignored. Call before the first thread is started.
-void BlockSignals();
-
+// One at a time in a process; SIGPIPE is ignored from the first one on. After its end the signals
+// are ignored.
 class SignalThread {
  public:
   // `on_signal` gets the number of the signal and how many came before it.
@@ -24,6 +25,7 @@ class SignalThread {
 
   const std::function<void(int, int)> on_signal_;
   std::atomic<bool> stop_{false};
+  int pipe_[2];  // read end, write end
   Thread thread_;
 };
 

@@ -61,14 +61,15 @@ void StreamWriter::OnTokens(int index, const TokenEvent& event) {
   const size_t bytes = BytesOf(event, selection_);
   // An event that holds back its text shows the client nothing; the next one carries the usage.
   if (bytes == 0) return;
-  backlog_bytes_ += bytes;
-  if (backlog_bytes_ > kMaxBacklogBytes) {
+  if (backlog_bytes_ + bytes > kMaxBacklogBytes) {
     Abort(WithReason(absl::ResourceExhaustedError(
                          absl::StrCat("the client reads too slowly: more than ", kMaxBacklogBytes,
                                       " bytes of output wait for it")),
                      reason::kSlowConsumer));
     return;
   }
+  backlog_bytes_ += bytes;
+  sequence.chunk_bytes += bytes;
   AppendEvent(event, selection_, &sequence.chunk);
   sequence.chunk.set_index(static_cast<uint32_t>(index));
   sequence.has_chunk = true;
@@ -112,7 +113,8 @@ void StreamWriter::OnCancel() {
 
 bool StreamWriter::EndIfStalled(absl::Duration limit) {
   absl::MutexLock lock(&mutex_);
-  if (!writing_ || clock_->Now() - write_start_ < limit || discard_) return false;
+  if (!writing_ || broken_ || clock_->Now() - write_start_ < limit) return false;
+  broken_ = true;
   StreamTransport* const transport = transport_;
   Abort(WithReason(absl::ResourceExhaustedError(absl::StrCat("the client took nothing for ",
                                                              absl::FormatDuration(limit),
@@ -146,6 +148,8 @@ void StreamWriter::Abort(const absl::Status& status) {
     end_status_ = status;
   }
   discard_ = true;
+  backlog_bytes_ = 0;
+  for (Sequence& sequence : sequences_) sequence.chunk.Clear();
   if (cancel_) std::exchange(cancel_, nullptr)();
   Pump();
 }
@@ -187,20 +191,18 @@ bool StreamWriter::NextMessage() {
   // Round robin over the sequences; an index's Finished comes after its last chunk.
   for (size_t i = 0; i < sequences_.size(); ++i) {
     Sequence& sequence = sequences_[(next_sequence_ + i) % sequences_.size()];
-    const bool finish = sequence.is_finished && !sequence.has_chunk && !sequence.finished_sent;
+    const bool finish =
+        sequence.is_finished && !ending_ && !sequence.has_chunk && !sequence.finished_sent;
     if (!sequence.has_chunk && !finish) continue;
     if (finish) {
       sequence.finished_sent = true;
       message_.mutable_finished()->Swap(&sequence.finished);
     } else {
       sequence.has_chunk = false;
+      backlog_bytes_ -= std::exchange(sequence.chunk_bytes, 0);
       message_.mutable_chunk()->Swap(&sequence.chunk);
     }
     next_sequence_ = (next_sequence_ + i + 1) % sequences_.size();
-    if (std::none_of(sequences_.begin(), sequences_.end(),
-                     [](const Sequence& s) { return s.has_chunk; })) {
-      backlog_bytes_ = 0;
-    }
     FillUsage(message_.mutable_usage());
     return true;
   }

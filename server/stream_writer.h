@@ -8,6 +8,7 @@
 //   nothing after it.
 // - A slow reader costs bounded memory: what the engine makes during a write becomes one chunk an
 //   index; beyond kMaxBacklogBytes the stream ends with SLOW_CONSUMER.
+// - A stream that ends with an error writes no Finished after that error.
 // - `cancel` (frees what the engine holds) runs at most once, and only if the stream ends before
 //   all of its sequences did.
 //
@@ -76,7 +77,8 @@ class StreamWriter {
 
   // --- from a timer ---
 
-  // Ends the stream if a write has been under way for `limit`; true if it did so just now.
+  // Ends the stream and breaks its write if that has been under way for `limit`; true if it did so
+  // just now.
   bool EndIfStalled(absl::Duration limit);
 
   bool finished() const;
@@ -88,6 +90,7 @@ class StreamWriter {
  private:
   struct Sequence {
     v1::Chunk chunk;  // what is new since the last write
+    size_t chunk_bytes = 0;
     bool has_chunk = false;
     v1::Finished finished;
     bool is_finished = false;  // the engine is done with it
@@ -116,10 +119,11 @@ class StreamWriter {
   bool discard_ ABSL_GUARDED_BY(mutex_) = false;  // write no more
   absl::Status end_status_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;  // BreakWrite was called
   absl::Time write_start_ ABSL_GUARDED_BY(mutex_);
   v1::GenerateResponse message_ ABSL_GUARDED_BY(mutex_);  // the one being written
   size_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 0;
-  size_t backlog_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t backlog_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of all chunks that wait
 };
 
 }  // namespace transmla

@@ -11,6 +11,7 @@
 
 #include "engine/base/error_reason.h"
 #include "engine/base/status.h"
+#include "engine/tokenizer/utf8.h"
 #include "server/limits.h"
 
 namespace transmla {
@@ -51,9 +52,9 @@ absl::string_view DefaultReason(absl::StatusCode code) {
   }
 }
 
-bool IsWorthRetrying(absl::StatusCode code, absl::string_view why) {
-  if (code == absl::StatusCode::kUnavailable) return true;
-  return code == absl::StatusCode::kResourceExhausted && why != reason::kSlowConsumer;
+std::string ReasonOf(const absl::Status& status) {
+  std::string why = ErrorReason(status);
+  return why.empty() ? std::string(DefaultReason(status.code())) : why;
 }
 
 // At most the first `bytes` bytes, cut between characters.
@@ -157,18 +158,30 @@ absl::Status InvalidField(absl::string_view field, absl::string_view problem) {
   return status;
 }
 
+absl::Status WithDefaultReason(absl::Status status, absl::StatusCode code, absl::string_view why) {
+  if (status.code() != code || !ErrorReason(status).empty()) return status;
+  return WithReason(std::move(status), why);
+}
+
+absl::optional<absl::Duration> RetryDelay(const absl::Status& status) {
+  const std::string why = ReasonOf(status);
+  const bool helps =
+      absl::IsUnavailable(status) || (absl::IsResourceExhausted(status) &&
+                                      why != reason::kSlowConsumer && why != reason::kNoSpace);
+  return helps ? absl::make_optional(kRetryDelay) : absl::nullopt;
+}
+
 google::rpc::Status ToRpcStatus(const absl::Status& status) {
   google::rpc::Status result;
   // The codes of absl, gRPC and google.rpc are the same numbers.
   result.set_code(static_cast<int>(status.code()));
   if (status.ok()) return result;
-  result.set_message(std::string(Head(status.message(), kMaxMessageBytes)));
+  // A message may quote bytes of a file or half a character of a request.
+  result.set_message(ReplaceInvalidUtf8(Head(status.message(), kMaxMessageBytes)));
 
-  std::string why = ErrorReason(status);
-  if (why.empty()) why = std::string(DefaultReason(status.code()));
   google::rpc::ErrorInfo info;
   info.set_domain(std::string(kDomain));
-  info.set_reason(why);
+  info.set_reason(ReasonOf(status));
   result.add_details()->PackFrom(info);
   if (const auto field = status.GetPayload(kFieldUrl); field.has_value()) {
     google::rpc::BadRequest bad_request;
@@ -177,9 +190,9 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
     violation->set_description(result.message());
     result.add_details()->PackFrom(bad_request);
   }
-  if (IsWorthRetrying(status.code(), why)) {
+  if (const absl::optional<absl::Duration> delay = RetryDelay(status); delay.has_value()) {
     google::rpc::RetryInfo retry;
-    retry.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(kRetryDelay));
+    retry.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(*delay));
     result.add_details()->PackFrom(retry);
   }
   return result;

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/optional.h"
 #include "google/rpc/status.pb.h"
 #include "transmla/v1/generation.pb.h"
 #include "transmla/v1/model.pb.h"
@@ -38,15 +39,23 @@ inline constexpr absl::string_view kCancelledByClient = "ABORTED_BY_CLIENT";
 inline constexpr absl::string_view kOperationInProgress = "OPERATION_IN_PROGRESS";
 inline constexpr absl::string_view kConversionDisabled = "CONVERSION_DISABLED";
 inline constexpr absl::string_view kNoChatTemplate = "NO_CHAT_TEMPLATE";
+inline constexpr absl::string_view kNoSpace = "NO_SPACE";
 }  // namespace reason
 
 // InvalidArgument about one field of the request: "sampling.top_p is 2; it must be …". The field
 // also travels as google.rpc.BadRequest.
 absl::Status InvalidField(absl::string_view field, absl::string_view problem);
 
+// `status` with the reason `why` if its code is `code` and it has no reason yet.
+absl::Status WithDefaultReason(absl::Status status, absl::StatusCode code, absl::string_view why);
+
+// How long a client should wait before it tries again; nothing if trying again cannot help.
+absl::optional<absl::Duration> RetryDelay(const absl::Status& status);
+
 // The gRPC status of `status`, with google.rpc.ErrorInfo of domain "transmla.dev" (the reason that
 // the status carries, else the usual one of its code), BadRequest for a named field, and RetryInfo
-// for ResourceExhausted and Unavailable. OK is OK.
+// where RetryDelay has one. Valid UTF-8 and short enough for trailers whatever the message holds.
+// OK is OK.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 // The same, as the error of a long-running operation.
 google::rpc::Status ToRpcStatus(const absl::Status& status);

@@ -1,10 +1,12 @@
 #include "server/conversions.h"
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <string>
 
 #include "absl/synchronization/notification.h"
+#include "google/rpc/error_details.pb.h"
 #include <gtest/gtest.h>
 
 #include "engine/base/error_reason.h"
@@ -61,11 +63,13 @@ class ConversionsTest : public ::testing::Test {
   Operation WaitFor(const std::string& name, absl::Duration timeout) {
     absl::Notification done;
     Operation result;
-    store_.Wait(name, timeout, [&](const absl::StatusOr<Operation>& operation) {
-      EXPECT_TRUE(operation.ok());
-      result = *operation;
-      done.Notify();
-    });
+    store_.Wait(
+        name, timeout, [] { return false; },
+        [&](const absl::StatusOr<Operation>& operation) {
+          EXPECT_TRUE(operation.ok());
+          result = *operation;
+          done.Notify();
+        });
     done.WaitForNotification();
     return result;
   }
@@ -115,6 +119,41 @@ TEST_F(ConversionsTest, CancelEndsARunningOne) {
   EXPECT_EQ(operation.error().code(), static_cast<int>(absl::StatusCode::kCancelled));
   EXPECT_EQ(Metadata(operation).state(), v1::ConvertModelMetadata::STATE_CANCELLED);
   EXPECT_TRUE(Metadata(operation).cancel_requested());
+}
+
+TEST_F(ConversionsTest, AWaitEndsWhenNobodyWaits) {
+  const std::string name = store_.Create("x", v1::ConvertModelMetadata()).name();
+  std::atomic<bool> gone{false};
+  absl::Notification answered;
+  store_.Wait(
+      name, absl::Hours(1), [&] { return gone.load(); },
+      [&](const absl::StatusOr<Operation>&) { answered.Notify(); });
+  EXPECT_FALSE(answered.WaitForNotificationWithTimeout(absl::Milliseconds(150)));
+  gone = true;
+  EXPECT_TRUE(answered.WaitForNotificationWithTimeout(absl::Seconds(20)));
+}
+
+TEST_F(ConversionsTest, AnExistingDestinationIsRefusedAtOnce) {
+  Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_);
+  const absl::Status status = conversions.Start(Request("models")).status();
+  EXPECT_TRUE(absl::IsAlreadyExists(status)) << status;
+  EXPECT_EQ(ErrorReason(status), "TARGET_EXISTS");
+}
+
+TEST_F(ConversionsTest, AFullDiskIsNotAFullQueue) {
+  Converter converter = Slow();
+  converter.convert = [](const ConvertOptions&,
+                         const ConversionContext&) -> absl::StatusOr<ConversionReport> {
+    return absl::ResourceExhaustedError("no space left on device");
+  };
+  Conversions conversions(root_, converter, SystemClock(), &store_, &metrics_);
+  const auto started = conversions.Start(Request("out"));
+  ASSERT_TRUE(started.ok());
+  const Operation operation = WaitFor(started->name(), absl::Seconds(20));
+  ASSERT_EQ(operation.error().details_size(), 1) << "no RetryInfo";
+  google::rpc::ErrorInfo info;
+  ASSERT_TRUE(operation.error().details(0).UnpackTo(&info));
+  EXPECT_EQ(info.reason(), "NO_SPACE");
 }
 
 TEST_F(ConversionsTest, SameDestinationIsAbortedAndTheQueueIsBounded) {

@@ -61,7 +61,7 @@ class FakeEngine : public Engine {
   struct Options {
     absl::Duration step = absl::Milliseconds(1);
     int max_live = 64;  // Reserve is ResourceExhausted beyond
-    int max_context = 4096;
+    int max_context = 1 << 21;
     int tokens_a_step = 1;
     bool paused = false;  // nothing starts until Resume
   };

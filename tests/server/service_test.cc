@@ -6,9 +6,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/longrunning/operations.grpc.pb.h"
+#include "google/protobuf/wrappers.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "transmla/v1/generation.grpc.pb.h"
 #include "transmla/v1/model.grpc.pb.h"
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
@@ -98,6 +100,28 @@ class ServiceTest : public ::testing::Test {
   StreamResult Stream(const v1::GenerateRequest& request) {
     grpc::ClientContext context;
     return Stream(request, &context);
+  }
+
+  // grpc.health.v1, whose C++ classes Debian does not package: its messages have the same bytes as
+  // these. 1 is SERVING, 2 NOT_SERVING.
+  int HealthOf(const std::string& service) {
+    grpc::TemplatedGenericStub<google::protobuf::StringValue, google::protobuf::Int32Value> stub(
+        channel_);
+    google::protobuf::StringValue request;
+    request.set_value(service);
+    grpc::ClientContext context;
+    grpc::CompletionQueue queue;
+    const auto call =
+        stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
+    call->StartCall();
+    google::protobuf::Int32Value response;
+    grpc::Status status;
+    call->Finish(&response, &status, this);
+    void* tag = nullptr;
+    bool ok = false;
+    queue.Next(&tag, &ok);
+    EXPECT_TRUE(status.ok()) << service << ": " << status.error_message();
+    return response.value();
   }
 
   // Whether nothing is left in the engine, soon.
@@ -346,6 +370,27 @@ TEST_F(ServiceTest, LoadingIsUnavailableAndNotServing) {
   EXPECT_EQ(model.model().state(), v1::Model::STATE_LOADING);
   ASSERT_TRUE(server_->Load().ok());
   EXPECT_TRUE(Stream(Request("abc", 3)).status.ok());
+}
+
+TEST_F(ServiceTest, HealthFollowsTheModelAndTheHeartbeat) {
+  const char* services[] = {"", "transmla.v1.GenerationService", "transmla.v1.ModelService",
+                            "google.longrunning.Operations"};
+  Start({}, /*load=*/false);
+  for (const char* service : services) EXPECT_EQ(HealthOf(service), 2) << service << " loads";
+  ASSERT_TRUE(server_->Load().ok());
+  for (const char* service : services) EXPECT_EQ(HealthOf(service), 1) << service;
+  const auto becomes = [&](int status) {
+    for (int i = 0; i < 1000 && HealthOf("") != status; ++i) {
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+    return HealthOf("") == status && HealthOf(services[1]) == status;
+  };
+  engine_->SetHeartbeatAge(absl::Seconds(11));
+  EXPECT_TRUE(becomes(2)) << "a silent engine does not serve";
+  engine_->SetHeartbeatAge(absl::ZeroDuration());
+  EXPECT_TRUE(becomes(1)) << "it came back";
+  engine_->SetFailed();
+  EXPECT_TRUE(becomes(2)) << "a dead engine does not serve";
 }
 
 TEST_F(ServiceTest, DrainLetsStreamsFinishAndRefusesNewOnes) {

@@ -109,6 +109,22 @@ TEST(StreamWriterTest, BacklogIsBounded) {
   EXPECT_EQ(ErrorReason(transport.end), "SLOW_CONSUMER");
 }
 
+// With several sequences there may always be a chunk that waits; only what waits counts.
+TEST(StreamWriterTest, BacklogForgetsWhatIsWritten) {
+  FakeTransport transport;
+  StreamWriter writer({4, {}, SystemClock()}, &transport);
+  ASSERT_TRUE(writer.Accept(AcceptedFor("r"), [] {}));
+  const std::string kilobyte(1024, 'x');
+  size_t written = 0;
+  for (int round = 0; round < 1000; ++round) {
+    for (int i = 0; i < 4; ++i) writer.OnTokens(i, Text(kilobyte, round));
+    while (writer.backlog_bytes() > 2 * kilobyte.size()) transport.Complete(&writer);
+  }
+  for (const auto& message : transport.messages) written += message.chunk().text().size();
+  EXPECT_GT(written, 3 * kMaxBacklogBytes);
+  EXPECT_EQ(transport.closes, 0) << transport.end;
+}
+
 TEST(StreamWriterTest, StalledWriteIsBroken) {
   FakeClock clock;
   FakeTransport transport;
@@ -124,6 +140,23 @@ TEST(StreamWriterTest, StalledWriteIsBroken) {
   transport.Complete(&writer, false);
   EXPECT_EQ(transport.closes, 1);
   EXPECT_EQ(transport.end.code(), absl::StatusCode::kResourceExhausted);
+}
+
+// Whoever does not read at all does not end the write that is under way either.
+TEST(StreamWriterTest, AnEndedStreamDoesNotWaitForItsReader) {
+  FakeClock clock;
+  FakeTransport transport;
+  StreamWriter writer({1, {}, &clock}, &transport);
+  ASSERT_TRUE(writer.Accept(AcceptedFor("r"), [] {}));
+  writer.OnTokens(0, Text(std::string(kMaxBacklogBytes + 1, 'x'), 1));
+  EXPECT_EQ(writer.backlog_bytes(), 0u) << "given up, so nothing waits";
+  EXPECT_FALSE(writer.finished());
+  clock.Advance(absl::Seconds(31));
+  EXPECT_TRUE(writer.EndIfStalled(absl::Seconds(30)));
+  EXPECT_EQ(transport.breaks, 1);
+  transport.Complete(&writer, false);
+  EXPECT_TRUE(writer.finished());
+  EXPECT_EQ(ErrorReason(transport.end), "SLOW_CONSUMER");
 }
 
 TEST(StreamWriterTest, RefusalWritesNothing) {
@@ -175,6 +208,22 @@ TEST(StreamWriterTest, ErrorAfterAcceptanceFlushesAndHasNoFinished) {
   }
   EXPECT_EQ(transport.messages.back().chunk().text(), "x");
   EXPECT_TRUE(absl::IsDeadlineExceeded(transport.end));
+}
+
+TEST(StreamWriterTest, NoFinishedAfterAnError) {
+  FakeTransport transport;
+  StreamWriter writer({2, {}, SystemClock()}, &transport);
+  ASSERT_TRUE(writer.Accept(AcceptedFor("r"), [] {}));
+  writer.OnTokens(0, Text("x", 1));
+  // As the engine tells of a request that somebody else cancelled.
+  writer.End(absl::CancelledError("cancelled"));
+  writer.OnFinished(0, v1::Finished(), {});
+  writer.OnFinished(1, v1::Finished(), {});
+  while (transport.Complete(&writer)) {
+  }
+  ASSERT_EQ(transport.messages.size(), 2u);
+  EXPECT_EQ(transport.messages[1].chunk().text(), "x");
+  EXPECT_TRUE(absl::IsCancelled(transport.end));
 }
 
 TEST(StreamWriterTest, EverySequenceHasItsOwnOrder) {

@@ -90,6 +90,22 @@ TEST(TranslateTest, ZeroIsAValueAndAbsentIsTheDefault) {
   EXPECT_EQ(request->logprobs, 0);
 }
 
+TEST(TranslateTest, StatusesAreValidUtf8WhateverTheMessageHolds) {
+  const google::rpc::Status status =
+      ToRpcStatus(absl::InvalidArgumentError("half \xc3 a character"));
+  EXPECT_EQ(status.message(), "half \xEF\xBF\xBD a character");
+  const std::string long_text(4000, 'x');
+  EXPECT_LE(ToGrpcStatus(absl::InternalError(long_text)).error_message().size(), 1500u);
+}
+
+TEST(TranslateTest, SaysWhenToRetry) {
+  EXPECT_TRUE(RetryDelay(absl::UnavailableError("")).has_value());
+  EXPECT_TRUE(RetryDelay(absl::ResourceExhaustedError("")).has_value());
+  EXPECT_FALSE(
+      RetryDelay(WithReason(absl::ResourceExhaustedError(""), reason::kSlowConsumer)).has_value());
+  EXPECT_FALSE(RetryDelay(absl::InvalidArgumentError("")).has_value());
+}
+
 TEST(TranslateTest, RefusesWhatIsOutOfRange) {
   const float nan = std::nanf("");
   const float inf = std::numeric_limits<float>::infinity();
@@ -115,11 +131,11 @@ TEST(TranslateTest, RefusesWhatIsOutOfRange) {
     m->mutable_stop()->set_max_tokens(4);
     m->mutable_stop()->set_min_tokens(5);
   });
-  add("stop.stop_strings", [](auto* m) { m->mutable_stop()->add_stop_strings(""); });
+  add("stop.stop_strings", [](auto* m) { m->mutable_stop()->add_stop_strings(std::string()); });
   add("stop.stop_strings",
       [](auto* m) { m->mutable_stop()->add_stop_strings(std::string(257, 'x')); });
   add("stop.stop_strings", [](auto* m) {
-    for (int i = 0; i < 17; ++i) m->mutable_stop()->add_stop_strings("x");
+    for (int i = 0; i < 17; ++i) m->mutable_stop()->add_stop_strings(std::string(1, 'x'));
   });
   add("stop.stop_token_ids", [](auto* m) { m->mutable_stop()->add_stop_token_ids(3000000000u); });
   add("output.logprobs", [](auto* m) { m->mutable_output()->set_logprobs(21); });
