@@ -28,9 +28,11 @@ ABSL_FLAG(int, prompt_tokens, 128, "Tokens of each prompt, drawn at random");
 namespace transmla {
 namespace {
 
-constexpr int kMaxConcurrency = 1024;          // one thread a stream
-constexpr uint32_t kFirstOrdinaryToken = 300;  // control and single-byte tokens stand before it
-constexpr uint32_t kTokenRange = 10'000;       // every model served has so many
+constexpr int kMaxConcurrency = 1024;  // one thread a stream
+// Control and single-byte tokens stand at the beginning of most vocabularies, control tokens at the
+// end of others.
+constexpr uint32_t kFirstOrdinaryToken = 300;
+constexpr uint32_t kLastOrdinaryToken = 10'000;
 
 struct Samples {
   std::vector<double> first_token_ms;
@@ -44,8 +46,12 @@ struct Samples {
 
 class LoadGenerator {
  public:
-  LoadGenerator(Client& client, CompletionRequest request, int prompt_tokens)
-      : client_(client), request_(std::move(request)), prompt_tokens_(prompt_tokens) {
+  LoadGenerator(Client& client, CompletionRequest request, int prompt_tokens, uint32_t vocab_size)
+      : client_(client),
+        request_(std::move(request)),
+        prompt_tokens_(prompt_tokens),
+        first_token_(std::min(kFirstOrdinaryToken, vocab_size / 2)),
+        num_tokens_(std::max(std::min(kLastOrdinaryToken, vocab_size * 3 / 4) - first_token_, 1u)) {
     request_.ignore_eos = true;  // every request costs the same
   }
 
@@ -70,8 +76,7 @@ class LoadGenerator {
     CompletionRequest request = request_;
     Random random = Random(1).Split(static_cast<uint64_t>(k));
     for (int i = 0; i < prompt_tokens_; ++i) {
-      request.token_ids.push_back(kFirstOrdinaryToken +
-                                  static_cast<uint32_t>(random.Below(kTokenRange)));
+      request.token_ids.push_back(first_token_ + static_cast<uint32_t>(random.Below(num_tokens_)));
     }
     std::vector<double> gaps_ms;
     absl::Time last = absl::InfinitePast();
@@ -104,6 +109,8 @@ class LoadGenerator {
   Client& client_;
   CompletionRequest request_;
   const int prompt_tokens_;
+  const uint32_t first_token_;
+  const uint32_t num_tokens_;
   std::atomic<int> next_{0};
   absl::Mutex mutex_;
   Samples samples_ ABSL_GUARDED_BY(mutex_);
@@ -131,13 +138,15 @@ absl::Status Run(absl::Span<const std::string> arguments) {
   const int requests = absl::GetFlag(FLAGS_requests);
   const int prompt_tokens = absl::GetFlag(FLAGS_prompt_tokens);
   if (concurrency < 1 || concurrency > kMaxConcurrency || requests < 1 || prompt_tokens < 1) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "--concurrency is 1 to %d, --requests and --prompt_tokens at least 1", kMaxConcurrency));
+    return UsageError(absl::StrFormat(
+        "--concurrency is 1 to %d, --requests and --prompt-tokens at least 1", kMaxConcurrency));
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, ConnectFromFlags());
+  ASSIGN_OR_RETURN(const std::vector<ModelDescription> models, client->ListModels());
+  if (models.empty()) return absl::UnavailableError("the server serves no model");
   CatchInterrupt();
   const absl::Time start = SystemClock()->Now();
-  LoadGenerator generator(*client, RequestFromFlags(), prompt_tokens);
+  LoadGenerator generator(*client, RequestFromFlags(), prompt_tokens, models[0].vocab_size);
   const Samples samples = generator.Run(concurrency, requests);
   const double seconds = absl::ToDoubleSeconds(SystemClock()->Now() - start);
   const nlohmann::json report = {
@@ -180,11 +189,15 @@ const Command kBenchCommand = {
         "starts when one ends.\n\n"
         "  --concurrency N       streams at a time (8)\n"
         "  --requests N          requests in all (32)\n"
-        "  --prompt_tokens N     tokens of each prompt (128)\n"
-        "  --max_tokens N        tokens to generate for each (256)\n"
+        "  --prompt-tokens N     tokens of each prompt (128)\n"
+        "  --max-tokens N        tokens to generate for each (256)\n"
+        "  --temperature T       how tokens are drawn (model's default)\n"
+        "  --model NAME          which model (the server's only one)\n"
         "  --json                print one object\n"
-        "  --server HOST:PORT    where the server is (127.0.0.1:8033); --tls, --tls_ca …\n\n"
-        "Example: transmla bench --concurrency 32 --requests 64 --max_tokens 64\n",
+        "  --server HOST:PORT    where the server is (127.0.0.1:8033)\n"
+        "  --tls                 encrypt; --tls-ca FILE, --tls-cert FILE, --tls-key FILE as "
+        "needed\n\n"
+        "Example: transmla bench --concurrency 32 --requests 64 --max-tokens 64\n",
     .run = Run,
 };
 

@@ -84,10 +84,12 @@ const Command kChatCommand = {
         "Usage: transmla chat [--flags]\n\n"
         "Reads a message a line; /new starts over, /quit or end of input ends.\n\n"
         "  --system TEXT         system message of the conversation (none)\n"
-        "  --server HOST:PORT    where the server is (127.0.0.1:8033); --tls, --tls_ca …\n"
+        "  --server HOST:PORT    where the server is (127.0.0.1:8033)\n"
+        "  --tls                 encrypt; --tls-ca FILE, --tls-cert FILE, --tls-key FILE as "
+        "needed\n"
         "  --model NAME          which model (the server's only one)\n"
-        "  --max_tokens N        tokens an answer at most (256; 0: up to the context)\n"
-        "  --temperature T --top_p P --top_k K --min_p P --seed N   how tokens are drawn\n\n"
+        "  --max-tokens N        tokens an answer at most (256; 0: up to the context)\n"
+        "  --temperature T --top-p P --top-k K --min-p P --seed N   how tokens are drawn\n\n"
         "Example: transmla chat --system \"Answer in one sentence.\"\n",
     .run = Run,
 };

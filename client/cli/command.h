@@ -1,6 +1,6 @@
-// One file a command; main.cc dispatches. A command reads its own flags (ABSL_FLAG in its file) and
-// its positional arguments, writes results to standard output, progress and errors to standard
-// error.
+// One file a command; main.cc dispatches. A command reads its flags and its positional arguments,
+// writes results to standard output, progress and errors to standard error. Its flags are those
+// that its help names.
 #ifndef TRANSMLA_CLIENT_CLI_COMMAND_H_
 #define TRANSMLA_CLIENT_CLI_COMMAND_H_
 
@@ -17,8 +17,7 @@ struct Command {
   absl::string_view name;
   absl::string_view summary;  // one line
   absl::string_view help;     // usage, flags with defaults and units, an example
-  // InvalidArgument is a usage error (exit 2), Cancelled an interruption (130), others failures
-  // (1).
+  // A UsageError is exit code 2, Cancelled an interruption (130), others are failures (1).
   absl::Status (*run)(absl::Span<const std::string> arguments);
 };
 
@@ -30,7 +29,10 @@ extern const Command kInspectCommand;
 extern const Command kEvalCommand;
 extern const Command kBenchCommand;
 
-// InvalidArgument, naming the command, unless there are exactly `count` arguments.
+// InvalidArgument that blames the command line, not what it names.
+absl::Status UsageError(absl::string_view message);
+
+// A UsageError, naming the command, unless there are exactly `count` arguments.
 absl::Status ExpectArguments(absl::Span<const std::string> arguments, size_t count,
                              absl::string_view usage);
 

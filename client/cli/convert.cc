@@ -53,8 +53,8 @@ absl::StatusOr<ConvertOptions> LocalOptions(absl::Span<const std::string> argume
   options.overwrite = absl::GetFlag(FLAGS_overwrite);
   const std::optional<Recipe> recipe = ParseRecipe(absl::GetFlag(FLAGS_recipe));
   if (!recipe) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "--recipe is '%s'; it must be transmla or equivalent", absl::GetFlag(FLAGS_recipe)));
+    return UsageError(absl::StrFormat("--recipe is '%s'; it must be transmla or equivalent",
+                                      absl::GetFlag(FLAGS_recipe)));
   }
   options.recipe = *recipe;
   Set(options.qk_rope_head_dim, absl::GetFlag(FLAGS_qk_rope_head_dim));
@@ -71,9 +71,8 @@ absl::StatusOr<ConvertOptions> LocalOptions(absl::Span<const std::string> argume
   Set(options.evaluation_length, absl::GetFlag(FLAGS_eval_length));
   if (const std::string dtype = absl::GetFlag(FLAGS_dtype); !dtype.empty()) {
     options.dtype = ParseDType(dtype);
-    if (!options.dtype) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("--dtype is '%s'; it must be f32, f16 or bf16", dtype));
+    if (!options.dtype || IsBlockQuantized(*options.dtype)) {
+      return UsageError(absl::StrFormat("--dtype is '%s'; it must be f32, f16 or bf16", dtype));
     }
   }
   return options;
@@ -131,6 +130,14 @@ ConversionRequest RemoteRequest(absl::Span<const std::string> arguments) {
           .evaluation_sequences = As<uint32_t>(absl::GetFlag(FLAGS_eval_sequences))};
 }
 
+// What the server decides by itself is an error, not ignored.
+absl::Status CheckRemoteFlags() {
+  if (!absl::GetFlag(FLAGS_eval_text).empty() || absl::GetFlag(FLAGS_eval_length)) {
+    return UsageError("--eval-text and --eval-length do not go with --remote");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RunOnServer(absl::Span<const std::string> arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, ConnectFromFlags());
   ASSIGN_OR_RETURN(ConversionState state, client->StartConversion(RemoteRequest(arguments)));
@@ -156,7 +163,10 @@ absl::Status RunOnServer(absl::Span<const std::string> arguments) {
 
 absl::Status Run(absl::Span<const std::string> arguments) {
   RETURN_IF_ERROR(ExpectArguments(arguments, 2, "transmla convert SOURCE DEST [--flags]"));
-  if (absl::GetFlag(FLAGS_remote)) return RunOnServer(arguments);
+  if (absl::GetFlag(FLAGS_remote)) {
+    RETURN_IF_ERROR(CheckRemoteFlags());
+    return RunOnServer(arguments);
+  }
   ASSIGN_OR_RETURN(const ConvertOptions options, LocalOptions(arguments));
   return RunHere(options);
 }
@@ -172,24 +182,27 @@ const Command kConvertCommand = {
         "config.json, the tokenizer and transmla_report.json. Ctrl-C leaves nothing behind.\n\n"
         "  --recipe R            transmla: the paper's, smaller cache, some loss (default);\n"
         "                        equivalent: same logits, cache of the same size\n"
-        "  --qk_rope_head_dim N  rope key values cached a token and layer (64)\n"
-        "  --kv_lora_rank N      latent values cached a token and layer (half the source's cache)\n"
-        "  --q_lora_rank N       low rank of the query projection (0: whole)\n"
+        "  --qk-rope-head-dim N  rope key values cached a token and layer (64)\n"
+        "  --kv-lora-rank N      latent values cached a token and layer (half the source's cache)\n"
+        "  --q-lora-rank N       low rank of the query projection (0: whole)\n"
         "  --freqfold N          neighbouring frequencies folded together (0: chosen by "
         "perplexity)\n"
-        "  --balance_kv_ratio X  weight of values against keys (1; 0: no balancing)\n"
+        "  --balance-kv-ratio X  weight of values against keys (1; 0: no balancing)\n"
         "  --text A,B            calibration text files (none: the model samples its own text)\n"
         "  --nsamples N          calibration sequences (128)\n"
         "  --seqlen N            tokens a calibration sequence (256)\n"
-        "  --calibration_seed N  seed of the sampled text (42)\n"
+        "  --calibration-seed N  seed of the sampled text (42)\n"
         "  --dtype T             f32, f16 or bf16 (bf16; f32 for equivalent)\n"
-        "  --eval_text FILE --eval_sequences N --eval_length N   text of the quality report\n"
+        "  --eval-text FILE --eval-sequences N --eval-length N   text of the quality report\n"
         "  --overwrite           replace DEST if it exists\n"
-        "  --dry_run             print the plan and convert nothing\n"
+        "  --dry-run             print the plan and convert nothing\n"
         "  --json                print the report as JSON\n"
         "  --device D --threads N            cpu or cuda:N (cpu); processor threads (all)\n"
-        "  --remote              convert on the server at --server instead; paths are relative to\n"
-        "                        its --conversion_root\n\n"
+        "  --remote              convert on the server at --server HOST:PORT (127.0.0.1:8033) "
+        "instead;\n"
+        "                        paths are relative to its conversion root\n"
+        "  --tls                 encrypt; --tls-ca FILE, --tls-cert FILE, --tls-key FILE as "
+        "needed\n\n"
         "Example: transmla convert SmolLM2-135M-Instruct.Q4_1.gguf smollm2-mla\n",
     .run = Run,
 };

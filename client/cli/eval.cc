@@ -22,11 +22,11 @@ namespace {
 
 absl::StatusOr<EvaluateModelOptions> OptionsFromFlags(const std::string& model) {
   const std::vector<std::string> text = absl::GetFlag(FLAGS_text);
-  if (text.size() != 1) return absl::InvalidArgumentError("eval needs --text FILE");
+  if (text.size() != 1) return UsageError("eval needs --text FILE");
   const std::optional<DType> cache = ParseDType(absl::GetFlag(FLAGS_cache_dtype));
   if (!cache || (*cache != DType::kF32 && *cache != DType::kF16 && *cache != DType::kBF16)) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "--cache_dtype is '%s'; it must be f32, f16 or bf16", absl::GetFlag(FLAGS_cache_dtype)));
+    return UsageError(absl::StrFormat("--cache-dtype is '%s'; it must be f32, f16 or bf16",
+                                      absl::GetFlag(FLAGS_cache_dtype)));
   }
   return EvaluateModelOptions{.model_path = model,
                               .text_path = text[0],
@@ -56,7 +56,7 @@ absl::Status Run(absl::Span<const std::string> arguments) {
     PrintJson({{"model", options.model_path},
                {"perplexity", result.perplexity},
                {"tokens", result.tokens},
-               {"sequences", options.sequences},
+               {"sequences", result.tokens / (options.length - 1)},
                {"length", options.length},
                {"seconds", seconds}});
   } else {
@@ -77,7 +77,7 @@ const Command kEvalCommand = {
         "position but the first of each.\n\n"
         "  --sequences N         how many (40)\n"
         "  --length N            tokens each (512)\n"
-        "  --cache_dtype T       f32, f16 or bf16 (f32)\n"
+        "  --cache-dtype T       f32, f16 or bf16 (f32)\n"
         "  --json                print an object with perplexity and tokens\n"
         "  --device D            cpu or cuda:N (cpu)\n"
         "  --threads N           processor threads (all usable cores)\n\n"

@@ -62,15 +62,17 @@ const Command kGenerateCommand = {
         "  --chat                the prompt is a user's message, not text to continue\n"
         "  --stats               print latency and speed after the text\n"
         "  --json                print one object when done instead of streaming\n"
-        "  --server HOST:PORT    where the server is (127.0.0.1:8033); --tls, --tls_ca …\n"
+        "  --server HOST:PORT    where the server is (127.0.0.1:8033)\n"
+        "  --tls                 encrypt; --tls-ca FILE, --tls-cert FILE, --tls-key FILE as "
+        "needed\n"
         "  --model NAME          which model (the server's only one)\n"
-        "  --max_tokens N        tokens to generate at most (256; 0: up to the context)\n"
+        "  --max-tokens N        tokens to generate at most (256; 0: up to the context)\n"
         "  --temperature T       0 is greedy, 1 the model's own distribution (model's default)\n"
-        "  --top_p P --top_k K --min_p P   keep likely tokens only\n"
+        "  --top-p P --top-k K --min-p P   keep likely tokens only\n"
         "  --seed N              same seed, same text (random)\n"
         "  --stop A,B            texts that end the completion\n"
-        "  --ignore_eos          go on after the model's end token\n\n"
-        "Example: transmla generate \"The sea is\" --max_tokens 40 --temperature 0\n",
+        "  --ignore-eos          go on after the model's end token\n\n"
+        "Example: transmla generate \"The sea is\" --max-tokens 40 --temperature 0\n",
     .run = Run,
 };
 

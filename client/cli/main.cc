@@ -7,17 +7,21 @@
 
 #include <signal.h>
 
-#include "absl/flags/parse.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 
 #include "client/cli/command.h"
+#include "engine/base/command_line.h"
+#include "engine/base/error_reason.h"
 
 namespace transmla {
 namespace {
 
 constexpr int kFailure = 1;
 constexpr int kUsage = 2;
+constexpr absl::string_view kUsageReason = "WRONG_USAGE";
 constexpr int kInterrupted = 130;  // 128 + SIGINT, as shells report it
 
 const std::array<const Command*, 7> kCommands = {
@@ -48,6 +52,23 @@ bool IsHelp(absl::string_view argument) {
   return argument == "--help" || argument == "-h" || argument == "-help";
 }
 
+// Whether `help` names the flag, and not only a longer one.
+bool Names(absl::string_view help, absl::string_view flag) {
+  const std::string word = absl::StrCat("--", flag);
+  for (size_t at = help.find(word); at != absl::string_view::npos; at = help.find(word, at + 1)) {
+    const size_t end = at + word.size();
+    if (end == help.size() || (!absl::ascii_isalnum(help[end]) && help[end] != '-')) return true;
+  }
+  return false;
+}
+
+absl::Status RunCommand(const Command& command, absl::Span<char* const> words) {
+  const absl::StatusOr<std::vector<std::string>> arguments =
+      ParseFlags(words, [&command](absl::string_view flag) { return Names(command.help, flag); });
+  if (!arguments.ok()) return UsageError(arguments.status().message());
+  return command.run(*arguments);
+}
+
 int Main(int argc, char** argv) {
   if (argc < 2 || IsHelp(argv[1]) || absl::string_view(argv[1]) == "help") {
     PrintOverview(argc < 2 ? stderr : stdout);
@@ -59,7 +80,6 @@ int Main(int argc, char** argv) {
     PrintOverview(stderr);
     return kUsage;
   }
-  // Abseil's own --help lists every linked flag; a person wants those of this command.
   for (int i = 2; i < argc; ++i) {
     if (IsHelp(argv[i])) {
       absl::PrintF("%s", command->help);
@@ -69,21 +89,23 @@ int Main(int argc, char** argv) {
   // A reader that goes away (transmla … | head) is an error of the write, not the end of this
   // process.
   signal(SIGPIPE, SIG_IGN);
-  const std::vector<char*> positional = absl::ParseCommandLine(argc, argv);
-  const std::vector<std::string> arguments(positional.begin() + 2, positional.end());
-  const absl::Status status = command->run(arguments);
+  const absl::Status status = RunCommand(*command, absl::MakeSpan(argv + 2, argc - 2));
   if (status.ok()) return 0;
   absl::FPrintF(stderr, "transmla %s: %s\n", command->name, status.message());
   if (absl::IsCancelled(status)) return kInterrupted;
-  return absl::IsInvalidArgument(status) ? kUsage : kFailure;
+  return ErrorReason(status) == kUsageReason ? kUsage : kFailure;
 }
 
 }  // namespace
 
+absl::Status UsageError(absl::string_view message) {
+  return WithReason(absl::InvalidArgumentError(message), kUsageReason);
+}
+
 absl::Status ExpectArguments(absl::Span<const std::string> arguments, size_t count,
                              absl::string_view usage) {
   if (arguments.size() == count) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrFormat("usage: %s", usage));
+  return UsageError(absl::StrFormat("usage: %s", usage));
 }
 
 }  // namespace transmla

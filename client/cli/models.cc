@@ -2,6 +2,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/flags/flag.h"
 #include "absl/strings/str_format.h"
 #include <nlohmann/json.hpp>
 
@@ -11,8 +12,19 @@
 #include "client/cli/terminal.h"
 #include "engine/base/status.h"
 
+ABSL_FLAG(bool, ready, false, "Fail unless every model is ready");
+
 namespace transmla {
 namespace {
+
+absl::Status CheckReady(const std::vector<ModelDescription>& models) {
+  for (const ModelDescription& model : models) {
+    if (model.state != "ready") {
+      return absl::UnavailableError(absl::StrFormat("%s is %s", model.name, model.state));
+    }
+  }
+  return absl::OkStatus();
+}
 
 absl::Status Run(absl::Span<const std::string> arguments) {
   RETURN_IF_ERROR(ExpectArguments(arguments, 0, "transmla models [--flags]"));
@@ -22,7 +34,7 @@ absl::Status Run(absl::Span<const std::string> arguments) {
     nlohmann::json list = nlohmann::json::array();
     for (const ModelDescription& model : models) list.push_back(ToJson(model));
     PrintJson({{"models", list}});
-    return absl::OkStatus();
+    return absl::GetFlag(FLAGS_ready) ? CheckReady(models) : absl::OkStatus();
   }
   for (const ModelDescription& model : models) {
     PrintNow(absl::StrFormat(
@@ -34,7 +46,7 @@ absl::Status Run(absl::Span<const std::string> arguments) {
         HumanBytes(model.cache_bytes_per_token), model.cache_dtype,
         HumanBytes(model.gqa_equivalent_cache_bytes_per_token), model.cache_pages * 64));
   }
-  return absl::OkStatus();
+  return absl::GetFlag(FLAGS_ready) ? CheckReady(models) : absl::OkStatus();
 }
 
 }  // namespace
@@ -44,8 +56,11 @@ const Command kModelsCommand = {
     .summary = "list what a server serves",
     .help =
         "Usage: transmla models [--flags]\n\n"
+        "  --ready               fail unless the model is loaded and new requests are welcome\n"
         "  --json                print one object\n"
-        "  --server HOST:PORT    where the server is (127.0.0.1:8033); --tls, --tls_ca …\n",
+        "  --server HOST:PORT    where the server is (127.0.0.1:8033)\n"
+        "  --tls                 encrypt; --tls-ca FILE, --tls-cert FILE, --tls-key FILE as "
+        "needed\n",
     .run = Run,
 };
 

@@ -41,6 +41,7 @@ nlohmann::json ToJson(const ModelDescription& model) {
           {"family", model.family},
           {"state", model.state},
           {"attention", model.attention},
+          {"vocab_size", model.vocab_size},
           {"num_layers", model.num_layers},
           {"hidden_size", model.hidden_size},
           {"num_attention_heads", model.num_attention_heads},

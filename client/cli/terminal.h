@@ -24,6 +24,7 @@ void ClearInterrupt();
 class ProgressLine {
  public:
   ProgressLine();
+  ~ProgressLine() { Finish(); }
   // `ratio` of the whole, 0 to 1; infinite `left` is not shown.
   void Show(absl::string_view label, double ratio, absl::Duration left);
   // Ends the line.

@@ -67,6 +67,7 @@ ModelDescription FromProto(const v1::Model& model) {
           .family = model.family(),
           .state = ShortName(v1::Model::State_Name(model.state()), "STATE_"),
           .attention = model.attention(),
+          .vocab_size = model.vocab_size(),
           .num_layers = model.num_layers(),
           .hidden_size = model.hidden_size(),
           .num_attention_heads = model.num_attention_heads(),

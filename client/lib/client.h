@@ -87,6 +87,7 @@ struct ModelDescription {
   std::string family;
   std::string state;      // "loading", "ready", "draining", "failed"
   std::string attention;  // "gqa" or "mla"
+  uint32_t vocab_size = 0;
   uint32_t num_layers = 0;
   uint32_t hidden_size = 0;
   uint32_t num_attention_heads = 0;
