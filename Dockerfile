@@ -25,9 +25,9 @@ COPY --from=build /src/build/release/bin/transmla /src/build/release/bin/transml
 COPY LICENSE /usr/local/share/transmla/LICENSE
 USER 10001
 EXPOSE 8033 9090
-# The server's own listing goes through the engine's front door: a server that loads a model is not healthy yet.
+# Asks through the front door; a server that still loads its model is not healthy yet.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
-  CMD ["transmla", "models", "--server", "127.0.0.1:8033"]
-# An ordinary stop lets running streams finish (--grace_period).
+  CMD ["transmla", "models", "--ready", "--server", "127.0.0.1:8033"]
+# An ordinary stop lets running streams finish (--grace-period).
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["transmla-server", "--listen", "0.0.0.0:8033", "--insecure_bind", "--metrics_listen", "0.0.0.0:9090"]
+ENTRYPOINT ["transmla-server", "--listen", "0.0.0.0:8033", "--insecure-bind", "--metrics-listen", "0.0.0.0:9090"]
