@@ -3,8 +3,10 @@
   git clone https://github.com/fxmeng/TransMLA PATH
   python make_transmla_reference.py --transmla PATH/transmla/transmla --model smollm2 \\
       --calibration calibration.txt --eval eval.txt
+  python make_transmla_reference.py --transmla PATH/transmla/transmla --model smollm2 --own-text
 
-The published modules are imported from PATH and run unchanged; this script only gives them token ids in place of their
+With --own-text the model writes a few short sequences itself, and their ids and every layer's bases are recorded: a
+reference that needs no text, for a test. The published modules are imported from PATH and run unchanged; this script only gives them token ids in place of their
 data sets, and watches. README.md of this folder says what the recorded numbers mean. Needs torch, transformers 4.52.4,
 datasets (imported by the published code, not used), safetensors, tokenizers, gguf; about 10 GB of memory.
 """
@@ -33,6 +35,10 @@ SETTINGS = {
     "qwen": [(32, 96), (32, 32), (16, 48)],
 }
 
+# With --own-text: sequences x tokens, and the one setting.
+OWN_CALIBRATION, OWN_EVAL = (16, 256), (4, 512)
+OWN_SETTING = (16, 32)
+
 
 def batches(ids, sequences, length, batch):
     if len(ids) < sequences * length:
@@ -41,6 +47,17 @@ def batches(ids, sequences, length, batch):
     return [
         {"input_ids": part, "attention_mask": torch.ones_like(part)} for part in torch.split(block, batch)
     ]
+
+
+def sampled_ids(model, sequences, length, seed):
+    """Ids of sequences that `model` writes from a random first token, one after the other."""
+    torch.manual_seed(seed)
+    first = torch.randint(0, model.config.vocab_size, (sequences, 1))
+    text = model.generate(
+        first, attention_mask=torch.ones_like(first), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
+        min_new_tokens=length - 1, max_new_tokens=length - 1, pad_token_id=0,
+    )
+    return text.flatten().tolist()
 
 
 class Published:
@@ -167,26 +184,40 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--transmla", required=True, help="folder with the published partial_rope.py and lora_qkv.py")
     parser.add_argument("--model", required=True, choices=SETTINGS)
-    parser.add_argument("--calibration", required=True, help="calibration text")
-    parser.add_argument("--eval", required=True, help="evaluation text")
+    parser.add_argument("--calibration", help="calibration text")
+    parser.add_argument("--eval", help="evaluation text")
+    parser.add_argument("--own-text", action="store_true", help="the model writes its own, short texts")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--all-layers", help="also write every layer's bases (float32) into this safetensors file")
     args = parser.parse_args()
+    if not args.own_text and not (args.calibration and args.eval):
+        parser.error("give --calibration and --eval, or --own-text")
     torch.set_num_threads(args.threads)
     torch.set_grad_enabled(False)
 
     model = golden.MODELS[args.model]
-    read = lambda path: golden.encode(model, open(path, encoding="utf-8").read())
     batch = 4 if args.model == "smollm2" else 2
-    calibration_ids = read(args.calibration)
-    eval_ids = read(args.eval)
-    calibration = batches(calibration_ids, CALIBRATION_SEQUENCES, CALIBRATION_LENGTH, 2 * batch)
-    eval_batches = batches(eval_ids, EVAL_SEQUENCES, EVAL_LENGTH, batch)
-    search_batches = batches(eval_ids, SEARCH_SEQUENCES, EVAL_LENGTH, batch)
-    published = Published(args.transmla)
     source = golden.load_model(model)
     if getattr(source.config, "head_dim", None) is None:
         source.config.head_dim = source.config.hidden_size // source.config.num_attention_heads
+    name = args.model
+    settings = SETTINGS[args.model]
+    calibration_shape, eval_shape = (CALIBRATION_SEQUENCES, CALIBRATION_LENGTH), (EVAL_SEQUENCES, EVAL_LENGTH)
+    if args.own_text:
+        name += "_small"
+        settings = [OWN_SETTING]
+        calibration_shape, eval_shape = OWN_CALIBRATION, OWN_EVAL
+        calibration_ids = sampled_ids(source, *calibration_shape, seed=1)
+        eval_ids = sampled_ids(source, *eval_shape, seed=2)
+    else:
+        read = lambda path: golden.encode(model, open(path, encoding="utf-8").read())
+        calibration_ids = read(args.calibration)
+        eval_ids = read(args.eval)
+    calibration = batches(calibration_ids, *calibration_shape, 2 * batch)
+    eval_batches = batches(eval_ids, *eval_shape, batch)
+    # The published search looks at evaluation text; our converter has none, so its test searches on calibration text.
+    search_batches = calibration if args.own_text else batches(eval_ids, SEARCH_SEQUENCES, EVAL_LENGTH, batch)
+    published = Published(args.transmla)
 
     start = time.monotonic()
     result = {
@@ -197,25 +228,28 @@ def main():
         "eval_tokens": len(eval_ids),
         "settings": [],
     }
-    print(result, flush=True)
-    widths = list(dict.fromkeys(rope for rope, _ in SETTINGS[args.model]))
+    if args.own_text:
+        result["calibration"] = torch.tensor(calibration_ids).view(calibration_shape).tolist()
+        result["evaluation"] = torch.tensor(eval_ids).view(eval_shape).tolist()
+    print(result["source_perplexity"], flush=True)
+    widths = list(dict.fromkeys(rope for rope, _ in settings))
     layers = source.config.num_hidden_layers
     committed, everything = {}, {}
     for rope in widths:
-        ranks = [rank for width, rank in SETTINGS[args.model] if width == rope]
+        ranks = [rank for width, rank in settings if width == rope]
         rows, records = convert_rope_width(
             published, source, rope, ranks, calibration, eval_batches, search_batches
         )
         result["settings"] += rows
         chosen = {0, layers // 2, layers - 1} if rope == widths[0] else {layers // 2}
         for layer, record in enumerate(records):
-            for name, tensor in bases(record, max(ranks)).items():
-                key = f"rope{rope}.layer{layer}.{name}"
+            for part, tensor in bases(record, max(ranks)).items():
+                key = f"rope{rope}.layer{layer}.{part}"
                 everything[key] = tensor.numpy()
-                if layer in chosen:
+                if args.own_text or layer in chosen:
                     committed[key] = tensor.numpy().astype(np.float32 if tensor.dim() == 1 else np.float16)
-        golden.write_json(golden.HERE / "transmla" / f"{args.model}.json", result)
-        save_file(committed, golden.HERE / "transmla" / f"{args.model}.safetensors")
+        golden.write_json(golden.HERE / "transmla" / f"{name}.json", result)
+        save_file(committed, golden.HERE / "transmla" / f"{name}.safetensors")
         if args.all_layers:
             save_file(everything, args.all_layers)
         records.clear()
