@@ -14,9 +14,10 @@ from transmla.v1 import generation_pb2 as pb, generation_pb2_grpc
 
 channel = grpc.insecure_channel(sys.argv[1])
 stub = generation_pb2_grpc.GenerationServiceStub(channel)
-calls = [stub.Generate(pb.GenerateRequest.FromString(bytes.fromhex(line))) for line in sys.stdin]
-for call in calls:
-    next(call)
+calls = []
+for line in sys.stdin:
+    calls.append(stub.Generate(pb.GenerateRequest.FromString(bytes.fromhex(line))))
+    next(calls[-1])  # accepted: the next one comes after it
 print("accepted", flush=True)
 for message in calls[0]:
     pass
