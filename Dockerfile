@@ -22,6 +22,7 @@ RUN /usr/local/share/transmla/install-deps runtime \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --no-create-home transmla
 COPY --from=build /src/build/release/bin/transmla /src/build/release/bin/transmla-server /usr/local/bin/
+COPY --from=build /src/build/release/bin/libtransmla_sentencepiece.so /usr/local/lib/transmla/
 COPY LICENSE /usr/local/share/transmla/LICENSE
 USER 10001
 EXPOSE 8033 9090
