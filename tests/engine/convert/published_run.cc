@@ -159,7 +159,8 @@ absl::StatusOr<ParityRow> RunParity(const ParitySource& source, const PublishedR
   ConversionReport report;
   const bool reuse = rotation->qk_rope_head_dim == setting.qk_rope_head_dim;
   RETURN_IF_ERROR(recipe.Rotate(source.keys, source.calibration,
-                                reuse ? TokenSequences() : source.evaluation, &report));
+                                reuse ? TokenSequences() : source.partial_rope_evaluation,
+                                &report));
   if (!reuse) {
     rotation->qk_rope_head_dim = setting.qk_rope_head_dim;
     rotation->partial_rope_perplexity = report.perplexity_partial_rope.value_or(0);

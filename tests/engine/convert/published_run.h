@@ -47,7 +47,7 @@ absl::StatusOr<PublishedRun> ReadPublishedRun(const std::string& name);
 // Ours beside one published setting.
 struct ParityRow {
   int freqfold = 0;
-  double partial_rope_perplexity = 0;
+  double partial_rope_perplexity = 0;  // 0: not measured
   double perplexity = 0;
   // Largest principal angles between our subspaces and the published ones over the layers recorded,
   // degrees.
@@ -63,6 +63,7 @@ struct ParitySource {
   const SourceWeights* weights = nullptr;
   std::vector<SecondMoment> keys;  // CalibrateKeys over `calibration`
   TokenSequences calibration, evaluation;
+  TokenSequences partial_rope_evaluation;  // for the model with partial RoPE; may be empty
 };
 
 // What all ranks of a rope width share; made by the first of them.
