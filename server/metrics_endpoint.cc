@@ -1,5 +1,6 @@
 #include "server/metrics_endpoint.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -7,6 +8,20 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include <civetweb.h>
+#include <dlfcn.h>
+#include <pthread.h>
+
+// Debian's civetweb asks for stacks of 100 KiB, out of which the C library also takes the
+// thread-local storage of all libraries; OpenBLAS alone has 60 KiB. What is left does not hold
+// civetweb's own buffers, and any junk that it answers with an error page ended the process. It has
+// no option for this, so its request is raised here, in front of the C library's.
+extern "C" int pthread_attr_setstacksize(pthread_attr_t* attributes, size_t bytes) noexcept {
+  constexpr size_t kLeastStackBytes = size_t{1} << 20;
+  using Function = int (*)(pthread_attr_t*, size_t);
+  static const auto next =
+      reinterpret_cast<Function>(dlsym(RTLD_NEXT, "pthread_attr_setstacksize"));
+  return next(attributes, std::max(bytes, kLeastStackBytes));
+}
 
 namespace transmla {
 namespace {

@@ -403,7 +403,10 @@ TEST_F(ServiceTest, DrainLetsStreamsFinishAndRefusesNewOnes) {
   Thread drain("drain", [&] { server_->Drain(); });
   StreamResult refused;
   for (int i = 0; i < 1000; ++i) {
-    refused = Stream(Request("abc", 1));
+    grpc::ClientContext context;
+    // One that comes before draining begins is taken, and waits as the engine does.
+    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(1)));
+    refused = Stream(Request("abc", 1), &context);
     if (refused.status.error_code() == grpc::UNAVAILABLE) break;
     absl::SleepFor(absl::Milliseconds(5));
   }
