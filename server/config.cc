@@ -12,6 +12,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 
+#include "engine/base/check_range.h"
 #include "engine/base/command_line.h"
 #include "engine/base/cpu_info.h"
 #include "engine/base/status.h"
@@ -45,6 +46,8 @@ ABSL_FLAG(int, max_queued_requests, 128,
           "Sequences that may wait, 1 to 1000000; more are refused at once.");
 ABSL_FLAG(int64_t, max_queued_tokens, int64_t{1} << 20,
           "Prompt tokens that may wait, at least 1; more are refused at once.");
+ABSL_FLAG(bool, prefix_cache, true,
+          "Requests that begin alike share the cache of that beginning; it is computed once.");
 ABSL_FLAG(absl::Duration, stream_stall_timeout, absl::Seconds(30),
           "A stream whose reader takes nothing for so long is ended, 1s to 1h.");
 ABSL_FLAG(absl::Duration, drain_delay, absl::ZeroDuration(),
@@ -66,19 +69,6 @@ namespace {
 absl::Status BadFlag(absl::string_view flag, absl::string_view problem) {
   return absl::InvalidArgumentError(
       absl::StrCat("--", absl::StrReplaceAll(flag, {{"_", "-"}}), " ", problem));
-}
-
-absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t least, int64_t most) {
-  if (value >= least && value <= most) return absl::OkStatus();
-  return BadFlag(flag, absl::StrCat("is ", value, "; it must be from ", least, " to ", most));
-}
-
-absl::Status CheckRange(absl::string_view flag, absl::Duration value, absl::Duration least,
-                        absl::Duration most) {
-  if (value >= least && value <= most) return absl::OkStatus();
-  return BadFlag(flag,
-                 absl::StrCat("is ", absl::FormatDuration(value), "; it must be from ",
-                              absl::FormatDuration(least), " to ", absl::FormatDuration(most)));
 }
 
 // "…/SmolLM2.Q4_1.gguf" and "…/SmolLM2.Q4_1/" are both SmolLM2.Q4_1.
@@ -119,6 +109,7 @@ absl::Status FillEngine(EngineOptions* engine) {
   engine->max_running_requests = absl::GetFlag(FLAGS_max_running);
   engine->max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests);
   engine->max_queued_tokens = absl::GetFlag(FLAGS_max_queued_tokens);
+  engine->prefix_cache = absl::GetFlag(FLAGS_prefix_cache);
   return absl::OkStatus();
 }
 
@@ -177,19 +168,19 @@ absl::StatusOr<bool> IsLoopback(absl::string_view address) {
 
 absl::Status Validate(const ServerConfig& config) {
   const EngineOptions& engine = config.engine;
-  RETURN_IF_ERROR(CheckRange("threads", engine.threads, 0, 1024));
-  RETURN_IF_ERROR(CheckRange("max_context", engine.max_context_tokens, 0, 1 << 24));
-  RETURN_IF_ERROR(CheckRange("max_step_tokens", engine.max_step_tokens, 1, 65536));
-  RETURN_IF_ERROR(CheckRange("max_running", engine.max_running_requests, 1, 4096));
-  RETURN_IF_ERROR(CheckRange("max_queued_requests", engine.max_queued_requests, 1, 1000000));
-  RETURN_IF_ERROR(CheckRange("max_queued_tokens", engine.max_queued_tokens, 1, INT64_MAX));
-  RETURN_IF_ERROR(CheckRange("stream_stall_timeout", config.stream_stall_timeout, absl::Seconds(1),
-                             absl::Hours(1)));
+  RETURN_IF_ERROR(CheckRange("--threads", engine.threads, 0, 1024));
+  RETURN_IF_ERROR(CheckRange("--max-context", engine.max_context_tokens, 0, 1 << 24));
+  RETURN_IF_ERROR(CheckRange("--max-step-tokens", engine.max_step_tokens, 1, 65536));
+  RETURN_IF_ERROR(CheckRange("--max-running", engine.max_running_requests, 1, 4096));
+  RETURN_IF_ERROR(CheckRange("--max-queued-requests", engine.max_queued_requests, 1, 1000000));
+  RETURN_IF_ERROR(CheckRange("--max-queued-tokens", engine.max_queued_tokens, 1, INT64_MAX));
+  RETURN_IF_ERROR(CheckRange("--stream-stall-timeout", config.stream_stall_timeout,
+                             absl::Seconds(1), absl::Hours(1)));
   RETURN_IF_ERROR(
-      CheckRange("drain_delay", config.drain_delay, absl::ZeroDuration(), absl::Minutes(10)));
+      CheckRange("--drain-delay", config.drain_delay, absl::ZeroDuration(), absl::Minutes(10)));
   RETURN_IF_ERROR(
-      CheckRange("grace_period", config.grace_period, absl::ZeroDuration(), absl::Hours(1)));
-  RETURN_IF_ERROR(CheckRange("conversion_threads", config.conversion_threads, 1, 1024));
+      CheckRange("--grace-period", config.grace_period, absl::ZeroDuration(), absl::Hours(1)));
+  RETURN_IF_ERROR(CheckRange("--conversion-threads", config.conversion_threads, 1, 1024));
   if (config.tls_cert.empty() != config.tls_key.empty()) {
     return BadFlag(config.tls_cert.empty() ? "tls_cert" : "tls_key",
                    "is missing; certificate and key go together");

@@ -42,7 +42,7 @@ class ThreadPool {
   static void RunTasks(Loop& loop, int worker);
 
   std::vector<Thread> workers_;
-  // Counts loops; odd values never occur. Workers wait for it to move.
+  // Counts loops. Workers wait for it to move.
   std::atomic<uint64_t> generation_{0};
   std::atomic<Loop*> loop_{nullptr};
   std::atomic<int> busy_{0};

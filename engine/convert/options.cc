@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "engine/base/check_range.h"
 #include "engine/base/status.h"
 #include "engine/convert/rotate.h"
 
@@ -12,15 +13,6 @@ namespace {
 
 // A shard smaller than this could not hold a header and a row of any real model.
 constexpr int64_t kMinShardBytes = 1 << 20;
-
-absl::Status OutOfRange(absl::string_view option, int64_t value, int64_t least, int64_t most) {
-  return absl::InvalidArgumentError(absl::StrCat(option, " is ", value, " but must be from ", least,
-                                                 " to ", most, " for this model"));
-}
-
-absl::Status CheckRange(absl::string_view option, int64_t value, int64_t least, int64_t most) {
-  return value < least || value > most ? OutOfRange(option, value, least, most) : absl::OkStatus();
-}
 
 absl::Status ValidateShape(const ConvertOptions& options, const ModelSpec& source) {
   RotationShape rotation{.num_key_value_heads = source.gqa.num_key_value_heads,

@@ -28,21 +28,18 @@ struct AttentionStep {
 class Attention {
  public:
   virtual ~Attention() = default;
+  // Working memory, before the first Run.
+  virtual absl::Status Allocate(const StepLimits& limits) = 0;
   virtual absl::Status Run(const AttentionStep& step) = 0;
 };
 
-// Both load the weights of every layer; problems with tensors are noted in `loader`, others
-// returned.
-absl::StatusOr<std::unique_ptr<Attention>> LoadGqaAttention(const ModelSpec& spec,
-                                                            const TensorNames& names,
-                                                            bool interleaved_rope,
-                                                            WeightLoader& loader, Backend* backend,
-                                                            const StepLimits& limits);
-absl::StatusOr<std::unique_ptr<Attention>> LoadMlaAttention(const ModelSpec& spec,
-                                                            const TensorNames& names,
-                                                            bool interleaved_rope,
-                                                            WeightLoader& loader, Backend* backend,
-                                                            const StepLimits& limits);
+// Both load the weights of every layer; problems with tensors are noted in `loader`.
+std::unique_ptr<Attention> LoadGqaAttention(const ModelSpec& spec, const TensorNames& names,
+                                            bool interleaved_rope, WeightLoader& loader,
+                                            Backend* backend);
+std::unique_ptr<Attention> LoadMlaAttention(const ModelSpec& spec, const TensorNames& names,
+                                            bool interleaved_rope, WeightLoader& loader,
+                                            Backend* backend);
 
 // `view` with another shape of the same number of elements.
 inline MutableTensorView Reshape(const MutableTensorView& view, const Shape& shape) {

@@ -28,12 +28,8 @@ class DecoderImpl : public Decoder {
         mla ? checkpoint->config().rope_interleave : gguf && family->gguf_interleaves_rope;
     WeightLoader loader(checkpoint, backend_);
 
-    RETURN_IF_ERROR(backend_->Prepare(limits));
-    ASSIGN_OR_RETURN(hidden_, backend_->NewTensor(Shape({limits.max_tokens, spec_.hidden_size})));
-    ASSIGN_OR_RETURN(normed_, backend_->NewTensor(Shape({limits.max_tokens, spec_.hidden_size})));
-    RETURN_IF_ERROR(feed_forward_.Allocate(limits));
-    ASSIGN_OR_RETURN(attention_, (mla ? LoadMlaAttention : LoadGqaAttention)(
-                                     spec_, names, interleaved_rope, loader, backend_, limits));
+    attention_ = (mla ? LoadMlaAttention : LoadGqaAttention)(spec_, names, interleaved_rope, loader,
+                                                             backend_);
     feed_forward_.Load(names, loader);
     for (int i = 0; i < spec_.num_layers; ++i) {
       attention_norms_.push_back(
@@ -43,7 +39,8 @@ class DecoderImpl : public Decoder {
     }
     LoadEnds(names, loader);
     weight_bytes_ = loader.bytes();
-    return loader.Finish(names, spec_.num_layers);
+    RETURN_IF_ERROR(loader.Finish(names, spec_.num_layers));
+    return Allocate(limits);
   }
 
   const ModelSpec& spec() const override { return spec_; }
@@ -77,16 +74,28 @@ class DecoderImpl : public Decoder {
   }
 
  private:
+  // After the weights have proved that the shapes are real: a few words in a config.json must not
+  // take all memory.
+  absl::Status Allocate(const StepLimits& limits) {
+    RETURN_IF_ERROR(backend_->Prepare(limits));
+    ASSIGN_OR_RETURN(hidden_, backend_->NewTensor(Shape({limits.max_tokens, spec_.hidden_size})));
+    ASSIGN_OR_RETURN(normed_, backend_->NewTensor(Shape({limits.max_tokens, spec_.hidden_size})));
+    RETURN_IF_ERROR(feed_forward_.Allocate(limits));
+    return attention_->Allocate(limits);
+  }
+
   // Embedding, final norm and output projection; a tied model has one matrix for both ends.
   void LoadEnds(const TensorNames& names, WeightLoader& loader) {
     embedding_ = loader.Matrix(std::string(names.embedding), spec_.vocab_size, spec_.hidden_size,
                                {}, WeightRole::kEmbedding);
     final_norm_ = loader.Vector(std::string(names.final_norm), spec_.hidden_size);
     const std::string output(names.output);
-    // Some tied checkpoints store the shared matrix twice.
-    output_ = spec_.tie_word_embeddings && !loader.Has(output)
-                  ? embedding_
-                  : loader.Matrix(output, spec_.vocab_size, spec_.hidden_size);
+    if (spec_.tie_word_embeddings) {
+      loader.Ignore(output);  // some tied checkpoints store the shared matrix twice
+      output_ = embedding_;
+    } else {
+      output_ = loader.Matrix(output, spec_.vocab_size, spec_.hidden_size);
+    }
   }
 
   absl::Status Normalize(const MutableTensorView& in, const WeightPtr& weight,

@@ -16,7 +16,7 @@ class GqaAttentionBlock : public Attention {
  public:
   GqaAttentionBlock(const ModelSpec& spec, Backend* backend) : spec_(spec), backend_(backend) {}
 
-  absl::Status Allocate(const StepLimits& limits) {
+  absl::Status Allocate(const StepLimits& limits) override {
     const int64_t q_width = int64_t{spec_.gqa.num_attention_heads} * spec_.gqa.head_dim;
     const int64_t kv_width = int64_t{spec_.gqa.num_key_value_heads} * spec_.gqa.head_dim;
     ASSIGN_OR_RETURN(q_, backend_->NewTensor(Shape({limits.max_tokens, q_width})));
@@ -106,13 +106,10 @@ class GqaAttentionBlock : public Attention {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Attention>> LoadGqaAttention(const ModelSpec& spec,
-                                                            const TensorNames& names,
-                                                            bool interleaved_rope,
-                                                            WeightLoader& loader, Backend* backend,
-                                                            const StepLimits& limits) {
+std::unique_ptr<Attention> LoadGqaAttention(const ModelSpec& spec, const TensorNames& names,
+                                            bool interleaved_rope, WeightLoader& loader,
+                                            Backend* backend) {
   auto attention = std::make_unique<GqaAttentionBlock>(spec, backend);
-  RETURN_IF_ERROR(attention->Allocate(limits));
   attention->Load(names, interleaved_rope, loader);
   return attention;
 }

@@ -24,7 +24,7 @@ class MlaAttentionBlock : public Attention {
   MlaAttentionBlock(const ModelSpec& spec, Backend* backend)
       : spec_(spec), mla_(spec.mla), backend_(backend) {}
 
-  absl::Status Allocate(const StepLimits& limits) {
+  absl::Status Allocate(const StepLimits& limits) override {
     const int64_t tokens = limits.max_tokens;
     const int64_t heads = mla_.num_attention_heads;
     ASSIGN_OR_RETURN(q_, backend_->NewTensor(Shape({tokens, heads * QueryWidth()})));
@@ -109,6 +109,7 @@ class MlaAttentionBlock : public Attention {
   int QueryWidth() const { return mla_.qk_nope_head_dim + mla_.qk_rope_head_dim; }
   int LatentWidth() const { return mla_.kv_lora_rank + mla_.qk_rope_head_dim; }
 
+  // What is optional is there in every layer or in none: the first decides.
   void LoadQuery(const TensorNames& names, int i, const RowOrder& order, WeightLoader& loader,
                  Layer& layer) const {
     const int64_t rows = int64_t{mla_.num_attention_heads} * QueryWidth();
@@ -116,14 +117,14 @@ class MlaAttentionBlock : public Attention {
     if (mla_.q_lora_rank > 0) {
       layer.q_a =
           loader.Matrix(LayerName(names.q_a, i) + ".weight", mla_.q_lora_rank, spec_.hidden_size);
-      const std::string norm = LayerName(names.q_a_norm, i);
-      if (loader.Has(norm)) layer.q_a_norm = loader.Vector(norm, mla_.q_lora_rank);
+      if (loader.Has(LayerName(names.q_a_norm, 0)))
+        layer.q_a_norm = loader.Vector(LayerName(names.q_a_norm, i), mla_.q_lora_rank);
       layer.q_b = loader.Matrix(LayerName(last, i) + ".weight", rows, mla_.q_lora_rank, order);
     } else {
       layer.q = loader.Matrix(LayerName(last, i) + ".weight", rows, spec_.hidden_size, order);
     }
-    const std::string bias = LayerName(last, i) + ".bias";
-    if (loader.Has(bias)) layer.q_bias = loader.Vector(bias, rows, order);
+    if (loader.Has(LayerName(last, 0) + ".bias"))
+      layer.q_bias = loader.Vector(LayerName(last, i) + ".bias", rows, order);
   }
 
   absl::Status ProjectQuery(const Layer& layer, const AttentionStep& step) {
@@ -180,13 +181,10 @@ class MlaAttentionBlock : public Attention {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Attention>> LoadMlaAttention(const ModelSpec& spec,
-                                                            const TensorNames& names,
-                                                            bool interleaved_rope,
-                                                            WeightLoader& loader, Backend* backend,
-                                                            const StepLimits& limits) {
+std::unique_ptr<Attention> LoadMlaAttention(const ModelSpec& spec, const TensorNames& names,
+                                            bool interleaved_rope, WeightLoader& loader,
+                                            Backend* backend) {
   auto attention = std::make_unique<MlaAttentionBlock>(spec, backend);
-  RETURN_IF_ERROR(attention->Allocate(limits));
   attention->Load(names, interleaved_rope, loader);
   return attention;
 }

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "engine/base/check_range.h"
 #include "engine/base/status.h"
 
 namespace transmla {
@@ -14,12 +15,6 @@ constexpr int kMaxVocabulary = 1 << 22;
 constexpr int kMaxWidth = 1 << 20;
 constexpr int kMaxLayers = 1 << 10;
 constexpr int kMaxHeads = 1 << 12;
-
-absl::Status CheckRange(absl::string_view field, int64_t value, int64_t least, int64_t most) {
-  if (value >= least && value <= most) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(field, " is ", value, "; it must be between ", least, " and ", most));
-}
 
 absl::Status ValidateGqa(const GqaSpec& gqa) {
   RETURN_IF_ERROR(CheckRange("num_attention_heads", gqa.num_attention_heads, 1, kMaxHeads));

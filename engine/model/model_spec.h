@@ -29,7 +29,7 @@ struct MlaSpec {
   int q_lora_rank = 0;  // 0: one q projection
   int kv_lora_rank = 0;
   int qk_nope_head_dim = 0;  // may be 0: scores come from the rope key alone
-  int qk_rope_head_dim = 0;  // even; may be 0
+  int qk_rope_head_dim = 0;  // even, at least 2
   int v_head_dim = 0;
   bool latent_norm =
       false;  // root mean square norm of the latent before it is cached (kv_a_layernorm)

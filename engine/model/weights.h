@@ -53,6 +53,9 @@ class WeightLoader {
   };
   WeightPtr PerHead(const std::string& name, const HeadRows& rows, int64_t cols);
 
+  // A tensor that may be there and is not used.
+  void Ignore(const std::string& name) { used_.insert(name); }
+
   // Bytes packed so far, each weight once.
   int64_t bytes() const { return bytes_; }
 

@@ -7,7 +7,7 @@
 
 With --own-text the model writes a few short sequences itself, and their ids and every layer's bases are recorded: a
 reference that needs no text, for a test. The published modules are imported from PATH and run unchanged; this script only gives them token ids in place of their
-data sets, and watches. README.md of this folder says what the recorded numbers mean. Needs torch, transformers 4.52.4,
+data sets, and watches. docs/conversion.md, section 9, says what the recorded numbers mean. Needs torch, transformers 4.52.4,
 datasets (imported by the published code, not used), safetensors, tokenizers, gguf; about 10 GB of memory.
 """
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 
@@ -10,6 +11,7 @@
 #include "engine/backend/cpu/linear.h"
 #include "engine/backend/cpu/rows.h"
 #include "engine/backend/cpu/weight.h"
+#include "engine/base/checked_math.h"
 #include "engine/base/cpu_info.h"
 #include "engine/base/status.h"
 #include "engine/tensor/host_tensor.h"
@@ -106,6 +108,13 @@ absl::StatusOr<std::unique_ptr<KvStore>> CpuBackend::DoCreateKvStore(const KvLay
 }
 
 absl::StatusOr<std::unique_ptr<DeviceTensor>> CpuBackend::DoNewTensor(const Shape& shape) {
+  const std::optional<int64_t> bytes = CheckedMul<int64_t>(shape.elements(), sizeof(float));
+  const int64_t memory = GetCpuInfo().memory_bytes;
+  if (!bytes || (memory > 0 && *bytes > memory)) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the activations of a step need a tensor of shape ", shape.ToString(), " in f32, but this ",
+        "machine has ", memory, " bytes of memory; lower max_step_tokens"));
+  }
   return std::make_unique<CpuTensor>(shape);
 }
 
@@ -177,7 +186,7 @@ absl::Status CpuBackend::DoGatedActivation(const GatedActivationArgs& args) {
 absl::StatusOr<absl::Span<const float>> CpuBackend::DoFinish(const LogitsArgs& args) {
   const std::vector<int32_t>& tokens = batch().logit_tokens;
   if (tokens.empty()) return absl::Span<const float>();
-  // Does nothing unless weights were packed after Prepare.
+  // Does nothing but in the first step of who packs weights after Prepare.
   RETURN_IF_ERROR(ReserveLogits(limits()));
   const int64_t hidden = args.hidden.shape[1];
   const int64_t vocab = args.output->shape()[0];

@@ -15,16 +15,18 @@ namespace {
 // This layer's frequencies as the conversion chose them, or nothing.
 absl::StatusOr<std::vector<float>> StoredFrequencies(const CheckpointReader& checkpoint, int layer,
                                                      int pairs) {
-  const std::string name = LayerName(HuggingFaceNames().inv_freq, layer);
-  const absl::StatusOr<TensorView> view = checkpoint.Tensor(name);
-  if (!view.ok()) return std::vector<float>();
-  if (view->dtype != DType::kF32 || view->shape.elements() != pairs) {
+  const absl::string_view pattern = HuggingFaceNames().inv_freq;
+  // In every layer or in none: the first decides.
+  if (!checkpoint.Has(LayerName(pattern, 0))) return std::vector<float>();
+  const std::string name = LayerName(pattern, layer);
+  ASSIGN_OR_RETURN(const TensorView view, checkpoint.Tensor(name));
+  if (view.dtype != DType::kF32 || view.shape.elements() != pairs) {
     return absl::InvalidArgumentError(
-        absl::StrCat(checkpoint.path(), ": ", name, " is ", DTypeName(view->dtype), " ",
-                     view->shape.ToString(), "; expected f32 [", pairs, "]"));
+        absl::StrCat(checkpoint.path(), ": ", name, " is ", DTypeName(view.dtype), " ",
+                     view.shape.ToString(), "; expected f32 [", pairs, "]"));
   }
   std::vector<float> frequencies(pairs);
-  std::memcpy(frequencies.data(), view->data, pairs * sizeof(float));
+  std::memcpy(frequencies.data(), view.data, pairs * sizeof(float));
   return frequencies;
 }
 
@@ -64,16 +66,16 @@ absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
               .qk_nope_head_dim = static_cast<int>(config.qk_nope_head_dim),
               .qk_rope_head_dim = static_cast<int>(config.qk_rope_head_dim),
               .v_head_dim = static_cast<int>(config.v_head_dim),
-              .latent_norm = checkpoint.Has(LayerName(names.kv_a_norm, 0))};
+              .latent_norm = config.has_latent_norm};
   RETURN_IF_ERROR(ReadRope(checkpoint, spec));
   spec.qkv_bias = checkpoint.Has(LayerName(names.kv_a, 0) + ".bias");
   spec.output_bias = checkpoint.Has(LayerName(names.attention_output, 0) + ".bias");
   const double width = spec.mla.qk_nope_head_dim + spec.mla.qk_rope_head_dim;
   spec.attention_scale = static_cast<float>(config.attention_scale.value_or(1 / std::sqrt(width)));
   // DeepSeek's YaRN scales the scores once more by the square of its magnitude over all dimensions.
-  if (const auto& scaling = config.rope_scaling; scaling && scaling->type == "yarn" &&
-                                                 scaling->mscale_all_dim.value_or(0) != 0 &&
-                                                 scaling->factor > 1) {
+  if (const auto& scaling = config.rope_scaling;
+      !config.attention_scale && scaling && scaling->type == "yarn" &&
+      scaling->mscale_all_dim.value_or(0) != 0 && scaling->factor > 1) {
     const double m = 0.1 * *scaling->mscale_all_dim * std::log(scaling->factor) + 1;
     spec.attention_scale *= static_cast<float>(m * m);
   }

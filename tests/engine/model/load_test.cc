@@ -219,8 +219,10 @@ TEST(LoadTest, ReadsFeaturesOfLatentModels) {
   tensors.erase(absl::StrCat(kLayer, "self_attn.kv_a_layernorm.weight"));
   tensors[absl::StrCat(kLayer, "self_attn.kv_a_proj_with_mqa.bias")] = {DType::kF32, {10}};
   tensors[absl::StrCat(kLayer, "self_attn.rotary_emb.inv_freq")] = {DType::kF32, {2}};
-  const absl::StatusOr<ModelSpec> converted = Spec(
-      LatentConfig(R"(, "attention_scale": 0.5, "source_cache_values_per_token": 99)"), tensors);
+  const absl::StatusOr<ModelSpec> converted =
+      Spec(LatentConfig(R"(, "attention_scale": 0.5, "source_cache_values_per_token": 99,
+                       "qk_latent_layernorm": false)"),
+           tensors);
   ASSERT_TRUE(converted.ok()) << converted.status();
   EXPECT_FALSE(converted->mla.latent_norm);
   EXPECT_TRUE(converted->qkv_bias);
