@@ -12,6 +12,14 @@ ABSL_FLAG(std::optional<float>, temperature, std::nullopt, "0 is greedy");
 ABSL_FLAG(std::optional<float>, top_p, std::nullopt, "Keep the most likely tokens up to this sum");
 ABSL_FLAG(std::optional<uint32_t>, top_k, std::nullopt, "Keep so many most likely tokens; 0: all");
 ABSL_FLAG(std::optional<float>, min_p, std::nullopt, "Drop tokens less likely than this share");
+ABSL_FLAG(std::optional<float>, typical_p, std::nullopt,
+          "Keep tokens of typical information up to this probability");
+ABSL_FLAG(std::optional<float>, repetition_penalty, std::nullopt,
+          "Above 1: tokens that were there are less likely");
+ABSL_FLAG(std::optional<float>, presence_penalty, std::nullopt,
+          "Above 0: tokens that were generated are less likely");
+ABSL_FLAG(std::optional<float>, frequency_penalty, std::nullopt,
+          "Above 0: the more often a token was generated, the less likely it is");
 ABSL_FLAG(std::optional<uint64_t>, seed, std::nullopt, "Same seed, same text");
 ABSL_FLAG(uint32_t, max_tokens, 256, "Tokens to generate at most; 0: up to the model's context");
 ABSL_FLAG(std::vector<std::string>, stop, {}, "Texts that end the completion, comma-separated");
@@ -26,6 +34,10 @@ CompletionRequest RequestFromFlags() {
   request.top_p = absl::GetFlag(FLAGS_top_p);
   request.top_k = absl::GetFlag(FLAGS_top_k);
   request.min_p = absl::GetFlag(FLAGS_min_p);
+  request.typical_p = absl::GetFlag(FLAGS_typical_p);
+  request.repetition_penalty = absl::GetFlag(FLAGS_repetition_penalty);
+  request.presence_penalty = absl::GetFlag(FLAGS_presence_penalty);
+  request.frequency_penalty = absl::GetFlag(FLAGS_frequency_penalty);
   request.seed = absl::GetFlag(FLAGS_seed);
   const uint32_t max_tokens = absl::GetFlag(FLAGS_max_tokens);
   if (max_tokens > 0) request.max_tokens = max_tokens;

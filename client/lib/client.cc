@@ -48,6 +48,10 @@ v1::GenerateRequest ToProto(const CompletionRequest& request) {
   if (request.top_p) sampling->set_top_p(*request.top_p);
   if (request.top_k) sampling->set_top_k(*request.top_k);
   if (request.min_p) sampling->set_min_p(*request.min_p);
+  if (request.typical_p) sampling->set_typical_p(*request.typical_p);
+  if (request.repetition_penalty) sampling->set_repetition_penalty(*request.repetition_penalty);
+  if (request.presence_penalty) sampling->set_presence_penalty(*request.presence_penalty);
+  if (request.frequency_penalty) sampling->set_frequency_penalty(*request.frequency_penalty);
   if (request.seed) sampling->set_seed(*request.seed);
   v1::StopOptions* stop = proto.mutable_stop();
   if (request.max_tokens) stop->set_max_tokens(*request.max_tokens);
@@ -223,9 +227,9 @@ class GrpcClient : public Client {
     if (response.has_accepted()) {
       result.request_id = response.accepted().request_id();
       result.prompt_tokens = response.accepted().prompt_tokens();
-      result.cached_prompt_tokens = response.accepted().cached_tokens();
       return;
     }
+    result.cached_prompt_tokens = response.usage().cached_prompt_tokens();
     result.completion_tokens = response.usage().completion_tokens();
     if (response.has_chunk()) {
       if (result.time_to_first_token == absl::ZeroDuration()) {

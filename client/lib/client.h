@@ -51,6 +51,10 @@ struct CompletionRequest {
   std::optional<float> top_p;
   std::optional<uint32_t> top_k;
   std::optional<float> min_p;
+  std::optional<float> typical_p;
+  std::optional<float> repetition_penalty;
+  std::optional<float> presence_penalty;
+  std::optional<float> frequency_penalty;
   std::optional<uint64_t> seed;
   std::optional<uint32_t> max_tokens;
   std::optional<bool> ignore_eos;

@@ -7,16 +7,15 @@
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/random.h"
+#include "engine/sample/logit_rules.h"
 
 namespace transmla {
 namespace {
 
-constexpr float kForbidden = -std::numeric_limits<float>::infinity();
-
 // The first of the largest logits, or -1 if one is NaN or +infinity or none is finite.
 int32_t ArgMax(absl::Span<const float> logits) {
   int32_t best = -1;
-  float largest = kForbidden;
+  float largest = -std::numeric_limits<float>::infinity();
   bool nan = false;
   for (size_t i = 0; i < logits.size(); ++i) {
     nan |= std::isnan(logits[i]);
@@ -53,22 +52,19 @@ absl::StatusOr<Sample> Sampler::Draw(absl::Span<const float> logits, const Sampl
     return absl::InternalError(
         absl::StrCat("the model's logits at position ", request.position, " are not finite"));
   }
-  absl::Span<const float> allowed = logits;
-  if (!request.forbidden.empty()) {
-    allowed_.assign(logits.begin(), logits.end());
-    for (const int32_t token : request.forbidden) {
-      if (token >= 0 && token < static_cast<int64_t>(allowed_.size())) allowed_[token] = kForbidden;
-    }
-    allowed = allowed_;
-    best = ArgMax(allowed);
+  absl::Span<const float> ruled = logits;
+  if (!LeavesLogits(request)) {
+    ApplyLogitRules(logits, request, ruled_);
+    ruled = ruled_;
+    best = ArgMax(ruled);
     if (best < 0) {
-      return absl::InternalError(
-          absl::StrCat("no token may be drawn at position ", request.position));
+      return absl::FailedPreconditionError(
+          absl::StrCat("no token may be drawn at position ", request.position,
+                       ": the request forbids all that it allows"));
     }
   }
   Sample sample;
-  sample.token =
-      request.sampling.temperature == 0 ? best : DrawRandom(allowed, allowed[best], request);
+  sample.token = request.sampling.temperature == 0 ? best : DrawRandom(ruled, ruled[best], request);
   if (request.logprobs >= 0) AddLogprobs(logits, request.logprobs, sample);
   return sample;
 }
@@ -88,6 +84,7 @@ int32_t Sampler::DrawRandom(absl::Span<const float> logits, float largest,
     // The most likely token has weight 1.
     std::erase_if(candidates_, [&](const Candidate& c) { return c.weight < sampling.min_p; });
   }
+  if (sampling.typical_p < 1) KeepTypical(sampling.typical_p);
   double total = 0;
   for (const Candidate& candidate : candidates_) total += candidate.weight;
   double left =
@@ -109,6 +106,28 @@ void Sampler::KeepTopK(int k) {
   if (k >= static_cast<int>(candidates_.size())) return;
   std::nth_element(candidates_.begin(), candidates_.begin() + k, candidates_.end(), kMoreLikely);
   candidates_.resize(k);
+}
+
+void Sampler::KeepTypical(double p) {
+  double total = 0;
+  for (const Candidate& candidate : candidates_) total += candidate.weight;
+  double entropy = 0;
+  for (const Candidate& candidate : candidates_) {
+    const double share = candidate.weight / total;
+    if (share > 0) entropy -= share * std::log(share);
+  }
+  const auto oddity = [&](const Candidate& c) {
+    return std::abs(-std::log(c.weight / total) - entropy);
+  };
+  std::sort(candidates_.begin(), candidates_.end(), [&](const Candidate& a, const Candidate& b) {
+    const double odd_a = oddity(a), odd_b = oddity(b);
+    return odd_a != odd_b ? odd_a < odd_b : a.token < b.token;
+  });
+  double sum = 0;
+  for (size_t kept = 0; kept < candidates_.size(); ++kept) {
+    sum += candidates_[kept].weight;
+    if (sum >= p * total) return candidates_.resize(kept + 1);
+  }
 }
 
 void Sampler::KeepTopP(double p) {

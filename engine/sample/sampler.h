@@ -1,6 +1,7 @@
 // Sampler draws the next token from logits.
 //
-// The draw for a position depends on the logits, the parameters, the seed and the position alone.
+// The draw for a position depends on the logits, the parameters, the tokens before it, the seed and
+// the position alone.
 #ifndef TRANSMLA_ENGINE_SAMPLE_SAMPLER_H_
 #define TRANSMLA_ENGINE_SAMPLE_SAMPLER_H_
 
@@ -12,14 +13,16 @@
 #include "absl/types/span.h"
 
 #include "engine/sample/sampling_params.h"
+#include "engine/sample/token_history.h"
 
 namespace transmla {
 
 struct SampleRequest {
   SamplingParams sampling;
-  int64_t position = 0;                 // of the token to draw, in its sequence
-  absl::Span<const int32_t> forbidden;  // tokens that must not be drawn
-  int logprobs = -1;                    // -1: none; k: of the token and of the k most likely
+  int64_t position = 0;                   // of the token to draw, in its sequence
+  absl::Span<const int32_t> forbidden;    // tokens that must not be drawn
+  const TokenHistory* history = nullptr;  // of the sequence, for penalties; not owned
+  int logprobs = -1;                      // -1: none; k: of the token and of the k most likely
 };
 
 struct Sample {
@@ -32,7 +35,7 @@ struct Sample {
 class Sampler {
  public:
   // `logits` [vocab_size]. Internal if a logit is NaN or none is finite: the model or its weights
-  // are broken.
+  // are broken. FailedPrecondition if the request's own rules leave no token.
   absl::StatusOr<Sample> Draw(absl::Span<const float> logits, const SampleRequest& request);
 
  private:
@@ -43,9 +46,10 @@ class Sampler {
   int32_t DrawRandom(absl::Span<const float> logits, float largest, const SampleRequest& request);
   void KeepTopK(int k);
   void KeepTopP(double p);
+  void KeepTypical(double p);
 
   std::vector<Candidate> candidates_;
-  std::vector<float> allowed_;
+  std::vector<float> ruled_;  // logits after the request's rules
 };
 
 }  // namespace transmla

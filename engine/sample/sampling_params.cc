@@ -1,5 +1,7 @@
 #include "engine/sample/sampling_params.h"
 
+#include <cmath>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
@@ -10,7 +12,8 @@ namespace {
 
 constexpr size_t kMaxStopStrings = 16;
 constexpr size_t kMaxStopBytes = 256;
-constexpr size_t kMaxStopTokens = 256;
+constexpr size_t kMaxStopTokens = 1024;
+constexpr size_t kMaxLogitBiases = 1024;
 
 absl::Status OutOfRange(absl::string_view field, const absl::AlphaNum& value,
                         absl::string_view range) {
@@ -30,6 +33,28 @@ absl::Status Validate(const SamplingParams& sampling) {
   }
   if (!(sampling.min_p >= 0 && sampling.min_p <= 1)) {
     return OutOfRange("min_p", sampling.min_p, "between 0 and 1");
+  }
+  if (!(sampling.typical_p > 0 && sampling.typical_p <= 1)) {
+    return OutOfRange("typical_p", sampling.typical_p, "above 0 and at most 1");
+  }
+  if (!(sampling.repetition_penalty >= 0.01f && sampling.repetition_penalty <= 10)) {
+    return OutOfRange("repetition_penalty", sampling.repetition_penalty, "between 0.01 and 10");
+  }
+  if (!(std::abs(sampling.presence_penalty) <= 2)) {
+    return OutOfRange("presence_penalty", sampling.presence_penalty, "between -2 and 2");
+  }
+  if (!(std::abs(sampling.frequency_penalty) <= 2)) {
+    return OutOfRange("frequency_penalty", sampling.frequency_penalty, "between -2 and 2");
+  }
+  if (sampling.logit_bias.size() > kMaxLogitBiases) {
+    return OutOfRange("the number of logit_bias entries", sampling.logit_bias.size(),
+                      absl::StrCat("at most ", kMaxLogitBiases));
+  }
+  for (const auto& [token, bias] : sampling.logit_bias) {
+    if (!(std::abs(bias) <= 100)) {
+      return OutOfRange(absl::StrCat("the logit_bias of token ", token), bias,
+                        "between -100 and 100");
+    }
   }
   return absl::OkStatus();
 }

@@ -64,6 +64,24 @@ std::vector<double> Distribution(const std::vector<float>& logits, const Samplin
   const double floor = sampling.min_p * p[order[0]];
   for (double& value : p) value = value < floor ? 0 : value;
   normalise();
+  if (sampling.typical_p < 1) {
+    double entropy = 0;
+    for (const double value : p) entropy -= value > 0 ? value * std::log(value) : 0;
+    const auto oddity = [&](int token) {
+      return p[token] > 0 ? std::abs(std::log(p[token]) + entropy) : kInfinity;
+    };
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int a, int b) { return oddity(a) < oddity(b); });
+    std::vector<double> kept(p.size(), 0);
+    double mass = 0;
+    for (size_t i = 0; i < order.size() && mass < sampling.typical_p; ++i) {
+      mass += p[order[i]];
+      kept[order[i]] = p[order[i]];
+    }
+    p = kept;
+    normalise();
+  }
   return p;
 }
 
@@ -121,7 +139,9 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"TopP", 11, 1, {.top_p = 0.7f}}, Case{"TopPTiny", 11, 1, {.top_p = 1e-6f}},
         Case{"TopPFlatNeedsManyHeads", 300, 0.2, {.top_p = 0.9f}},
         Case{"TopPPeaked", 300, 6, {.top_p = 0.95f}}, Case{"MinP", 11, 1, {.min_p = 0.2f}},
-        Case{"MinPOne", 11, 1, {.min_p = 1.0f}},
+        Case{"MinPOne", 11, 1, {.min_p = 1.0f}}, Case{"Typical", 11, 1.5, {.typical_p = 0.6f}},
+        Case{"TypicalTiny", 11, 1.5, {.typical_p = 1e-6f}},
+        Case{"TypicalAfterTopK", 90, 1.5, {.top_k = 30, .typical_p = 0.8f}},
         Case{"All", 90, 1.5, {.temperature = 0.8f, .top_k = 40, .top_p = 0.9f, .min_p = 0.05f}}),
     [](const auto& test) { return std::string(test.param.name); });
 

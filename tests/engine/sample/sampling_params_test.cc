@@ -46,6 +46,21 @@ TEST(SamplingParamsTest, OutsideEachRangeIsNamed) {
   ExpectInvalid(Validate(SamplingParams{.top_p = 1.5f}), "top_p", "1.5");
   ExpectInvalid(Validate(SamplingParams{.top_p = kNan}), "top_p", "nan");
   ExpectInvalid(Validate(SamplingParams{.min_p = -0.25f}), "min_p", "-0.25");
+  ExpectInvalid(Validate(SamplingParams{.typical_p = 0}), "typical_p", "0");
+  ExpectInvalid(Validate(SamplingParams{.typical_p = kNan}), "typical_p", "nan");
+  ExpectInvalid(Validate(SamplingParams{.repetition_penalty = 0}), "repetition_penalty", "0");
+  ExpectInvalid(Validate(SamplingParams{.repetition_penalty = 1e-39f}), "repetition_penalty",
+                "1e-39");
+  ExpectInvalid(Validate(SamplingParams{.repetition_penalty = 11}), "repetition_penalty", "11");
+  ExpectInvalid(Validate(SamplingParams{.repetition_penalty = kNan}), "repetition_penalty", "nan");
+  ExpectInvalid(Validate(SamplingParams{.presence_penalty = -2.5f}), "presence_penalty", "-2.5");
+  ExpectInvalid(Validate(SamplingParams{.frequency_penalty = kNan}), "frequency_penalty", "nan");
+  ExpectInvalid(Validate(SamplingParams{.logit_bias = {{3, 101.0f}}}), "the logit_bias of token 3",
+                "101");
+  ExpectInvalid(Validate(SamplingParams{.logit_bias = {{3, kNan}}}), "the logit_bias of token 3",
+                "nan");
+  ExpectInvalid(Validate(SamplingParams{.logit_bias = {1025, {3, 1.0f}}}),
+                "the number of logit_bias entries", "1025");
   ExpectInvalid(Validate(SamplingParams{.min_p = 1.25f}), "min_p", "1.25");
   ExpectInvalid(Validate(SamplingParams{.min_p = kNan}), "min_p", "nan");
 }
@@ -77,9 +92,9 @@ TEST(StopParamsTest, StopStrings) {
 }
 
 TEST(StopParamsTest, StopTokens) {
-  EXPECT_TRUE(Validate(StopParams{.stop_token_ids = std::vector<int32_t>(256, 1)}).ok());
-  ExpectInvalid(Validate(StopParams{.stop_token_ids = std::vector<int32_t>(257, 1)}),
-                "the number of stop_token_ids", "257");
+  EXPECT_TRUE(Validate(StopParams{.stop_token_ids = std::vector<int32_t>(1024, 1)}).ok());
+  ExpectInvalid(Validate(StopParams{.stop_token_ids = std::vector<int32_t>(1025, 1)}),
+                "the number of stop_token_ids", "1025");
 }
 
 }  // namespace
