@@ -10,6 +10,7 @@
 #include "engine/backend/cpu/create.h"
 #include "engine/backend/cuda/create.h"
 #include "engine/base/check.h"
+#include "engine/base/check_range.h"
 #include "engine/base/checked_math.h"
 #include "engine/base/cpu_info.h"
 #include "engine/base/status.h"
@@ -24,12 +25,6 @@ namespace {
 constexpr int kMaxStepTokens = 1 << 16;
 constexpr int kMaxRunningRequests = 4096;
 constexpr int kMaxQueuedRequests = 1 << 20;
-
-absl::Status CheckRange(absl::string_view option, int64_t value, int64_t least, int64_t most) {
-  if (value >= least && value <= most) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(option, " is ", value, "; it must be ", least, " to ", most));
-}
 
 absl::Status Validate(const EngineOptions& options) {
   constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
@@ -52,8 +47,8 @@ absl::Status Validate(const EngineOptions& options) {
   }
 }
 
-// Pages for the memory that the options give the cache, and no more than all running requests at
-// full length can use.
+// Pages for the memory that the options give the cache; without a prefix cache no more than all
+// running requests at full length can use.
 absl::StatusOr<int> CountPages(const EngineOptions& options, const KvLayout& layout,
                                const Backend& backend, int64_t weight_bytes,
                                int max_context_tokens) {
@@ -66,10 +61,18 @@ absl::StatusOr<int> CountPages(const EngineOptions& options, const KvLayout& lay
         "the cache's memory of ", memory, " bytes does not hold one page of ", kPageTokens,
         " tokens, ", layout.BytesPerPage(), " bytes; give it more (cache_memory)"));
   }
-  const int64_t useful =
-      int64_t{options.max_running_requests} * CeilDiv(max_context_tokens, kPageTokens);
-  return static_cast<int>(
-      std::min<int64_t>({fitting, useful, std::numeric_limits<int>::max() / kPageTokens}));
+  if (options.max_context_tokens > 0 && fitting < CeilDiv(max_context_tokens, kPageTokens)) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the cache's memory of ", memory, " bytes holds ", fitting * kPageTokens,
+                     " tokens, fewer than one sequence of max_context_tokens ", max_context_tokens,
+                     "; give it more (cache_memory) or lower the context"));
+  }
+  int64_t pages = std::min<int64_t>(fitting, std::numeric_limits<int>::max() / kPageTokens);
+  if (!options.prefix_cache) {
+    pages = std::min(
+        pages, int64_t{options.max_running_requests} * CeilDiv(max_context_tokens, kPageTokens));
+  }
+  return static_cast<int>(pages);
 }
 
 std::string NameOf(const EngineOptions& options, const ModelSpec& spec) {
@@ -174,7 +177,8 @@ EngineLoopOptions LoadedEngine::LoopOptions(const EngineOptions& options) const 
   EngineLoopOptions loop;
   loop.scheduler = {.max_step_tokens = options.max_step_tokens,
                     .max_running = options.max_running_requests,
-                    .pages = static_cast<int>(info_.cache_pages)};
+                    .pages = static_cast<int>(info_.cache_pages),
+                    .prefix_cache = options.prefix_cache};
   loop.max_queued_requests = options.max_queued_requests;
   loop.max_queued_tokens = options.max_queued_tokens;
   loop.context = {.tokenizer = tokenizer_.tokenizer,

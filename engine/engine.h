@@ -38,6 +38,7 @@ struct EngineOptions {
   int max_running_requests = 64;  // sequences of a step
   int max_queued_requests = 128;  // admitted and not yet started
   int64_t max_queued_tokens = 1 << 20;  // prompt tokens of those
+  bool prefix_cache = true;  // requests that begin alike share the cache pages of that beginning
 };
 
 struct ModelInfo {

@@ -116,6 +116,7 @@ absl::Status GenerationCall::Submit() {
   for (int i = 0; i < sequences_; ++i) {
     GenerateRequest copy = request;
     copy.id = EngineId(i);
+    if (i > 0) copy.after = EngineId(0);
     // Sequences of one request differ; the first is what a single one would be.
     copy.sampling.seed = seed + static_cast<uint64_t>(i);
     absl::Status status =

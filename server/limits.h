@@ -20,6 +20,7 @@ inline constexpr int kMaxSequences = 16;
 inline constexpr int kMaxStopStrings = 16;
 inline constexpr size_t kMaxStopStringBytes = 256;
 inline constexpr int kMaxStopTokenIds = 1024;
+inline constexpr int kMaxLogitBiases = 1024;
 inline constexpr int kMaxLogprobs = 20;
 
 // Output of one stream that waits for a slow reader; beyond it the stream ends.

@@ -50,6 +50,8 @@ enum Row {
   kGqaBytesPerToken,
   kCacheConfig,
   kDeviceMemory,
+  kPrefixQueried,
+  kPrefixHit,
   kPreemptions,
   kSteps,
   kPromptTokens,
@@ -126,7 +128,7 @@ const std::vector<MetricRow>& Rows() {
        kGauge,
        "1",
        "state",
-       {"used", "free"},
+       {"used", "cached", "free"},
        {},
        "Pages of the latent cache.",
        nullptr},
@@ -134,7 +136,7 @@ const std::vector<MetricRow>& Rows() {
        kGauge,
        "bytes",
        "state",
-       {"used", "free"},
+       {"used", "cached", "free"},
        {},
        "Bytes of the latent cache.",
        nullptr},
@@ -170,6 +172,22 @@ const std::vector<MetricRow>& Rows() {
        {},
        "Device memory by use.",
        nullptr},
+      {"transmla_prefix_cache_queried_tokens_total",
+       kCounter,
+       "tokens",
+       nullptr,
+       {},
+       {},
+       "Tokens of sequences that looked for their beginning in the cache.",
+       "vllm:prefix_cache_queries_total"},
+      {"transmla_prefix_cache_hit_tokens_total",
+       kCounter,
+       "tokens",
+       nullptr,
+       {},
+       {},
+       "Tokens found in the cache, not computed again.",
+       "vllm:prefix_cache_hits_total"},
       {"transmla_preemptions_total",
        kCounter,
        "1",
@@ -183,9 +201,9 @@ const std::vector<MetricRow>& Rows() {
        kCounter,
        "tokens",
        "source",
-       {"computed"},
+       {"computed", "cached"},
        {},
-       "Prompt tokens processed.",
+       "Prompt tokens processed, or found in the prefix cache.",
        "vllm:prompt_tokens_total"},
       {"transmla_generation_tokens_total",
        kCounter,
@@ -589,15 +607,17 @@ void Metrics::CountConversion(const absl::Status& result, absl::Duration duratio
 
 void Metrics::Update(const MetricsSnapshot& snapshot) {
   const EngineStats& engine = snapshot.engine;
-  const int64_t pages_free = engine.pages_total - engine.pages_used;
+  const int64_t pages_free = engine.pages_total - engine.pages_used - engine.pages_kept;
   const auto number = [](int64_t value) { return static_cast<double>(value); };
   Set(kRunning, number(engine.requests_running));
   Set(kWaiting, number(engine.requests_waiting));
   Set(kWaitingTokens, number(engine.queued_prompt_tokens));
   Set(kUsage, engine.pages_total > 0 ? number(engine.pages_used) / number(engine.pages_total) : 0);
   Set(kPages, number(engine.pages_used), "used");
+  Set(kPages, number(engine.pages_kept), "cached");
   Set(kPages, number(pages_free), "free");
   Set(kCacheBytes, number(engine.pages_used * engine.bytes_per_page), "used");
+  Set(kCacheBytes, number(engine.pages_kept * engine.bytes_per_page), "cached");
   Set(kCacheBytes, number(pages_free * engine.bytes_per_page), "free");
   Set(kBytesPerToken, number(engine.cache_bytes_per_token));
   Set(kGqaBytesPerToken, number(engine.gqa_equivalent_bytes_per_token));
@@ -605,9 +625,12 @@ void Metrics::Update(const MetricsSnapshot& snapshot) {
   if (snapshot.model != nullptr) {
     Set(kDeviceMemory, number(snapshot.model->weight_bytes), "weights");
   }
+  Set(kPrefixQueried, number(engine.prefix_queried_tokens));
+  Set(kPrefixHit, number(engine.prefix_hit_tokens));
   Set(kPreemptions, number(engine.preemptions));
   Set(kSteps, number(engine.steps));
   Set(kPromptTokens, number(engine.prompt_tokens_computed), "computed");
+  Set(kPromptTokens, number(engine.prompt_tokens_cached), "cached");
   Set(kGenerationTokens, number(engine.generation_tokens));
   Set(kHeartbeat, absl::ToDoubleSeconds(engine.heartbeat_age));
   for (const ServerState state : {ServerState::kStarting, ServerState::kReady,

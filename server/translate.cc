@@ -76,6 +76,43 @@ absl::Status CheckUpTo(absl::string_view field, uint64_t value, uint64_t least, 
   return InvalidField(field, absl::StrCat("is ", value, "; it must be from ", least, " to ", most));
 }
 
+absl::Status FillLogitRules(const v1::SamplingOptions& from, SamplingParams* to) {
+  const auto penalty = [](absl::string_view field, float value, float* out) {
+    *out = value;
+    return CheckFloat(
+        field, value, [](float v) { return v >= -2 && v <= 2; }, "from -2 to 2");
+  };
+  RETURN_IF_ERROR(
+      penalty("sampling.presence_penalty", from.presence_penalty(), &to->presence_penalty));
+  RETURN_IF_ERROR(
+      penalty("sampling.frequency_penalty", from.frequency_penalty(), &to->frequency_penalty));
+  if (from.has_repetition_penalty()) {
+    RETURN_IF_ERROR(CheckFloat(
+        "sampling.repetition_penalty", from.repetition_penalty(),
+        [](float v) { return v >= 0.01f && v <= 10; }, "from 0.01 to 10"));
+    to->repetition_penalty = from.repetition_penalty();
+  }
+  if (from.logit_bias_size() > kMaxLogitBiases) {
+    return InvalidField("sampling.logit_bias", absl::StrCat("has ", from.logit_bias_size(),
+                                                            " entries; at most ", kMaxLogitBiases));
+  }
+  for (const auto& [token, bias] : from.logit_bias()) {
+    RETURN_IF_ERROR(CheckUpTo("sampling.logit_bias", token, 0, INT32_MAX));
+    if (!(bias >= -100 && bias <= 100)) {
+      return InvalidField("sampling.logit_bias", absl::StrCat("of token ", token, " is ", bias,
+                                                              "; it must be from -100 to 100"));
+    }
+    to->logit_bias.emplace_back(static_cast<int32_t>(token), bias);
+  }
+  // A map has no order of its own.
+  std::sort(to->logit_bias.begin(), to->logit_bias.end());
+  for (const uint32_t token : from.allowed_token_ids()) {
+    RETURN_IF_ERROR(CheckUpTo("sampling.allowed_token_ids", token, 0, INT32_MAX));
+    to->allowed_tokens.push_back(static_cast<int32_t>(token));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status FillSampling(const v1::SamplingOptions& from, uint64_t seed, SamplingParams* to) {
   to->seed = from.has_seed() ? from.seed() : seed;
   if (from.has_temperature()) {
@@ -95,11 +132,17 @@ absl::Status FillSampling(const v1::SamplingOptions& from, uint64_t seed, Sampli
         "sampling.min_p", from.min_p(), [](float v) { return v >= 0 && v <= 1; }, "from 0 to 1"));
     to->min_p = from.min_p();
   }
+  if (from.has_typical_p()) {
+    RETURN_IF_ERROR(CheckFloat(
+        "sampling.typical_p", from.typical_p(), [](float v) { return v > 0 && v <= 1; },
+        "above 0 and at most 1"));
+    to->typical_p = from.typical_p();
+  }
   if (from.has_top_k()) {
     RETURN_IF_ERROR(CheckUpTo("sampling.top_k", from.top_k(), 0, kMaxPromptTokens));
     to->top_k = static_cast<int>(from.top_k());
   }
-  return absl::OkStatus();
+  return FillLogitRules(from, to);
 }
 
 absl::Status FillStop(const v1::StopOptions& from, StopParams* to) {
@@ -217,6 +260,7 @@ absl::StatusOr<GenerateRequest> ToEngineRequest(const v1::GenerateRequest& messa
     request.logprobs = static_cast<int>(message.output().logprobs());
   }
   request.priority = message.priority();
+  request.prefix_cache = !message.cache().bypass_prefix_cache();
   if (message.has_max_queue_ms()) {
     request.max_queue_time = absl::Milliseconds(message.max_queue_ms());
   }

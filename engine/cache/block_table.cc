@@ -1,6 +1,7 @@
 #include "engine/cache/block_table.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace transmla {
 
@@ -9,8 +10,18 @@ absl::Status BlockTable::Grow(PagePool& pool, int tokens) {
   return pool.Take(std::max(missing, 0), pages_);
 }
 
+void BlockTable::Share(PagePool& pool, PageId page) {
+  pool.Share(page);
+  pages_.push_back(page);
+}
+
+void BlockTable::Replace(PagePool& pool, int index, PageId page) {
+  pool.Share(page);
+  pool.Return(std::exchange(pages_[index], page));
+}
+
 void BlockTable::Release(PagePool& pool) {
-  for (const PageId page : pages_) pool.Return(page);
+  for (auto page = pages_.rbegin(); page != pages_.rend(); ++page) pool.Return(*page);
   pages_.clear();
 }
 

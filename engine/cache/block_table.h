@@ -25,7 +25,12 @@ class BlockTable {
   // Takes pages until `tokens` positions fit; nothing if they do already.
   // Returns ResourceExhausted, and changes nothing, if too few are free.
   absl::Status Grow(PagePool& pool, int tokens);
-  // Returns all pages.
+  // Appends a page that another has filled, as one more user of it.
+  void Share(PagePool& pool, PageId page);
+  // Uses `page`, which holds the same as the page at `index`, in place of that one.
+  void Replace(PagePool& pool, int index, PageId page);
+  // Returns all pages, the last first: of those that are kept, a page is then never older than the
+  // pages after it, without which it is of use, but not they without it.
   void Release(PagePool& pool);
 
  private:

@@ -62,12 +62,16 @@ absl::Status EngineLoop::Check(const GenerateRequest& request) const {
   if (request.prompt.empty()) {
     return absl::InvalidArgumentError("the prompt is empty; it needs at least one token");
   }
-  for (const int32_t token : request.prompt) {
-    if (token < 0 || token >= runner_->vocab_size()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "prompt token ", token, " is not in the vocabulary of ", runner_->vocab_size()));
-    }
-  }
+  const auto check = [this](absl::string_view what, int32_t token) {
+    if (token >= 0 && token < runner_->vocab_size()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, " ", token, " is not in the vocabulary of ", runner_->vocab_size()));
+  };
+  for (const int32_t token : request.prompt) RETURN_IF_ERROR(check("prompt token", token));
+  for (const int32_t token : request.sampling.allowed_tokens)
+    RETURN_IF_ERROR(check("allowed token", token));
+  for (const auto& [token, bias] : request.sampling.logit_bias)
+    RETURN_IF_ERROR(check("logit_bias token", token));
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
   const int64_t wanted = prompt + std::max(request.stop.max_tokens, 1);
   if (wanted > options_.context.max_context_tokens) {
@@ -211,6 +215,10 @@ void EngineLoop::Admit(Submission submission) {
   sequence->deadline = request.deadline;
   sequence->queue_deadline = submission.generation->arrival() + request.max_queue_time;
   sequence->tokens = request.prompt;
+  sequence->prefix_cache = request.prefix_cache;
+  if (const auto first = numbers_.find(request.after); first != numbers_.end()) {
+    sequence->after = first->second;
+  }
   const uint64_t number = sequence->number;
   numbers_[request.id] = number;
   Live& live = live_[number];
@@ -260,7 +268,8 @@ void EngineLoop::Started(const Plan& plan, absl::Time now) {
   for (const Plan::Chunk& chunk : plan.chunks) {
     Live& live = live_.at(chunk.sequence->number);
     if (!live.give_back) continue;
-    live.generation->Started(now);
+    live.generation->Started(now, chunk.sequence->cached_prompt_tokens);
+    prompt_tokens_cached_ += chunk.sequence->cached_prompt_tokens;
     std::exchange(live.give_back, nullptr)();
     prompt_tokens += live.generation->usage().prompt_tokens;
   }
@@ -280,7 +289,9 @@ void EngineLoop::Sample(const Plan& plan, absl::Span<const float> logits) {
         logits.subspan(row++ * vocabulary, vocabulary),
         live.generation->NextSample(static_cast<int64_t>(chunk.sequence->tokens.size())));
     if (!sample.ok()) {
-      EndWith(number, WithReason(sample.status(), "ENGINE_ERROR"));
+      EndWith(number,
+              WithReason(sample.status(),
+                         absl::IsInternal(sample.status()) ? "ENGINE_ERROR" : "NO_TOKEN_ALLOWED"));
       continue;
     }
     TakeToken(number, live, *sample, clock_->Now());
@@ -360,10 +371,14 @@ void EngineLoop::PublishStats() {
   stats_.requests_running = scheduler_.running();
   stats_.pages_total = pool.total_pages();
   stats_.pages_used = pool.used_pages();
+  stats_.pages_kept = pool.kept_pages();
   stats_.bytes_per_page = options_.bytes_per_page;
   stats_.cache_bytes_per_token = options_.cache_bytes_per_token;
   stats_.gqa_equivalent_bytes_per_token = options_.gqa_equivalent_bytes_per_token;
   stats_.prompt_tokens_computed = prompt_tokens_computed_;
+  stats_.prompt_tokens_cached = prompt_tokens_cached_;
+  stats_.prefix_queried_tokens = scheduler_.prefix_queried_tokens();
+  stats_.prefix_hit_tokens = scheduler_.prefix_hit_tokens();
   stats_.generation_tokens = generation_tokens_;
   stats_.preemptions = scheduler_.preemptions();
   stats_.steps = steps_;

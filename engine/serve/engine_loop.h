@@ -123,6 +123,7 @@ class EngineLoop {
   absl::flat_hash_map<uint64_t, Live> live_;
   absl::flat_hash_map<std::string, uint64_t> numbers_;
   int64_t prompt_tokens_computed_ = 0;
+  int64_t prompt_tokens_cached_ = 0;
   int64_t generation_tokens_ = 0;
   int64_t steps_ = 0;
 

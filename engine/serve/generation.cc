@@ -19,15 +19,25 @@ Generation::Generation(GenerateRequest request, std::shared_ptr<EventSink> sink,
                        context->eos_token_ids.end());
   }
   usage_.prompt_tokens = static_cast<int>(request_.prompt.size());
+  next_.sampling = request_.sampling;
+  next_.logprobs = request_.logprobs;
+  if (HasPenalties(request_.sampling)) {
+    history_.AddPrompt(request_.prompt);
+    next_.history = &history_;
+  }
 }
 
-void Generation::Started(absl::Time now) { started_ = std::min(started_, now); }
+void Generation::Started(absl::Time now, int cached_prompt_tokens) {
+  if (started_ != absl::InfiniteFuture()) return;
+  started_ = now;
+  usage_.cached_prompt_tokens = cached_prompt_tokens;
+}
 
-SampleRequest Generation::NextSample(int64_t position) const {
-  SampleRequest sample{
-      .sampling = request_.sampling, .position = position, .logprobs = request_.logprobs};
-  if (usage_.completion_tokens < request_.stop.min_tokens) sample.forbidden = end_tokens_;
-  return sample;
+const SampleRequest& Generation::NextSample(int64_t position) {
+  next_.position = position;
+  next_.forbidden = {};
+  if (usage_.completion_tokens < request_.stop.min_tokens) next_.forbidden = end_tokens_;
+  return next_;
 }
 
 bool Generation::EndsAt(int32_t token) const {
@@ -46,6 +56,7 @@ TokenEvent Generation::MakeEvent(const Sample& sample, absl::Time now) const {
 
 std::optional<FinishedEvent> Generation::Take(const Sample& sample, absl::Time now) {
   ++usage_.completion_tokens;
+  if (next_.history != nullptr) history_.AddGenerated(sample.token);
   first_token_ = std::min(first_token_, now);
   last_token_ = now;
   std::optional<FinishedEvent> finished;

@@ -11,6 +11,7 @@
 
 #include "engine/sample/sampler.h"
 #include "engine/sample/stop.h"
+#include "engine/sample/token_history.h"
 #include "engine/serve/request.h"
 #include "engine/tokenizer/stream_decoder.h"
 
@@ -33,10 +34,11 @@ class Generation {
   const RequestUsage& usage() const { return usage_; }
   absl::Time arrival() const { return arrival_; }
 
-  // The first computed token.
-  void Started(absl::Time now);
-  // How to draw the token at `position`.
-  SampleRequest NextSample(int64_t position) const;
+  // Only the first call counts: the first computed token, after `cached_prompt_tokens` that the
+  // cache held already.
+  void Started(absl::Time now, int cached_prompt_tokens);
+  // How to draw the token at `position`; valid until the next call.
+  const SampleRequest& NextSample(int64_t position);
   // Takes a drawn token and sends its event. Returns the end, if this is it; Finish then sends it.
   std::optional<FinishedEvent> Take(const Sample& sample, absl::Time now);
 
@@ -60,6 +62,8 @@ class Generation {
   absl::Time first_token_ = absl::InfiniteFuture();
   absl::Time last_token_ = absl::InfinitePast();
   std::vector<int32_t> end_tokens_;  // forbidden before min_tokens
+  TokenHistory history_;             // kept if there are penalties
+  SampleRequest next_;
   StreamDecoder decoder_;
   StopMatcher stop_;
   RequestUsage usage_;

@@ -25,6 +25,10 @@ struct GenerateRequest {
   bool skip_special_tokens = true;  // control tokens are not part of the text
   int logprobs = -1;  // -1: none; k >= 0: log-probability of the token and of the k most likely
   int priority = 0;   // higher first
+  bool prefix_cache = true;  // may start from pages that others have filled, and leaves its own
+  // Id of a live request with the same prompt: this one does not start while that one computes the
+  // prompt, and then shares its pages. Empty, ended or unknown: none.
+  std::string after;
   absl::Time deadline = absl::InfiniteFuture();  // ends with DeadlineExceeded, waiting or running
   absl::Duration max_queue_time =
       absl::InfiniteDuration();  // ends with ResourceExhausted if not started by then
@@ -45,7 +49,7 @@ struct TokenInfo {
 
 struct RequestUsage {
   int prompt_tokens = 0;
-  int cached_prompt_tokens = 0;
+  int cached_prompt_tokens = 0;  // of those, found in the prefix cache when the request started
   int completion_tokens = 0;
 };
 

@@ -53,7 +53,30 @@ void Scheduler::Append(uint64_t number, int32_t token) {
 }
 
 void Scheduler::Computed(const Plan& plan) {
-  for (const Plan::Chunk& chunk : plan.chunks) chunk.sequence->computed += chunk.tokens;
+  for (const Plan::Chunk& chunk : plan.chunks) {
+    chunk.sequence->computed += chunk.tokens;
+    IndexPages(*chunk.sequence);
+  }
+}
+
+void Scheduler::IndexPages(Sequence& sequence) {
+  if (!options_.prefix_cache || !sequence.prefix_cache) return;
+  PrefixIndex& index = pool_.index();
+  while ((sequence.indexed_pages + 1) * kPageTokens <= sequence.computed) {
+    const int page = sequence.indexed_pages;
+    const auto tokens =
+        absl::MakeConstSpan(sequence.tokens).subspan(page * kPageTokens, kPageTokens);
+    if (const auto entry = index.Find(sequence.prefix, tokens)) {
+      // Another has computed it meanwhile; the two are equal bit for bit.
+      sequence.table.Replace(pool_, page, entry->page);
+      sequence.prefix = entry->id;
+    } else if (const auto id = index.Add(sequence.prefix, tokens, sequence.table.pages()[page])) {
+      sequence.prefix = *id;
+    } else {
+      return;
+    }
+    ++sequence.indexed_pages;
+  }
 }
 
 Plan Scheduler::Step(absl::Time now) {
@@ -88,6 +111,8 @@ void Scheduler::Expire(absl::Time now, Plan& plan) {
 void Scheduler::Preempt(Sequence& sequence) {
   sequence.table.Release(pool_);
   sequence.computed = 0;
+  sequence.indexed_pages = 0;
+  sequence.prefix = kNoPrefix;
   sequence.state = SequenceState::kWaiting;
   ++sequence.preemptions;
   ++preemptions_;
@@ -136,23 +161,72 @@ void Scheduler::PlanPrefills(Plan& plan, int& budget) {
   }
 }
 
+std::vector<PrefixIndex::Entry> Scheduler::FindPrefix(const Sequence& sequence) const {
+  std::vector<PrefixIndex::Entry> found;
+  if (!options_.prefix_cache || !sequence.prefix_cache) return found;
+  const auto tokens = absl::MakeConstSpan(sequence.tokens);
+  const int pages = (static_cast<int>(tokens.size()) - 1) / kPageTokens;
+  PrefixId before = kNoPrefix;
+  for (int page = 0; page < pages; ++page) {
+    const auto entry = pool_.index().Find(before, tokens.subspan(page * kPageTokens, kPageTokens));
+    if (!entry) break;
+    found.push_back(*entry);
+    before = entry->id;
+  }
+  return found;
+}
+
+bool Scheduler::WaitsForPages(const Sequence& sequence) const {
+  const bool shares = options_.prefix_cache && sequence.prefix_cache;
+  // Up to one page there is nothing to share: the last token is always computed.
+  if (!shares || sequence.started || sequence.tokens.size() <= kPageTokens) return false;
+  const auto found = sequences_.find(sequence.after);
+  if (found == sequences_.end()) return false;
+  const Sequence& first = *found->second;
+  // One that waits itself may be behind this one.
+  return first.state == SequenceState::kRunning && first.tokens.size() == sequence.tokens.size() &&
+         first.computed < static_cast<int>(first.tokens.size());
+}
+
+bool Scheduler::HasRoom(const Sequence& sequence,
+                        absl::Span<const PrefixIndex::Entry> prefix) const {
+  // Only with room for all it has: a prompt that starts and then waits for pages would block
+  // those behind it. And with a page to grow into for each that then runs, or the next page that
+  // an older one needs would throw the newcomer out again, its prompt computed in vain.
+  int wanted = BlockTable::PagesFor(static_cast<int>(sequence.tokens.size())) -
+               static_cast<int>(prefix.size());
+  // A page that nobody uses counts as free until it is shared.
+  for (const PrefixIndex::Entry& entry : prefix) wanted += pool_.users(entry.page) == 0;
+  const int growth = running_.empty() ? 0 : running() + 1;
+  return wanted + growth <= pool_.free_pages();
+}
+
+void Scheduler::StartWith(Sequence& sequence, absl::Span<const PrefixIndex::Entry> prefix) {
+  for (const PrefixIndex::Entry& entry : prefix) sequence.table.Share(pool_, entry.page);
+  sequence.indexed_pages = static_cast<int>(prefix.size());
+  sequence.prefix = prefix.empty() ? kNoPrefix : prefix.back().id;
+  sequence.computed = sequence.indexed_pages * kPageTokens;
+  const int tokens = static_cast<int>(sequence.tokens.size());
+  CHECK_OK(sequence.table.Grow(pool_, tokens));
+  if (!sequence.started) sequence.cached_prompt_tokens = sequence.computed;
+  sequence.started = true;
+  sequence.state = SequenceState::kRunning;
+  if (options_.prefix_cache && sequence.prefix_cache) prefix_queried_tokens_ += tokens;
+  prefix_hit_tokens_ += sequence.computed;
+}
+
 void Scheduler::Admit(Plan& plan, int& budget) {
   while (budget > 0 && !waiting_.empty() && running() < options_.max_running) {
     Sequence* const sequence = waiting_.front();
-    const int tokens = static_cast<int>(sequence->tokens.size());
-    // Only with room for all it has: a prompt that starts and then waits for pages would block
-    // those behind it. And with a page to grow into for each that then runs, or the next page that
-    // an older one needs would throw the newcomer out again, its prompt computed in vain. Nobody
-    // overtakes the first in line, or a long prompt would starve.
-    const int growth = running_.empty() ? 0 : running() + 1;
-    if (BlockTable::PagesFor(tokens) + growth > pool_.free_pages()) return;
-    const int chunk = std::min(tokens, budget);
-    CHECK_OK(sequence->table.Grow(pool_, tokens));
+    if (WaitsForPages(*sequence)) return;
+    const std::vector<PrefixIndex::Entry> prefix = FindPrefix(*sequence);
+    // Nobody overtakes the first in line, or a long prompt would starve.
+    if (!HasRoom(*sequence, prefix)) return;
+    StartWith(*sequence, prefix);
     Erase(waiting_, sequence);
     Insert(running_, sequence);
-    sequence->state = SequenceState::kRunning;
-    sequence->started = true;
-    AddChunk(plan, *sequence, chunk, budget);
+    const int left = static_cast<int>(sequence->tokens.size()) - sequence->computed;
+    AddChunk(plan, *sequence, std::min(left, budget), budget);
   }
 }
 

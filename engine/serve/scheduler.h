@@ -10,6 +10,12 @@
 // ends; and unless it runs alone nobody is admitted to be preempted within the next kPageTokens
 // steps.
 //
+// A full page that has been computed goes into the pool's prefix index. A sequence that begins with
+// the same tokens starts with these pages, at admission, and computes what comes after them, at
+// least its last token; one that names another with the same prompt waits while that one computes
+// it. Two that compute the same page at the same time keep one copy. So pages are
+// shared only when they are full; nobody writes to them again.
+//
 // Thread-compatible.
 #ifndef TRANSMLA_ENGINE_SERVE_SCHEDULER_H_
 #define TRANSMLA_ENGINE_SERVE_SCHEDULER_H_
@@ -20,6 +26,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 
 #include "engine/cache/page_pool.h"
 #include "engine/serve/plan.h"
@@ -31,6 +38,7 @@ struct SchedulerOptions {
   int max_step_tokens = 512;  // budget of a step
   int max_running = 64;       // sequences that hold pages
   int pages = 0;              // of the cache
+  bool prefix_cache = true;   // pages are shared between sequences that begin alike
 };
 
 class Scheduler {
@@ -57,6 +65,10 @@ class Scheduler {
   int running() const { return static_cast<int>(running_.size()); }
   int waiting() const { return static_cast<int>(waiting_.size()); }
   int64_t preemptions() const { return preemptions_; }
+  // Tokens of sequences that looked for their beginning in the cache, and those found; once an
+  // admission, so that a preempted sequence counts again.
+  int64_t prefix_queried_tokens() const { return prefix_queried_tokens_; }
+  int64_t prefix_hit_tokens() const { return prefix_hit_tokens_; }
   const PagePool& pool() const { return pool_; }
   // Running and waiting sequences in the order in which they go, for invariants in tests.
   const std::vector<Sequence*>& running_sequences() const { return running_; }
@@ -67,6 +79,14 @@ class Scheduler {
   void PlanDecodes(Plan& plan, int& budget);
   void PlanPrefills(Plan& plan, int& budget);
   void Admit(Plan& plan, int& budget);
+  // Whether the pages that it wants to share are being computed.
+  bool WaitsForPages(const Sequence& sequence) const;
+  // Entries of the pages that hold the beginning of `sequence`, short of its last token.
+  std::vector<PrefixIndex::Entry> FindPrefix(const Sequence& sequence) const;
+  bool HasRoom(const Sequence& sequence, absl::Span<const PrefixIndex::Entry> prefix) const;
+  void StartWith(Sequence& sequence, absl::Span<const PrefixIndex::Entry> prefix);
+  // Enters the pages of `sequence` that are full now.
+  void IndexPages(Sequence& sequence);
   // Pages for `tokens` positions of `sequence`, preempting those that go after it if need be.
   bool MakeRoom(Sequence& sequence, int tokens);
   void Preempt(Sequence& sequence);
@@ -80,6 +100,8 @@ class Scheduler {
   std::vector<Sequence*> running_;  // in the order in which they go
   std::vector<Sequence*> waiting_;  // likewise
   int64_t preemptions_ = 0;
+  int64_t prefix_queried_tokens_ = 0;
+  int64_t prefix_hit_tokens_ = 0;
 };
 
 }  // namespace transmla

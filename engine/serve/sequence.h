@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 
 #include "engine/cache/block_table.h"
+#include "engine/cache/prefix_index.h"
 
 namespace transmla {
 
@@ -22,12 +23,17 @@ enum class SequenceState {
 struct Sequence {
   uint64_t number = 0;  // order of arrival
   int priority = 0;     // higher first
+  uint64_t after = 0;   // waits while this sequence, of the same prompt, computes it; 0: none
   absl::Time deadline = absl::InfiniteFuture();
   absl::Time queue_deadline = absl::InfiniteFuture();  // must have run by then
 
   std::vector<int32_t> tokens;  // prompt, then what was generated
   int computed = 0;             // the first so many tokens are in the cache
   BlockTable table;
+  bool prefix_cache = true;      // uses pages that others have filled, and leaves its own to others
+  int indexed_pages = 0;         // its first so many pages are in the prefix index
+  PrefixId prefix = kNoPrefix;   // of these pages
+  int cached_prompt_tokens = 0;  // found in the cache when it first ran
   SequenceState state = SequenceState::kWaiting;
   bool started = false;  // has run at least once
   int preemptions = 0;

@@ -18,12 +18,16 @@ struct EngineStats {
 
   int64_t pages_total = 0;
   int64_t pages_used = 0;  // held by live requests
+  int64_t pages_kept = 0;  // held by nobody, with a prefix that a request may find
   int64_t bytes_per_page = 0;
   int64_t cache_bytes_per_token = 0;
   int64_t gqa_equivalent_bytes_per_token =
       0;  // what the unconverted model would need, same cache type
 
   int64_t prompt_tokens_computed = 0;  // since start
+  int64_t prompt_tokens_cached = 0;    // since start; found in the prefix cache
+  int64_t prefix_queried_tokens = 0;   // since start; of admissions, also after a preemption
+  int64_t prefix_hit_tokens = 0;       // since start; of those, found
   int64_t generation_tokens = 0;       // since start
   int64_t preemptions = 0;             // since start
   int64_t steps = 0;                   // since start

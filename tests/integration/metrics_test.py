@@ -10,10 +10,10 @@ import harness
 from harness import PATIENCE_S, request
 
 LABELS = {
-    "transmla_kv_cache_blocks": ("state", ["used", "free"]),
-    "transmla_kv_cache_bytes": ("state", ["used", "free"]),
+    "transmla_kv_cache_blocks": ("state", ["used", "cached", "free"]),
+    "transmla_kv_cache_bytes": ("state", ["used", "cached", "free"]),
     "transmla_device_memory_bytes": ("kind", ["weights", "kv_cache"]),
-    "transmla_prompt_tokens_total": ("source", ["computed"]),
+    "transmla_prompt_tokens_total": ("source", ["computed", "cached"]),
     "transmla_requests_finished_total": ("finish_reason", ["stop", "length", "cancelled", "deadline", "error"]),
     "transmla_admission_rejections_total": ("reason", ["queue_requests", "queue_tokens", "too_long", "memory",
                                                        "draining", "not_ready", "invalid", "other"]),
@@ -24,10 +24,12 @@ LABELS = {
 }
 PLAIN = ["transmla_requests_running", "transmla_requests_waiting", "transmla_kv_cache_usage_ratio",
          "transmla_kv_cache_bytes_per_token", "transmla_kv_cache_gqa_equivalent_bytes_per_token",
+         "transmla_prefix_cache_queried_tokens_total", "transmla_prefix_cache_hit_tokens_total",
          "transmla_preemptions_total", "transmla_generation_tokens_total", "transmla_stream_backlog_bytes",
          "transmla_stream_stalled_total", "transmla_engine_heartbeat_age_seconds", "process_resident_memory_bytes",
          "process_cpu_seconds_total", "process_open_fds", "process_start_time_seconds", "vllm:num_requests_running",
          "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc", "vllm:num_preemptions_total",
+         "vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total",
          "vllm:prompt_tokens_total", "vllm:generation_tokens_total"]
 FIRST_TOKEN = ".001 .005 .01 .02 .04 .06 .08 .1 .25 .5 .75 1 2.5 5 7.5 10 20 40 80 160 640 2560"
 INTER_TOKEN = ".01 .025 .05 .075 .1 .15 .2 .3 .4 .5 .75 1 2.5 5 7.5 10 20 40 80"

@@ -74,6 +74,21 @@ class StreamingTest(unittest.TestCase):
         message.stop.include_stop = True
         self.assertEqual(self.server.generate(message).text, whole[:whole.index(stop) + len(stop)])
 
+    def test_rules_change_what_is_drawn(self):
+        def drawn(**rules):
+            message = request("The sea is", 60, endless=True, output=pb.OutputOptions(token_ids=True))
+            message.sampling.MergeFrom(pb.SamplingOptions(**rules))
+            return self.server.generate(message).tokens[0]
+
+        plain = drawn()
+        self.assertEqual(set(drawn(allowed_token_ids=[7, 9, 11])) - {7, 9, 11}, set())
+        self.assertEqual(set(drawn(logit_bias={33: 100})), {33})
+        self.assertNotIn(plain[0], drawn(logit_bias={plain[0]: -100}))
+        # No token twice where the penalty is above every difference of logits.
+        once = drawn(presence_penalty=2, frequency_penalty=2, repetition_penalty=10)
+        self.assertGreater(len(set(once)), len(set(plain)))
+        self.assertEqual(drawn(presence_penalty=0, frequency_penalty=0, repetition_penalty=1), plain)
+
     def test_a_stop_token_ends_the_text(self):
         message = request("The sea is", 60, endless=True, output=pb.OutputOptions(token_ids=True))
         whole = self.server.generate(message).tokens[0]

@@ -90,6 +90,31 @@ TEST(TranslateTest, ZeroIsAValueAndAbsentIsTheDefault) {
   EXPECT_EQ(request->logprobs, 0);
 }
 
+TEST(TranslateTest, RulesForLogitsReachTheEngine) {
+  v1::GenerateRequest message;
+  v1::SamplingOptions* sampling = message.mutable_sampling();
+  sampling->set_presence_penalty(0.5f);
+  sampling->set_frequency_penalty(-0.25f);
+  sampling->set_repetition_penalty(1.5f);
+  sampling->set_typical_p(0.75f);
+  for (const uint32_t id : {9, 2, 5}) (*sampling->mutable_logit_bias())[id] = 1;
+  sampling->add_allowed_token_ids(4);
+  message.mutable_cache()->set_bypass_prefix_cache(true);
+  const auto request = ToEngineRequest(message, 7);
+  ASSERT_TRUE(request.ok());
+  EXPECT_EQ(request->sampling.presence_penalty, 0.5f);
+  EXPECT_EQ(request->sampling.frequency_penalty, -0.25f);
+  EXPECT_EQ(request->sampling.repetition_penalty, 1.5f);
+  EXPECT_EQ(request->sampling.typical_p, 0.75f);
+  const std::vector<std::pair<int32_t, float>> bias = {{2, 1.0f}, {5, 1.0f}, {9, 1.0f}};
+  EXPECT_EQ(request->sampling.logit_bias, bias);
+  EXPECT_EQ(request->sampling.allowed_tokens, std::vector<int32_t>{4});
+  EXPECT_FALSE(request->prefix_cache);
+  const auto plain = ToEngineRequest(v1::GenerateRequest(), 7);
+  EXPECT_EQ(plain->sampling.repetition_penalty, 1.0f);
+  EXPECT_TRUE(plain->prefix_cache);
+}
+
 TEST(TranslateTest, StatusesAreValidUtf8WhateverTheMessageHolds) {
   const google::rpc::Status status =
       ToRpcStatus(absl::InvalidArgumentError("half \xc3 a character"));
@@ -124,6 +149,30 @@ TEST(TranslateTest, RefusesWhatIsOutOfRange) {
   for (const float value : {-0.1f, 1.5f, nan}) {
     add("sampling.min_p", [&](auto* m) { m->mutable_sampling()->set_min_p(value); });
   }
+  for (const float value : {0.0f, 1.5f, nan}) {
+    add("sampling.typical_p", [&](auto* m) { m->mutable_sampling()->set_typical_p(value); });
+  }
+  for (const float value : {-2.5f, 2.01f, nan}) {
+    add("sampling.presence_penalty",
+        [&](auto* m) { m->mutable_sampling()->set_presence_penalty(value); });
+    add("sampling.frequency_penalty",
+        [&](auto* m) { m->mutable_sampling()->set_frequency_penalty(value); });
+  }
+  for (const float value : {0.0f, -1.0f, 10.5f, nan}) {
+    add("sampling.repetition_penalty",
+        [&](auto* m) { m->mutable_sampling()->set_repetition_penalty(value); });
+  }
+  for (const float value : {-101.0f, 100.5f, nan}) {
+    add("sampling.logit_bias",
+        [&](auto* m) { (*m->mutable_sampling()->mutable_logit_bias())[7] = value; });
+  }
+  add("sampling.logit_bias",
+      [](auto* m) { (*m->mutable_sampling()->mutable_logit_bias())[3000000000u] = 1; });
+  add("sampling.logit_bias", [](auto* m) {
+    for (uint32_t id = 0; id < 1025; ++id) (*m->mutable_sampling()->mutable_logit_bias())[id] = 1;
+  });
+  add("sampling.allowed_token_ids",
+      [](auto* m) { m->mutable_sampling()->add_allowed_token_ids(3000000000u); });
   add("sampling.top_k", [](auto* m) { m->mutable_sampling()->set_top_k(4000000000u); });
   add("stop.max_tokens", [](auto* m) { m->mutable_stop()->set_max_tokens(0); });
   add("stop.max_tokens", [](auto* m) { m->mutable_stop()->set_max_tokens(4000000000u); });

@@ -11,6 +11,8 @@ namespace {
 
 constexpr int kMaxLive = 40;
 constexpr int32_t kVocabulary = 1 << 20;  // large: a wrong token is not right by chance
+constexpr uint64_t kEmpty = 0;            // the hash of no tokens
+constexpr int kBeginnings = 6;
 
 }  // namespace
 
@@ -18,14 +20,16 @@ SchedulerOptions SchedulerSim::DrawOptions(Random& random) {
   constexpr int kBudgets[] = {1, 3, 17, 64, 100, 512};
   return {.max_step_tokens = kBudgets[random.Below(6)],
           .max_running = static_cast<int>(1 + random.Below(12)),
-          .pages = static_cast<int>(1 + random.Below(40))};
+          .pages = static_cast<int>(1 + random.Below(40)),
+          .prefix_cache = random.Below(5) != 0};
 }
 
 SchedulerSim::SchedulerSim(uint64_t seed)
     : random_(seed),
       options_(DrawOptions(random_)),
       scheduler_(options_),
-      cells_(static_cast<size_t>(options_.pages) * kPageTokens) {}
+      cells_(static_cast<size_t>(options_.pages) * kPageTokens),
+      beginnings_(kBeginnings) {}
 
 void SchedulerSim::Expect(bool holds, const char* what) {
   if (!holds && failure_.empty()) {
@@ -44,6 +48,27 @@ uint64_t& SchedulerSim::Cell(const Sequence& sequence, int position) {
   return cells_[static_cast<size_t>(page) * kPageTokens + position % kPageTokens];
 }
 
+std::vector<int32_t> SchedulerSim::DrawPrompt(int size) {
+  std::vector<int32_t> prompt;
+  std::vector<int32_t>& beginning = beginnings_[random_.Below(kBeginnings)];
+  if (random_.Below(3) != 0) {
+    // All of it, or what both have in common with a prompt that turns elsewhere.
+    prompt = beginning;
+    if (random_.Below(3) == 0 && !prompt.empty()) prompt.resize(random_.Below(prompt.size()) + 1);
+    if (static_cast<int>(prompt.size()) > size) prompt.resize(size);
+  }
+  while (static_cast<int>(prompt.size()) < size)
+    prompt.push_back(static_cast<int32_t>(random_.Below(kVocabulary)));
+  if (random_.Below(4) == 0) beginning = prompt;
+  return prompt;
+}
+
+void SchedulerSim::Repeat(const Request& request, Sequence& sequence) {
+  sequence.tokens.assign(request.tokens.begin(), request.tokens.begin() + request.prompt);
+  sequence.after = request.sequence->number;
+  sequence.priority = request.sequence->priority + static_cast<int>(random_.Below(3)) - 1;
+}
+
 void SchedulerSim::Arrive() {
   const int capacity = options_.pages * kPageTokens;
   auto sequence = std::make_unique<Sequence>();
@@ -53,14 +78,20 @@ void SchedulerSim::Arrive() {
   const uint64_t size = random_.Below(4) == 0 ? capacity : std::min(capacity, 300);
   request.longest =
       static_cast<int>(random_.Below(20) == 0 ? capacity : 2 + random_.Below(size - 1));
-  const uint64_t prompt = 1 + random_.Below(request.longest - 1);
-  for (uint64_t i = 0; i < prompt; ++i) {
-    sequence->tokens.push_back(static_cast<int32_t>(random_.Below(kVocabulary)));
-    const uint64_t before = i == 0 ? sequence->number : request.hashes.back();
-    request.hashes.push_back(Chain(before, sequence->tokens.back()));
+  sequence->tokens = DrawPrompt(static_cast<int>(1 + random_.Below(request.longest - 1)));
+  if (random_.Below(3) == 0) sequence->priority = static_cast<int>(random_.Below(5)) - 2;
+  if (!live_.empty() && random_.Below(8) == 0) {
+    auto other = live_.begin();
+    std::advance(other, random_.Below(live_.size()));
+    Repeat(other->second, *sequence);
+    request.longest = std::max(request.longest, static_cast<int>(sequence->tokens.size()) + 1);
+  }
+  request.prompt = static_cast<int>(sequence->tokens.size());
+  sequence->prefix_cache = random_.Below(10) != 0;
+  for (const int32_t token : sequence->tokens) {
+    request.hashes.push_back(Chain(request.hashes.empty() ? kEmpty : request.hashes.back(), token));
   }
   request.tokens = sequence->tokens;
-  if (random_.Below(3) == 0) sequence->priority = static_cast<int>(random_.Below(5)) - 2;
   if (random_.Below(8) == 0) sequence->deadline = now_ + absl::Milliseconds(random_.Below(20000));
   if (random_.Below(8) == 0)
     sequence->queue_deadline = now_ + absl::Milliseconds(random_.Below(5000));
@@ -120,12 +151,18 @@ void SchedulerSim::CheckPages() {
     Expect(BlockTable::PagesFor(sequence->computed) <=
                static_cast<int>(sequence->table.pages().size()),
            "a computed token has no page");
+    int index = 0;
     for (const PageId page : sequence->table.pages()) {
-      Expect(++owners[page] == 1, "a page has two owners");
-      Expect(scheduler_.pool().users(page) == 1, "an owned page is not counted once");
-      ++used;
+      used += owners[page]++ == 0;
+      if (index++ < sequence->indexed_pages) continue;
+      Expect(!scheduler_.pool().index().Has(page), "a page that may be written can be found");
+      Expect(scheduler_.pool().users(page) == 1, "a page that may be written is shared");
     }
+    Expect(sequence->indexed_pages * kPageTokens <= sequence->computed,
+           "a page can be found before it is full");
   }
+  for (PageId page = 0; page < options_.pages; ++page)
+    Expect(scheduler_.pool().users(page) == owners[page], "the users of a page are miscounted");
   for (const Sequence* sequence : scheduler_.waiting_sequences()) {
     Expect(sequence->state == SequenceState::kWaiting, "a waiting sequence has another state");
     Expect(sequence->table.pages().empty() && sequence->computed == 0,
@@ -193,9 +230,10 @@ void SchedulerSim::Compute(const Plan::Chunk& chunk) {
   Request& request = live_.at(sequence.number);
   request.started = true;
   for (int i = sequence.computed; i < sequence.computed + chunk.tokens; ++i) {
-    const uint64_t before = i == 0 ? sequence.number : Cell(sequence, i - 1);
+    const uint64_t before = i == 0 ? kEmpty : Cell(sequence, i - 1);
     Cell(sequence, i) = Chain(before, sequence.tokens[i]);
   }
+  counts_.kept_steps += scheduler_.pool().kept_pages() > 0;
   const int any = static_cast<int>(random_.Below(sequence.computed + chunk.tokens));
   Expect(Cell(sequence, any) == request.hashes[any], "a cell was overwritten");
 }
@@ -219,6 +257,8 @@ void SchedulerSim::Sample(const Plan::Chunk& chunk) {
   request.hashes.push_back(Chain(request.hashes.back(), token));
   if (static_cast<int>(request.tokens.size()) < request.longest) return;
   Expect(sequence.tokens == request.tokens, "another text than alone");
+  if (random_.Below(3) == 0)  // the chat goes on
+    beginnings_[random_.Below(kBeginnings)] = sequence.tokens;
   ++counts_.completed;
   counts_.completed_after_preemption += sequence.preemptions > 0;
   scheduler_.Finish(number);
@@ -259,6 +299,8 @@ std::string SchedulerSim::Drain() {
   }
   Expect(scheduler_.idle() && scheduler_.pool().used_pages() == 0, "pages are left at the end");
   counts_.preemptions = scheduler_.preemptions();
+  counts_.queried_tokens = scheduler_.prefix_queried_tokens();
+  counts_.hit_tokens = scheduler_.prefix_hit_tokens();
   return failure_;
 }
 

@@ -4,8 +4,9 @@
 //
 // The "model" keeps one number a cache cell: a hash of the sequence's tokens up to there, made from
 // the cell before, read through the page table. The next token is a hash of the last cell. So a
-// page that is lost, shared or not computed again changes the tokens, which a reference without
-// pages knows.
+// page that is lost, found by a sequence that begins otherwise, or not computed again changes the
+// tokens, which a reference without pages knows. Many prompts begin alike: with one of a few system
+// prompts, or with what was asked and answered before.
 #ifndef TRANSMLA_TESTS_SIMULATION_SCHEDULER_SIM_H_
 #define TRANSMLA_TESTS_SIMULATION_SCHEDULER_SIM_H_
 
@@ -32,7 +33,10 @@ struct SimCounts {
   int64_t out_of_queue_time = 0;
   int64_t preemptions = 0;
   int64_t completed_after_preemption = 0;
-  int64_t mixed_steps = 0;  // decodes and prompts in one step
+  int64_t mixed_steps = 0;     // decodes and prompts in one step
+  int64_t queried_tokens = 0;  // of sequences that looked for their beginning
+  int64_t hit_tokens = 0;      // and found so many of them
+  int64_t kept_steps = 0;      // with contents kept of which nobody is a user
 };
 
 class SchedulerSim {
@@ -49,6 +53,7 @@ class SchedulerSim {
     Sequence* sequence = nullptr;
     std::vector<int32_t> tokens;   // the reference's: prompt and what must be generated so far
     std::vector<uint64_t> hashes;  // of tokens up to each position
+    int prompt = 0;                // tokens
     int longest = 0;               // ends with so many tokens
     absl::Time deadline, queue_deadline;
     bool started = false;
@@ -57,6 +62,9 @@ class SchedulerSim {
   static uint64_t Chain(uint64_t before, int32_t token);
   static SchedulerOptions DrawOptions(Random& random);
 
+  std::vector<int32_t> DrawPrompt(int size);
+  // The prompt of a live request, which the new one then follows.
+  void Repeat(const Request& request, Sequence& sequence);
   void Arrive();
   void CancelOne();
   void Step();
@@ -77,11 +85,12 @@ class SchedulerSim {
   Scheduler scheduler_;
   absl::Time now_ = absl::UnixEpoch();
   uint64_t next_number_ = 1;
-  double arrival_rate_ = 0;                // a step
-  int64_t last_admission_ = -kPageTokens;  // step
-  int64_t last_end_ = 0;                   // step
-  std::map<uint64_t, Request> live_;       // ordered: the same seed gives the same run
-  std::vector<uint64_t> cells_;            // [pages, kPageTokens]
+  double arrival_rate_ = 0;                       // a step
+  int64_t last_admission_ = -kPageTokens;         // step
+  int64_t last_end_ = 0;                          // step
+  std::map<uint64_t, Request> live_;              // ordered: the same seed gives the same run
+  std::vector<uint64_t> cells_;                   // [pages, kPageTokens]
+  std::vector<std::vector<int32_t>> beginnings_;  // that prompts share
   SimCounts counts_;
   std::string failure_;
 };

@@ -27,6 +27,8 @@ void ExpectVisited(const SimCounts& counts) {
   EXPECT_GT(counts.preemptions, 100);
   EXPECT_GT(counts.completed_after_preemption, 50);
   EXPECT_GT(counts.mixed_steps, 1000);
+  EXPECT_GT(counts.hit_tokens, counts.queried_tokens / 20);
+  EXPECT_GT(counts.kept_steps, 1000);
 }
 
 void Add(const SimCounts& counts, SimCounts& total) {
@@ -39,6 +41,9 @@ void Add(const SimCounts& counts, SimCounts& total) {
   total.preemptions += counts.preemptions;
   total.completed_after_preemption += counts.completed_after_preemption;
   total.mixed_steps += counts.mixed_steps;
+  total.queried_tokens += counts.queried_tokens;
+  total.hit_tokens += counts.hit_tokens;
+  total.kept_steps += counts.kept_steps;
 }
 
 TEST(SchedulerSimTest, InvariantsHold) {
@@ -53,7 +58,8 @@ TEST(SchedulerSimTest, InvariantsHold) {
                    << " completed (" << total.completed_after_preemption << " after preemption), "
                    << total.cancelled << " cancelled, " << total.out_of_time << " out of time, "
                    << total.out_of_queue_time << " out of queue time; " << total.preemptions
-                   << " preemptions, " << total.mixed_steps << " mixed steps";
+                   << " preemptions, " << total.mixed_steps << " mixed steps; " << total.hit_tokens
+                   << " of " << total.queried_tokens << " tokens found in the cache";
   if (seeds >= 20 && steps >= 20000) ExpectVisited(total);
 }
 

@@ -54,6 +54,39 @@ TEST(BlockTableTest, AFailedGrowChangesNothing) {
   EXPECT_EQ(pool.free_pages(), 3);
 }
 
+TEST(BlockTableTest, SharesAndReplacesPages) {
+  PagePool pool(4);
+  BlockTable owner, other;
+  ASSERT_TRUE(owner.Grow(pool, 2 * kPageTokens).ok());
+  other.Share(pool, owner.pages()[0]);
+  ASSERT_TRUE(other.Grow(pool, 2 * kPageTokens).ok());
+  EXPECT_EQ(other.pages()[0], owner.pages()[0]);
+  EXPECT_EQ(pool.used_pages(), 3);
+  other.Replace(pool, 1, owner.pages()[1]);
+  EXPECT_EQ(other.pages()[1], owner.pages()[1]);
+  EXPECT_EQ(pool.used_pages(), 2);
+  owner.Release(pool);
+  EXPECT_EQ(pool.used_pages(), 2);
+  other.Release(pool);
+  EXPECT_EQ(pool.used_pages(), 0);
+}
+
+TEST(BlockTableTest, OfThePagesKeptTheLastGoesFirst) {
+  PagePool pool(3);
+  BlockTable table;
+  ASSERT_TRUE(table.Grow(pool, 3 * kPageTokens).ok());
+  const std::vector<PageId> pages(table.pages().begin(), table.pages().end());
+  PrefixId before = kNoPrefix;
+  for (const PageId page : pages) {
+    before = *pool.index().Add(before, std::vector<int32_t>(kPageTokens, 1), page);
+  }
+  table.Release(pool);
+  std::vector<PageId> taken;
+  ASSERT_TRUE(pool.Take(2, taken).ok());
+  EXPECT_THAT(taken, testing::ElementsAre(pages[2], pages[1]));
+  EXPECT_TRUE(pool.index().Has(pages[0]));
+}
+
 TEST(BlockTableTest, ReleaseTwiceIsHarmless) {
   PagePool pool(1);
   BlockTable table;

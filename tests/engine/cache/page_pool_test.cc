@@ -68,6 +68,51 @@ TEST(PagePoolTest, PrefersThePageReturnedLast) {
   EXPECT_THAT(again, testing::ElementsAre(0));
 }
 
+// Enters `page`, which must have a user, under its own number.
+void Enter(PagePool& pool, PageId page) {
+  ASSERT_TRUE(
+      pool.index().Add(kNoPrefix, std::vector<int32_t>(kPageTokens, page), page).has_value());
+}
+
+TEST(PagePoolTest, KeepsWhatTheIndexFindsUntilNoOtherPageIsFree) {
+  PagePool pool(4);
+  std::vector<PageId> pages;
+  ASSERT_TRUE(pool.Take(3, pages).ok());
+  for (const PageId page : {1, 2}) Enter(pool, page);
+  for (const PageId page : {2, 0, 1}) pool.Return(page);
+  EXPECT_EQ(pool.free_pages(), 4);
+  EXPECT_EQ(pool.kept_pages(), 2);
+  std::vector<PageId> again;
+  ASSERT_TRUE(pool.Take(2, again).ok());
+  EXPECT_THAT(again, testing::UnorderedElementsAre(0, 3));
+  EXPECT_TRUE(pool.index().Has(1));
+  EXPECT_TRUE(pool.index().Has(2));
+  ASSERT_TRUE(pool.Take(1, again).ok());
+  EXPECT_EQ(again.back(), 2) << "unused longest";
+  EXPECT_FALSE(pool.index().Has(2));
+  EXPECT_EQ(pool.kept_pages(), 1);
+  EXPECT_EQ(pool.free_pages(), 1);
+}
+
+TEST(PagePoolTest, AKeptPageMayBeSharedAgain) {
+  PagePool pool(3);
+  std::vector<PageId> pages;
+  ASSERT_TRUE(pool.Take(3, pages).ok());
+  for (const PageId page : {0, 1, 2}) {
+    Enter(pool, page);
+    pool.Return(page);
+  }
+  pool.Share(1);  // from the middle of the list
+  EXPECT_EQ(pool.users(1), 1);
+  EXPECT_EQ(pool.kept_pages(), 2);
+  EXPECT_EQ(pool.used_pages(), 1);
+  pool.Return(1);  // the newest now
+  std::vector<PageId> again;
+  ASSERT_TRUE(pool.Take(3, again).ok());
+  EXPECT_THAT(again, testing::ElementsAre(0, 2, 1));
+  EXPECT_EQ(pool.index().size(), 0);
+}
+
 TEST(PagePoolDeathTest, MisuseStops) {
   PagePool pool(2);
   std::vector<PageId> pages;

@@ -43,6 +43,27 @@ TEST_F(EngineLoopTest, ARequestGetsItsText) {
   EXPECT_EQ(stats.steps, 2 + expected.completion_tokens);
 }
 
+TEST_F(EngineLoopTest, ASecondRequestFindsTheFirstsPages) {
+  Start();
+  const GenerateRequest first = Request("a", 150, 40, 7);
+  GenerateRequest second = first;
+  second.id = "b";
+  second.prompt.resize(140);
+  (void)Submitted(first)->Wait();
+  const RecordingSink::Record record = Submitted(second)->Wait();
+  ASSERT_TRUE(record.finished.has_value());
+  EXPECT_EQ(record.text, Alone(second).text);
+  EXPECT_EQ(record.finished->usage.prompt_tokens, 140);
+  EXPECT_EQ(record.finished->usage.cached_prompt_tokens, 2 * kPageTokens);
+  ExpectEmpty();
+  const EngineStats stats = loop_->stats();
+  EXPECT_GE(stats.pages_kept, 2);
+  EXPECT_EQ(stats.prompt_tokens_computed, 150 + 140 - 2 * kPageTokens);
+  EXPECT_EQ(stats.prompt_tokens_cached, 2 * kPageTokens);
+  EXPECT_EQ(stats.prefix_queried_tokens, 150 + 140);
+  EXPECT_EQ(stats.prefix_hit_tokens, 2 * kPageTokens);
+}
+
 TEST_F(EngineLoopTest, SamplingAndStopStringsReachTheRequest) {
   Start();
   GenerateRequest request = Request("a", 9, 100, 5);

@@ -227,8 +227,8 @@ TEST_F(GenerationTest, FinishTellsUsageTimesSeedAndPreemptions) {
   request_.stop.max_tokens = 2;
   const auto generation = Make();
   EXPECT_EQ(generation->last_token(), absl::InfinitePast());
-  generation->Started(kArrival + absl::Seconds(2));
-  generation->Started(kArrival + absl::Seconds(3));  // only the first counts
+  generation->Started(kArrival + absl::Seconds(2), 1);
+  generation->Started(kArrival + absl::Seconds(3), 2);  // only the first counts
   now_ = kArrival + absl::Seconds(5);
   TakeText(*generation, "a");
   EXPECT_EQ(generation->last_token(), now_);
@@ -238,6 +238,7 @@ TEST_F(GenerationTest, FinishTellsUsageTimesSeedAndPreemptions) {
   generation->Finish(*finished, kArrival + absl::Seconds(10), 4);
   const FinishedEvent event = *sink_->record().finished;
   EXPECT_EQ(event.usage.prompt_tokens, 3);
+  EXPECT_EQ(event.usage.cached_prompt_tokens, 1);
   EXPECT_EQ(event.usage.completion_tokens, 2);
   EXPECT_EQ(event.seed, 77);
   EXPECT_EQ(event.preemptions, 4);
@@ -254,7 +255,7 @@ TEST_F(GenerationTest, PhasesNotReachedAreZero) {
   EXPECT_EQ(queued.prefill, absl::ZeroDuration());
   EXPECT_EQ(queued.decode, absl::ZeroDuration());
   EXPECT_EQ(queued.total, absl::Seconds(4));
-  waiting->Started(kArrival + absl::Seconds(1));
+  waiting->Started(kArrival + absl::Seconds(1), 0);
   const RequestTimings started = waiting->Timings(kArrival + absl::Seconds(4));
   EXPECT_EQ(started.queue, absl::Seconds(1));
   EXPECT_EQ(started.prefill, absl::Seconds(3));

@@ -40,7 +40,14 @@ class SchedulerTest : public testing::Test {
     auto sequence = std::make_unique<Sequence>();
     sequence->number = next_++;
     sequence->priority = priority;
-    sequence->tokens.assign(prompt, 7);
+    // No two begin alike, unless a test makes them.
+    sequence->tokens.assign(prompt, static_cast<int32_t>(sequence->number));
+    return sequence;
+  }
+  // All of these begin with the same tokens.
+  std::unique_ptr<Sequence> MakeAlike(int prompt, int priority = 0) {
+    auto sequence = Make(prompt, priority);
+    for (int i = 0; i < prompt; ++i) sequence->tokens[i] = 1000 + i;
     return sequence;
   }
   // One step: everything that samples gets a token.
@@ -140,7 +147,7 @@ TEST_F(SchedulerTest, ALoneSequenceMayFillTheCache) {
 }
 
 TEST_F(SchedulerTest, TheOneThatGoesLastIsPreemptedAndComputedAgain) {
-  Make({.max_step_tokens = 512, .max_running = 8, .pages = 4});
+  Make({.max_step_tokens = 512, .max_running = 8, .pages = 4, .prefix_cache = false});
   Sequence* const older = Add(60);
   Sequence* const younger = Add(60);
   Step();
@@ -234,6 +241,135 @@ TEST_F(SchedulerTest, TheQueueDeadlineIsForThoseThatNeverRan) {
   EXPECT_EQ(plan.expired[0].number, 3);
   EXPECT_TRUE(absl::IsResourceExhausted(plan.expired[0].status));
   EXPECT_EQ(ErrorReason(plan.expired[0].status), "QUEUE_TIMEOUT");
+}
+
+TEST_F(SchedulerTest, ASequenceStartsWithThePagesOfItsBeginning) {
+  Make({.max_step_tokens = 512, .max_running = 8, .pages = 20});
+  Add(MakeAlike(200));
+  EXPECT_THAT(Step(), ElementsAre("1:200!"));
+  Sequence* const second = Add(MakeAlike(210));
+  EXPECT_THAT(Step(), ElementsAre("1:1!", "2:18!"));  // after three full pages
+  EXPECT_EQ(second->cached_prompt_tokens, 3 * kPageTokens);
+  EXPECT_EQ(scheduler_->pool().used_pages(), 3 + 1 + 1);
+  EXPECT_EQ(scheduler_->prefix_queried_tokens(), 200 + 210);
+  EXPECT_EQ(scheduler_->prefix_hit_tokens(), 3 * kPageTokens);
+  scheduler_->Finish(1);
+  EXPECT_THAT(Step(), ElementsAre("2:1!"));
+  EXPECT_EQ(scheduler_->pool().used_pages(), 3 + 1);
+}
+
+TEST_F(SchedulerTest, TheLastTokenIsAlwaysComputed) {
+  Make({.max_step_tokens = 512, .max_running = 8, .pages = 20});
+  Add(MakeAlike(2 * kPageTokens));
+  Step();
+  Add(MakeAlike(2 * kPageTokens));
+  EXPECT_THAT(Step(), ElementsAre("1:1!", "2:64!"));
+  // The page that both have computed is there once.
+  EXPECT_EQ(scheduler_->pool().used_pages(), 2 + 1);
+}
+
+TEST_F(SchedulerTest, PagesStayWhenTheirSequenceHasEndedUntilOthersNeedThem) {
+  Make({.max_step_tokens = 512, .max_running = 8, .pages = 4});
+  Add(MakeAlike(3 * kPageTokens));
+  Step();
+  scheduler_->Finish(1);
+  EXPECT_EQ(scheduler_->pool().used_pages(), 0);
+  EXPECT_EQ(scheduler_->pool().kept_pages(), 3);
+  Sequence* const again = Add(MakeAlike(3 * kPageTokens));
+  EXPECT_THAT(Step(), ElementsAre("2:64!"));
+  EXPECT_EQ(again->cached_prompt_tokens, 2 * kPageTokens);
+  scheduler_->Finish(2);
+  Add(2 * kPageTokens);  // one page was free, the last of the kept ones goes
+  EXPECT_THAT(Step(), ElementsAre("3:128!"));
+  scheduler_->Finish(3);
+  Sequence* const shorter = Add(MakeAlike(3 * kPageTokens));
+  EXPECT_THAT(Step(), ElementsAre("4:64!"));
+  EXPECT_EQ(shorter->cached_prompt_tokens, 2 * kPageTokens);
+}
+
+TEST_F(SchedulerTest, TwoThatComputeTheSameKeepOneCopy) {
+  Make({.max_step_tokens = 512, .max_running = 8, .pages = 20});
+  Sequence* const first = Add(MakeAlike(100));
+  Sequence* const second = Add(MakeAlike(110));
+  EXPECT_THAT(Step(), ElementsAre("1:100!", "2:110!"));
+  EXPECT_EQ(first->table.pages()[0], second->table.pages()[0]);
+  EXPECT_NE(first->table.pages()[1], second->table.pages()[1]);
+  EXPECT_EQ(scheduler_->pool().used_pages(), 3);
+}
+
+TEST_F(SchedulerTest, OneWithTheSamePromptWaitsWhileTheFirstComputesIt) {
+  Make({.max_step_tokens = 100, .max_running = 8, .pages = 20});
+  Sequence* const first = Add(MakeAlike(150));
+  auto second = MakeAlike(150);
+  second->after = first->number;
+  Add(std::move(second));
+  EXPECT_THAT(Step(), ElementsAre("1:100"));
+  EXPECT_THAT(Step(), ElementsAre("1:50!"));
+  EXPECT_THAT(Step(), ElementsAre("1:1!", "2:22!"));
+}
+
+TEST_F(SchedulerTest, NobodyWaitsForOneThatHasEndedOrWaits) {
+  Make({.max_step_tokens = 100, .max_running = 8, .pages = 20});
+  Sequence* const first = Add(MakeAlike(150));
+  auto second = MakeAlike(150, 1);  // goes before the first
+  second->after = first->number;
+  Add(std::move(second));
+  EXPECT_THAT(Step(), ElementsAre("2:100"));
+  auto third = MakeAlike(150, 1);
+  third->after = 2;
+  Add(std::move(third));
+  scheduler_->Finish(2);
+  EXPECT_THAT(Step(), ElementsAre("3:86!", "1:14"));
+}
+
+TEST_F(SchedulerTest, WhatWasGeneratedIsFoundToo) {
+  Make({.max_step_tokens = 512, .max_running = 8, .pages = 20});
+  Sequence* const first = Add(MakeAlike(100));
+  Steps(60);
+  std::vector<int32_t> chat = first->tokens;
+  scheduler_->Finish(1);
+  chat.resize(chat.size() + 5, 9);
+  auto sequence = Make(1);
+  sequence->tokens = chat;
+  EXPECT_EQ(Add(std::move(sequence))->tokens.size(), 165);
+  EXPECT_THAT(Step(), ElementsAre(absl::StrCat("2:", 165 - 2 * kPageTokens, "!")));
+}
+
+TEST_F(SchedulerTest, APreemptedSequenceComesBackToItsPages) {
+  Make({.max_step_tokens = 512, .max_running = 8, .pages = 4});
+  Sequence* const older = Add(60);
+  Sequence* const younger = Add(60);
+  Steps(6 + kPageTokens);
+  ASSERT_EQ(younger->state, SequenceState::kWaiting);
+  const int tokens = static_cast<int>(younger->tokens.size());
+  // The older took the one free page, and the younger's first is still kept.
+  scheduler_->Finish(older->number);
+  EXPECT_THAT(Step(), ElementsAre(absl::StrCat("2:", tokens - kPageTokens, "!")));
+  EXPECT_EQ(younger->cached_prompt_tokens, 0) << "of its first run";
+}
+
+TEST_F(SchedulerTest, WhoWantsNoPrefixCacheNeitherFindsNorLeavesPages) {
+  Make({.max_step_tokens = 512, .max_running = 8, .pages = 20});
+  auto alone = MakeAlike(100);
+  alone->prefix_cache = false;
+  Add(std::move(alone));
+  EXPECT_THAT(Step(), ElementsAre("1:100!"));
+  Add(MakeAlike(100));
+  EXPECT_THAT(Step(), ElementsAre("1:1!", "2:100!"));
+  alone = MakeAlike(100);
+  alone->prefix_cache = false;
+  Add(std::move(alone));
+  EXPECT_THAT(Step(), ElementsAre("1:1!", "2:1!", "3:100!"));
+  EXPECT_EQ(scheduler_->prefix_queried_tokens(), 100);
+}
+
+TEST_F(SchedulerTest, WithoutPrefixCacheEveryoneComputesEverything) {
+  Make({.max_step_tokens = 512, .max_running = 8, .pages = 20, .prefix_cache = false});
+  Add(MakeAlike(100));
+  Step();
+  Add(MakeAlike(100));
+  EXPECT_THAT(Step(), ElementsAre("1:1!", "2:100!"));
+  EXPECT_EQ(scheduler_->pool().kept_pages(), 0);
 }
 
 TEST_F(SchedulerTest, DestructionWithLiveSequencesIsClean) {

@@ -1,0 +1,79 @@
+"""Requests that begin alike compute their beginning once, and get what they would get without a cache, bit for bit."""
+import concurrent.futures
+import unittest
+
+import harness
+from harness import pb, request
+
+PAGE = 64
+LOGPROBS = pb.OutputOptions(token_ids=True, logprobs=5)
+BEGINNING = "You are a careful assistant who answers briefly. " * 12
+
+
+def ask(question, *, bypass=False, max_tokens=24):
+    message = request(BEGINNING + question, max_tokens, endless=True, output=LOGPROBS)
+    message.cache.bypass_prefix_cache = bypass
+    return message
+
+
+def outcome(result):
+    """Text, ids and every log-probability."""
+    tokens = []
+    for message in result.messages:
+        if message.HasField("chunk"):
+            tokens += [(token.id, token.logprob, [(top.id, top.logprob) for top in token.top])
+                       for token in message.chunk.tokens]
+    return result.text, tokens
+
+
+class PrefixCacheTest(unittest.TestCase):
+    def check(self, model, *flags):
+        with harness.Server(model, *flags, context=20000) as server:
+            alone = {word: server.generate(ask(word, bypass=True)) for word in ("one", "two", "three")}
+            self.assertEqual(server.metric("transmla_prefix_cache_queried_tokens_total"), 0)
+            self.assertEqual(server.metric('transmla_kv_cache_blocks{state="cached"}'), 0)
+            for result in alone.values():
+                self.assertEqual(result.usage.cached_prompt_tokens, 0)
+            first = server.generate(ask("one"))
+            self.assertEqual(first.usage.cached_prompt_tokens, 0)
+            self.assertEqual(outcome(first), outcome(alone["one"]))
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                together = dict(zip(alone, pool.map(lambda word: server.generate(ask(word)), alone)))
+            for word, result in together.items():
+                self.assertEqual(outcome(result), outcome(alone[word]), word)
+                # All whole pages of what the prompts share, if not of more.
+                self.assertGreaterEqual(result.usage.cached_prompt_tokens, first.usage.prompt_tokens // PAGE * PAGE - PAGE)
+                self.assertLess(result.usage.cached_prompt_tokens, result.usage.prompt_tokens)
+            server.wait_until_idle()
+            now = server.metrics()
+            hits = sum(result.usage.cached_prompt_tokens for result in together.values())
+            self.assertEqual(now["transmla_prefix_cache_hit_tokens_total"], hits)
+            self.assertEqual(now["vllm:prefix_cache_hits_total"], hits)
+            self.assertEqual(now['transmla_prompt_tokens_total{source="cached"}'], hits)
+            self.assertGreater(now['transmla_kv_cache_blocks{state="cached"}'], 0)
+            self.assertEqual(now['transmla_kv_cache_blocks{state="used"}'], 0)
+
+    def test_grouped_query(self):
+        self.check("llama_tied")
+
+    def test_latent(self):
+        self.check("mla", "--max-step-tokens=50")  # chunks that do not end where pages do
+
+    def test_a_chat_goes_on_where_it_ended(self):
+        with harness.Server("qwen2", context=20000) as server:
+            first = server.generate(ask("one", max_tokens=100))
+            ids = server.generation.Tokenize(pb.TokenizeRequest(text=BEGINNING + "one")).ids
+            history = list(ids) + first.tokens[0]
+            message = request(ids=[*history, 5, 6, 7], max_tokens=5, endless=True)
+            second = server.generate(message)
+            # The last generated token was never computed.
+            self.assertEqual(second.usage.cached_prompt_tokens, (len(history) - 1) // PAGE * PAGE)
+
+    def test_it_can_be_turned_off(self):
+        with harness.Server("llama_tied", "--noprefix_cache", context=20000) as server:
+            for _ in range(2):
+                self.assertEqual(server.generate(ask("one")).usage.cached_prompt_tokens, 0)
+            self.assertEqual(server.metric("transmla_prefix_cache_queried_tokens_total"), 0)
+
+
+harness.main()
