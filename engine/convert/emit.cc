@@ -43,7 +43,18 @@ absl::StatusOr<std::vector<TensorInfo>> DeclareTensors(const SourceWeights& weig
   return infos;
 }
 
-absl::Status WriteKept(const SourceWeights& weights, const KeptTensor& kept,
+// A value that is finite in the source may be too large for the type it is written as.
+absl::Status CheckFinite(absl::string_view name, DType dtype, absl::Span<const float> values) {
+  for (const float value : values) {
+    if (!std::isfinite(value))
+      return absl::DataLossError(absl::StrCat("converted tensor ", name, " has an element ", value,
+                                              " as ", DTypeName(dtype),
+                                              "; write a wider type (f32)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WriteKept(const SourceWeights& weights, const KeptTensor& kept, DType dtype,
                        SafetensorsWriter& writer) {
   ASSIGN_OR_RETURN(const TensorView view, weights.checkpoint().Tensor(kept.source_name));
   const int64_t cols = view.shape.cols(), rows = view.shape.rows();
@@ -56,24 +67,22 @@ absl::Status WriteKept(const SourceWeights& weights, const KeptTensor& kept,
     absl::StatusOr<std::vector<float>> values =
         DecodeFinite({view.as<char>() + begin * row_bytes, view.dtype, part}, kept.source_name);
     if (!values.ok()) return Annotate(values.status(), weights.checkpoint().path());
+    std::vector<char> encoded(RowBytes(dtype, static_cast<int64_t>(values->size())));
+    RETURN_IF_ERROR(QuantizeRow(dtype, *values, encoded.data()));
+    DequantizeRow(dtype, encoded.data(), absl::MakeSpan(*values));
+    RETURN_IF_ERROR(CheckFinite(kept.name, dtype, *values));
     RETURN_IF_ERROR(writer.AppendFloats(kept.name, *values));
   }
   return absl::OkStatus();
 }
 
-// A weight that is finite in float64 may still be too large for the type it is written as.
 absl::Status CheckFinite(const NamedTensor& named) {
   std::vector<float> values(named.tensor.shape().cols());
   for (int64_t row = 0; row < named.tensor.shape().rows(); ++row) {
     const int64_t row_bytes = RowBytes(named.tensor.dtype(), named.tensor.shape().cols());
     DequantizeRow(named.tensor.dtype(), named.tensor.as<char>() + row * row_bytes,
                   absl::MakeSpan(values));
-    for (const float value : values) {
-      if (!std::isfinite(value))
-        return absl::DataLossError(absl::StrCat("converted tensor ", named.name, " has an element ",
-                                                value, " as ", DTypeName(named.tensor.dtype()),
-                                                "; write a wider type (f32)"));
-    }
+    RETURN_IF_ERROR(CheckFinite(named.name, named.tensor.dtype(), values));
   }
   return absl::OkStatus();
 }
@@ -88,7 +97,8 @@ absl::Status WriteWeights(FileSystem& files, const std::string& folder,
   const int layers = weights.spec().num_layers;
   for (int layer = 0; layer < layers; ++layer)
     RETURN_IF_ERROR(writer->AppendFloats(FrequencyName(layer), source.inv_freq[layer]));
-  for (const KeptTensor& kept : weights.kept()) RETURN_IF_ERROR(WriteKept(weights, kept, *writer));
+  for (const KeptTensor& kept : weights.kept())
+    RETURN_IF_ERROR(WriteKept(weights, kept, options.dtype, *writer));
   for (int layer = 0; layer < layers; ++layer) {
     ASSIGN_OR_RETURN(const LatentWeights latent, source.layer(layer));
     for (const NamedTensor& named : LatentTensors(layer, latent, options.dtype)) {

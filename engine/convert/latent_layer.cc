@@ -21,7 +21,7 @@ std::vector<double> ToVector(const Matrix& column) {
 }
 
 // Rows a head: the head's own rows of `q`, then those rows seen through the rope part of the
-// rotation; all scaled. `q` is [H·d, columns]; the result [H·(d + Dr), columns].
+// rotation; scaled. `q` is [H·d, columns]; the result [H·(d + Dr), columns].
 Matrix WithRopeRows(const Matrix& q, const LatentLayerPlan& plan) {
   const int64_t d = plan.source.head_dim;
   const int64_t rope = plan.qk_rope_head_dim;
@@ -33,7 +33,8 @@ Matrix WithRopeRows(const Matrix& q, const LatentLayerPlan& plan) {
     for (int64_t i = 0; i < d + rope; ++i) {
       const absl::Span<const double> from = i < d ? q.row(head * d + i) : turned.row(i - d);
       const absl::Span<double> to = result.row(head * (d + rope) + i);
-      for (int64_t j = 0; j < q.cols(); ++j) to[j] = plan.query_scale * from[j];
+      const double scale = plan.query_scale * (i < d ? plan.nope_scale : 1);
+      for (int64_t j = 0; j < q.cols(); ++j) to[j] = scale * from[j];
     }
   }
   return result;

@@ -16,6 +16,9 @@ namespace transmla {
 struct LatentLayerPlan {
   GqaSpec source;
   double query_scale = 1;  // QueryScale
+  // Times query_scale, of the position-free part of queries: the square of what the source's RoPE
+  // multiplies queries and keys by, for here only the rope part is still multiplied.
+  double nope_scale = 1;
   int qk_rope_head_dim = 0;
   Matrix rotation;              // [L, L], RopeRotation
   LatentBasis latent;           // of [k_nope; v], width 2·L − qk_rope_head_dim

@@ -32,8 +32,7 @@ struct ConvertOptions {
 
   // Shape of the result (recipe transmla; equivalent derives its own). Names and meaning as in the
   // published converter.
-  int qk_rope_head_dim = 64;  // even, at most head_dim · num_key_value_heads; divides or is divided
-                              // as the recipe needs
+  int qk_rope_head_dim = 64;  // even, divides head_dim
   int kv_lora_rank = 0;  // latent values a token; 0: as many as make the cache half of the source's
   int q_lora_rank = 0;   // 0: the query projection stays whole
   int freqfold = 0;      // neighbouring frequencies folded together; 0: chosen by perplexity on the

@@ -1,7 +1,10 @@
 #include "engine/convert/pipeline.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -160,11 +163,12 @@ absl::Status Conversion::SampleTexts() {
       options_.evaluation_length};
   const int total = calibration.sequences + evaluation.sequences;
   // The model need not read again what it has just written.
-  KeyMoments keys(*source_.backend, weights_->spec());
+  std::optional<KeyMoments> keys;
+  if (!lossless()) keys.emplace(*source_.backend, weights_->spec());
   ASSIGN_OR_RETURN(text_.calibration,
                    SampleSequences(*source_.decoder, *source_.backend, calibration, options_.seed,
-                                   SequenceReporter(0, total), lossless() ? nullptr : &keys));
-  keys_ = keys.Take();
+                                   SequenceReporter(0, total), keys ? &*keys : nullptr));
+  if (keys) keys_ = keys->Take();
   // Another seed: evaluation on calibration's own text would flatter the result.
   ASSIGN_OR_RETURN(text_.evaluation,
                    SampleSequences(*source_.decoder, *source_.backend, evaluation, ~options_.seed,
@@ -181,6 +185,7 @@ absl::Status Conversion::FitTransMla() {
   }
   recipe_ = std::make_unique<TransMlaRecipe>(options_, context_, *weights_, progress_);
   RETURN_IF_ERROR(recipe_->Rotate(keys_, text_.calibration, text_.evaluation, &report_));
+  keys_.clear();
   ASSIGN_OR_RETURN(const LatentMoments moments, recipe_->CalibrateRotated(text_.calibration));
   return recipe_->Compress(moments, &report_);
 }
@@ -234,13 +239,10 @@ absl::Status Conversion::Evaluate() {
   // published.
   ASSIGN_OR_RETURN(std::shared_ptr<const CheckpointReader> written,
                    OpenCheckpoint(folder_->path()));
-  if (text_.evaluation.empty()) {
-    RETURN_IF_ERROR(ReadModelSpec(*written).status());
-    return progress_.Advance(1, 1);
-  }
-  const int length = static_cast<int>(text_.evaluation[0].size());
+  const int length = text_.evaluation.empty() ? 1 : static_cast<int>(text_.evaluation[0].size());
   ASSIGN_OR_RETURN(LoadedModel result,
                    LoadModel(context_, std::move(written), EvaluationLimits(length)));
+  if (text_.evaluation.empty()) return progress_.Advance(1, 1);
   absl::Status cancelled;
   absl::StatusOr<QualityReport> quality = CompareModels(
       {source_.decoder.get(), source_.backend.get()}, {result.decoder.get(), result.backend.get()},
@@ -264,11 +266,31 @@ absl::Status Conversion::Publish() {
   return folder_->Commit();
 }
 
+// Whether `path` is `folder` or something below it, links resolved.
+bool LiesIn(const std::string& path, const std::string& folder) {
+  std::error_code error;
+  const auto inner = std::filesystem::weakly_canonical(path, error);
+  const auto outer = std::filesystem::weakly_canonical(folder, error);
+  if (error) return false;
+  const std::filesystem::path relative = inner.lexically_relative(outer);
+  return !relative.empty() && *relative.begin() != "..";
+}
+
 absl::Status CheckPaths(const ConvertOptions& options) {
   if (options.source.empty())
     return absl::InvalidArgumentError("no source is given; name a GGUF file or a model folder");
   if (options.destination.empty())
     return absl::InvalidArgumentError("no destination folder is given");
+  // The old contents of an overwritten folder are gone at the end.
+  std::vector<std::string> inputs = {options.source};
+  inputs.insert(inputs.end(), options.text_files.begin(), options.text_files.end());
+  if (!options.evaluation_text.empty()) inputs.push_back(options.evaluation_text);
+  for (const std::string& input : inputs) {
+    if (LiesIn(input, options.destination))
+      return absl::InvalidArgumentError(
+          absl::StrCat("the destination ", options.destination, " holds ", input,
+                       ", which the conversion reads; choose another destination"));
+  }
   return absl::OkStatus();
 }
 

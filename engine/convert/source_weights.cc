@@ -90,6 +90,9 @@ std::string HuggingFaceName(absl::string_view gguf_name) {
 }
 
 absl::StatusOr<std::vector<float>> DecodeFinite(const TensorView& tensor, absl::string_view name) {
+  if (!IsDequantizable(tensor.dtype))
+    return absl::InvalidArgumentError(absl::StrCat(
+        "tensor ", name, " has type ", DTypeName(tensor.dtype), ", which weights cannot have"));
   std::vector<float> values(tensor.shape.elements());
   const int64_t cols = tensor.shape.cols();
   const int64_t row_bytes = RowBytes(tensor.dtype, cols);
@@ -156,16 +159,24 @@ int64_t FileRow(int64_t row, int64_t head_dim, bool interleaved) {
 
 }  // namespace
 
+int64_t SourceWeights::Rows(char which) const {
+  const int heads = which == 'q' ? spec_.gqa.num_attention_heads : spec_.gqa.num_key_value_heads;
+  return int64_t{heads} * spec_.gqa.head_dim;
+}
+
+absl::Status SourceWeights::CheckShape(absl::string_view name, const Shape& shape,
+                                       const Shape& wanted) const {
+  if (shape == wanted) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(checkpoint_->path(), ": tensor ", name, " is ",
+                                                 shape.ToString(), " but must be ",
+                                                 wanted.ToString()));
+}
+
 absl::StatusOr<Matrix> SourceWeights::Projection(int layer, char which) const {
   const std::string name = ProjectionName(layer, which, "weight");
   ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Tensor(name));
-  const int64_t heads =
-      which == 'q' ? spec_.gqa.num_attention_heads : spec_.gqa.num_key_value_heads;
-  const Shape wanted({heads * spec_.gqa.head_dim, spec_.hidden_size});
-  if (tensor.shape != wanted)
-    return absl::InvalidArgumentError(absl::StrCat(checkpoint_->path(), ": tensor ", name, " is ",
-                                                   tensor.shape.ToString(), " but must be ",
-                                                   wanted.ToString()));
+  const Shape wanted({Rows(which), spec_.hidden_size});
+  RETURN_IF_ERROR(CheckShape(name, tensor.shape, wanted));
   ASSIGN_OR_RETURN(const std::vector<float> values,
                    DecodeFinite(tensor, absl::StrCat(checkpoint_->path(), ": ", name)));
   Matrix matrix(wanted[0], wanted[1]);
@@ -180,6 +191,7 @@ absl::StatusOr<std::vector<double>> SourceWeights::Bias(int layer, char which) c
   if (!spec_.qkv_bias) return std::vector<double>();
   const std::string name = ProjectionName(layer, which, "bias");
   ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Tensor(name));
+  RETURN_IF_ERROR(CheckShape(name, tensor.shape, Shape({Rows(which)})));
   ASSIGN_OR_RETURN(const std::vector<float> values,
                    DecodeFinite(tensor, absl::StrCat(checkpoint_->path(), ": ", name)));
   std::vector<double> bias(values.size());

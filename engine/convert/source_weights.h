@@ -51,6 +51,8 @@ class SourceWeights {
   // The projection `which` ('q', 'k' or 'v') of a layer; `part` is "weight" or "bias".
   std::string ProjectionName(int layer, char which, absl::string_view part) const;
   absl::StatusOr<Matrix> Projection(int layer, char which) const;
+  int64_t Rows(char which) const;  // of a projection's weight and bias
+  absl::Status CheckShape(absl::string_view name, const Shape& shape, const Shape& wanted) const;
   // Empty if the model has no biases.
   absl::StatusOr<std::vector<double>> Bias(int layer, char which) const;
   bool HasInterleavedRows(char which) const;

@@ -24,6 +24,10 @@ std::string WithoutTrailingSlashes(std::string path) {
 
 absl::Status CheckDestination(FileSystem& files, const std::string& destination, bool overwrite) {
   if (destination.empty()) return absl::InvalidArgumentError("no destination folder is given");
+  const std::string name(BaseName(WithoutTrailingSlashes(destination)));
+  if (name.empty() || name == "." || name == ".." || name == "/")
+    return absl::InvalidArgumentError(
+        absl::StrCat(destination, ": has no name of its own; name the folder, as ../NAME"));
   const PathKind kind = files.Kind(destination);
   if (kind == PathKind::kMissing) return absl::OkStatus();
   if (kind != PathKind::kFolder)
@@ -80,7 +84,8 @@ absl::Status StagedFolder::Commit() {
                                         " (", restored.message(), ")"));
   }
   committed_ = true;
-  if (replaces) return files_.Remove(old_path_);
+  // The result is in place; the next conversion to it removes what cannot be removed now.
+  if (replaces) files_.Remove(old_path_).IgnoreError();
   return absl::OkStatus();
 }
 

@@ -63,6 +63,7 @@ absl::StatusOr<std::vector<LatentLayerPlan>> TransMlaRecipe::PartialRopePlans(
     LatentLayerPlan plan;
     plan.source = spec.gqa;
     plan.query_scale = QueryScale(spec, options_.qk_rope_head_dim);
+    plan.nope_scale = double{spec.rope_magnitude} * spec.rope_magnitude;
     plan.qk_rope_head_dim = options_.qk_rope_head_dim;
     plan.rotation = *std::move(rotation);
     plan.latent = IdentityBasis(2 * shape.width() - options_.qk_rope_head_dim);

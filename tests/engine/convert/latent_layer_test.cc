@@ -86,6 +86,32 @@ TEST_P(LatentLayerTest, RotationAndFullRankLoseNothingWithoutPositions) {
   }
 }
 
+// YaRN multiplies queries and keys by a magnitude m: all of the source's scores, but only the rope
+// part of the converted model's.
+TEST_P(LatentLayerTest, AMagnitudeOfRopeReachesThePositionFreeScores) {
+  constexpr double kMagnitude = 1.3;
+  const GqaSpec gqa{.num_attention_heads = 6, .num_key_value_heads = 3, .head_dim = 8};
+  const GqaWeights source = testing::RandomGqa(gqa, kHidden, GetParam(), 6);
+  LatentLayerPlan plan = PlanFor(gqa, source, 4, 4);
+  plan.inv_freq.assign(2, 0);
+  plan.nope_scale = kMagnitude * kMagnitude;
+  LatentWeights weights = BuildLatentLayer(source, plan);
+  // What the cache write does with the magnitude.
+  const auto scale_row = [&](Matrix& matrix, std::vector<double>& bias, int64_t row) {
+    for (double& value : matrix.row(row)) value *= kMagnitude;
+    if (!bias.empty()) bias[row] *= kMagnitude;
+  };
+  for (int head = 0; head < 6; ++head)
+    for (int i = 0; i < 4; ++i) scale_row(weights.q, weights.q_bias, head * 12 + 8 + i);
+  for (int i = 0; i < 4; ++i)
+    scale_row(weights.kv_a, weights.kv_a_bias, weights.kv_a.rows() - 4 + i);
+  const Matrix x = Inputs();
+  const Matrix wanted =
+      testing::GqaAttention(source, gqa, std::vector<float>(4, 0), x,
+                            SpecOf(gqa).attention_scale * kMagnitude * kMagnitude);
+  EXPECT_LT(testing::MaxDifference(Attention(weights, plan, x), wanted), 1e-9);
+}
+
 // A compressed latent of full rank, balanced, is the uncompressed one.
 TEST_P(LatentLayerTest, FullRankLatentIsTheUncompressedOne) {
   const GqaSpec gqa{.num_attention_heads = 6, .num_key_value_heads = 3, .head_dim = 8};

@@ -295,6 +295,81 @@ TEST(PipelineTest, DamagedWeightsAreNamed) {
   EXPECT_EQ(folder.Count(), 1);  // the source
 }
 
+TEST(PipelineTest, WhatIsReadIsNeverOverwritten) {
+  const TempFolder folder;
+  const std::string source = folder.File("source");
+  std::filesystem::copy(TinyModel("llama_tied"), source);
+  const std::map<std::string, std::string> before = FilesIn(source);
+  ConvertOptions options = TinyOptions("llama_tied", source);
+  options.source = source;
+  options.overwrite = true;
+  for (const char* destination : {"source", "source/", "nowhere/../source"}) {
+    options.destination = folder.File(destination);
+    const absl::Status status = Convert(options, TinyContext()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("which the conversion reads"));
+  }
+  options.source = TinyModel("llama_tied");
+  options.destination = source;
+  options.text_files = {folder.File("source/config.json")};
+  EXPECT_EQ(Convert(options, TinyContext()).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(FilesIn(source), before);
+}
+
+TEST(PipelineTest, ADestinationNeedsANameOfItsOwn) {
+  for (const char* destination : {".", "..", "/", "x/..", "./"}) {
+    const absl::Status status =
+        Convert(TinyOptions("llama_tied", destination), TinyContext()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << destination << status;
+  }
+}
+
+// Without an evaluation nobody runs the source, whose reader checks no shapes.
+TEST(PipelineTest, WithoutEvaluationTensorsAreCheckedAsWell) {
+  const TempFolder folder;
+  const std::string source = folder.File("source");
+  const auto convert = [&](const char* from, const std::string& old_text, const std::string& text) {
+    std::filesystem::remove_all(source);
+    std::filesystem::copy(TinyModel(from), source);
+    std::string bytes = folder.Read("source/model.safetensors");
+    const size_t at = bytes.find(old_text);
+    EXPECT_NE(at, std::string::npos) << old_text;
+    EXPECT_EQ(old_text.size(), text.size());
+    bytes.replace(at, text.size(), text);
+    folder.Write("source/model.safetensors", bytes);
+    ConvertOptions options = TinyOptions(from, folder.File("model"));
+    options.source = source;
+    options.recipe = Recipe::kEquivalent;
+    options.evaluation_sequences = 0;
+    return Convert(options, TinyContext()).status();
+  };
+  // A vector of as many bytes in a type that no weight has.
+  const absl::Status type = convert("llama_tied", R"("model.norm.weight":{"dtype":"F32")",
+                                    R"("model.norm.weight":{"dtype":"I32")");
+  EXPECT_EQ(type.code(), absl::StatusCode::kInvalidArgument) << type;
+  EXPECT_THAT(std::string(type.message()), HasSubstr("model.norm.weight"));
+  EXPECT_EQ(folder.Count(), 1);
+}
+
+TEST(PipelineTest, AValueTooLargeForTheTypeIsNamed) {
+  const TempFolder folder;
+  const std::string source = folder.File("source");
+  std::filesystem::copy(TinyModel("llama_tied"), source);
+  std::string bytes = folder.Read("source/model.safetensors");
+  // 1e5, finite in float32 and not in float16, as the last element of the last tensor.
+  bytes.replace(bytes.size() - 4, 4, std::string("\x00\x50\xc3\x47", 4));
+  folder.Write("source/model.safetensors", bytes);
+  ConvertOptions options = TinyOptions("llama_tied", folder.File("model"));
+  options.source = source;
+  options.recipe = Recipe::kEquivalent;
+  options.dtype = DType::kF16;
+  options.evaluation_sequences = 0;
+  const absl::Status status = Convert(options, TinyContext()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("write a wider type"));
+  EXPECT_EQ(folder.Count(), 1);
+}
+
 TEST(PipelineTest, SourcesThatCannotBeConvertedAreRefused) {
   const TempFolder folder;
   ConvertOptions options = TinyOptions("mla", folder.File("model"));
