@@ -10,8 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include <nlohmann/json.hpp>
 
+#include "engine/tokenizer/limits.h"
 #include "engine/tokenizer/special_tokens.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -36,6 +39,14 @@ struct BpeDefinition {
   bool add_bos = false;  // texts start with it
   std::vector<TokenId> eos;
 };
+
+// Before `count` merges are copied into `definition`.
+inline absl::Status CheckMergeCount(const BpeDefinition& definition, size_t count) {
+  if (count <= static_cast<size_t>(kMaxMerges)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(definition.path, ": ", definition.merges_field,
+                                                 " has ", count, " merges; at most ", kMaxMerges,
+                                                 " are accepted"));
+}
 
 }  // namespace transmla
 

@@ -19,6 +19,7 @@ constexpr char kPre[] = "tokenizer.ggml.pre";
 absl::Status ReadMerges(const GgufMetadata& metadata, BpeDefinition& definition) {
   RETURN_IF_ERROR(RequireKey(metadata, kMerges));
   ASSIGN_OR_RETURN(const absl::Span<const absl::string_view> merges, metadata.GetStrings(kMerges));
+  RETURN_IF_ERROR(CheckMergeCount(definition, merges.size()));
   definition.merges.reserve(merges.size());
   for (size_t i = 0; i < merges.size(); ++i) {
     const size_t space = merges[i].find(' ');

@@ -19,6 +19,11 @@ absl::Status CheckAddedTokens(const BpeDefinition& definition, const Vocabulary&
                                                    " are accepted"));
   }
   for (const AddedToken& token : definition.added) {
+    if (token.text.size() > static_cast<size_t>(kMaxAddedTokenBytes)) {
+      return absl::InvalidArgumentError(absl::StrCat(definition.path, ": added token ", token.id,
+                                                     " has ", token.text.size(), " bytes; at most ",
+                                                     kMaxAddedTokenBytes, " are accepted"));
+    }
     if (vocabulary.Text(token.id) != token.text) {
       return absl::InvalidArgumentError(
           absl::StrCat(definition.path, ": added token ", token.id, " is \"", token.text, "\" but ",

@@ -41,11 +41,6 @@ absl::StatusOr<ByteBpe> ByteBpe::Create(const BpeDefinition& definition,
 
 absl::Status ByteBpe::AddMerges(const BpeDefinition& definition, const Vocabulary& vocabulary,
                                 const std::vector<bool>& special) {
-  if (definition.merges.size() > static_cast<size_t>(kMaxMerges)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(definition.path, ": ", definition.merges_field, " has ",
-                     definition.merges.size(), " merges; at most ", kMaxMerges, " are accepted"));
-  }
   merges_.reserve(definition.merges.size());
   for (size_t rank = 0; rank < definition.merges.size(); ++rank) {
     const auto& [left_text, right_text] = definition.merges[rank];

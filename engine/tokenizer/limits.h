@@ -16,6 +16,9 @@ inline constexpr int64_t kMaxTokenTextBytes = 1 << 16;
 inline constexpr int64_t kMaxMerges = 1 << 23;
 // Added tokens: published models have up to 7,000. Each is looked for at every byte of a text.
 inline constexpr int64_t kMaxAddedTokens = 1 << 16;
+// One added token's text: tried at every byte of a text. The longest published are runs of 1,000
+// spaces.
+inline constexpr int64_t kMaxAddedTokenBytes = 1 << 11;
 // One regular expression of a pre-tokeniser; the longest published has 5 KB.
 inline constexpr int64_t kMaxPatternBytes = 1 << 16;
 // Steps of a pre-tokeniser; published ones have up to five.

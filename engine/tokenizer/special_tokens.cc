@@ -50,9 +50,10 @@ bool TouchesWord(absl::string_view text, size_t begin, size_t end) {
          (end < text.size() && IsWord(NextUtf8(text.substr(end)).code_point));
 }
 
-size_t SkipSpacesBefore(absl::string_view text, size_t at) {
+// Not before `limit`.
+size_t SkipSpacesBefore(absl::string_view text, size_t at, size_t limit) {
   size_t begin = at;
-  while (at > 0 && IsSpace(CharacterBefore(text, at, begin))) at = begin;
+  while (at > limit && IsSpace(CharacterBefore(text, at, begin))) at = begin;
   return at;
 }
 
@@ -114,11 +115,12 @@ void SpecialTokens::Split(absl::string_view text, bool parse_special,
     // Also as text, a token's characters are not looked at again: "<|a|>" hides "|>".
     if (token->special && !parse_special) continue;
     if (token->single_word && TouchesWord(text, begin, end)) continue;
-    if (token->lstrip) begin = SkipSpacesBefore(text, begin);
-    if (token->rstrip) end = SkipSpacesBehind(text, end);
-    // Spaces may have been taken by the token before.
+    // The token before may have taken spaces up to `done`, and this token with them. No space is
+    // looked at twice: a text of spaces costs no more than another.
     begin = std::max(begin, done);
     end = std::max(end, begin);
+    if (token->lstrip) begin = SkipSpacesBefore(text, begin, done);
+    if (token->rstrip) end = SkipSpacesBehind(text, end);
     if (begin > done) parts.push_back({text.substr(done, begin - done), std::nullopt});
     parts.push_back({text.substr(begin, end - begin), token->id});
     done = end;

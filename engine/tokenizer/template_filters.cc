@@ -1,5 +1,6 @@
 // Filters of one value, and the list of all filters. Those of sequences:
 // template_sequence_filters.h.
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -61,6 +62,7 @@ absl::StatusOr<Value> Indent(Runtime& runtime, const Value& input, const Argumen
   } else {
     ASSIGN_OR_RETURN(const int64_t width, bound.Int(0, 4));
     if (width > kMaxTemplateTextBytes) return absl::InvalidArgumentError("indent is too wide");
+    RETURN_IF_ERROR(runtime.budget.Write(static_cast<size_t>(std::max<int64_t>(width, 0))));
     if (width > 0) indentation.assign(static_cast<size_t>(width), ' ');
   }
   RETURN_IF_ERROR(runtime.budget.Write(text->size()));
@@ -184,6 +186,7 @@ absl::StatusOr<Value> ToJson(Runtime& runtime, const Value& input, const Argumen
       ASSIGN_OR_RETURN(const int64_t width, bound.Int(1, 0));
       if (width > kMaxTemplateTextBytes)
         return absl::InvalidArgumentError("tojson: indent too wide");
+      RETURN_IF_ERROR(runtime.budget.Write(static_cast<size_t>(std::max<int64_t>(width, 0))));
       if (width > 0) style.indent.assign(static_cast<size_t>(width), ' ');
     }
   }

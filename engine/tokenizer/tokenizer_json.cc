@@ -72,6 +72,7 @@ absl::Status ReadVocabulary(const JsonFields& model, std::vector<std::string>& t
 // "a b", or since tokenizers 0.20 ["a", "b"].
 absl::Status ReadMerges(const JsonFields& model, BpeDefinition& definition) {
   ASSIGN_OR_RETURN(const json* merges, model.RequireArray("merges"));
+  RETURN_IF_ERROR(CheckMergeCount(definition, merges->size()));
   definition.merges.reserve(merges->size());
   for (size_t i = 0; i < merges->size(); ++i) {
     const json& merge = (*merges)[i];
