@@ -100,7 +100,8 @@ absl::Status FillEngine(EngineOptions* engine) {
     if (absl::EndsWith(memory, "%") && engine->device != "cpu") {
       return BadFlag("cache_memory", "is a share; on a cuda device give bytes, for instance 8GiB");
     }
-    absl::StatusOr<int64_t> bytes = ParseMemory(memory, AvailableMemoryBytes());
+    absl::StatusOr<int64_t> bytes =
+        ParseMemory(memory, std::min(AvailableMemoryBytes(), GetCpuInfo().memory_bytes));
     if (!bytes.ok()) return BadFlag("cache_memory", bytes.status().message());
     engine->cache_memory_bytes = *bytes;
   }

@@ -210,18 +210,22 @@ absl::StatusOr<Operation> Conversions::Start(const v1::ConvertModelRequest& requ
                                                       "\" is under way already")),
                       reason::kOperationInProgress);
   }
+  const absl::Status full =
+      WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                     kMaxQueuedConversions, " conversions wait already; try again later")),
+                 reason::kQueueFull);
+  // Before an operation exists that nobody would be told of. Others only take from the queue.
+  if (queued_ >= int64_t{kMaxQueuedConversions}) return full;
   const Operation operation = store_->Create("convert", job->metadata);
   job->operation = operation.name();
   ++queued_;
   if (stop_ || !queue_.TryPush(job)) {
     --queued_;
-    const absl::Status full =
-        WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                       kMaxQueuedConversions, " conversions wait already; try again later")),
-                   reason::kQueueFull);
-    SetEnd(full, clock_->Now(), &job->metadata);
-    store_->Finish(operation.name(), job->metadata, full);
-    return full;
+    const absl::Status stopped =
+        WithReason(absl::UnavailableError("the server is shutting down"), reason::kDraining);
+    SetEnd(stopped, clock_->Now(), &job->metadata);
+    store_->Finish(operation.name(), job->metadata, stopped);
+    return stopped;
   }
   destinations_.push_back(options.destination);
   return operation;

@@ -65,12 +65,13 @@ class GenerationCall::Sink : public EventSink {
   const int index_;
 };
 
-GenerationCall::GenerationCall(Params params, ServedModel* model, Metrics* metrics,
-                               StreamTransport* transport)
+GenerationCall::GenerationCall(Params params, ServedModel* model, LiveIds* live_ids,
+                               Metrics* metrics, StreamTransport* transport)
     : params_(std::move(params)),
       id_(params_.message.request_id().empty() ? params_.generated_id
                                                : params_.message.request_id()),
       model_(model),
+      live_ids_(live_ids),
       metrics_(metrics),
       arrival_(params_.clock->Now()),
       writer_({SequencesOrOne(params_.message), SelectionOf(params_.message), params_.clock},
@@ -81,8 +82,20 @@ absl::Status GenerationCall::Admit() {
   ASSIGN_OR_RETURN(engine_, model_->ForNewRequest());
   RETURN_IF_ERROR(CheckModelName(message.model(), engine_->model().name));
   RETURN_IF_ERROR(CheckRequestId(message.request_id()));
+  if (!live_ids_->Add(id_)) {
+    return WithReason(
+        absl::AlreadyExistsError(absl::StrCat("a request with the id \"", id_, "\" is running")),
+        reason::kDuplicateRequest);
+  }
+  owns_id_ = true;
   ASSIGN_OR_RETURN(sequences_, SequencesOf(message));
   RETURN_IF_ERROR(CheckPrompt(message));
+  const int allowed = message.sampling().allowed_token_ids_size();
+  if (allowed > engine_->model().spec.vocab_size) {
+    return InvalidField("sampling.allowed_token_ids",
+                        absl::StrCat("has ", allowed, " ids; at most the vocabulary of ",
+                                     engine_->model().spec.vocab_size));
+  }
   RETURN_IF_ERROR(ToEngineRequest(message, params_.generated_seed).status());
   for (int i = 0; i < sequences_; ++i) {
     ASSIGN_OR_RETURN(AdmissionTicket ticket, engine_->Reserve());
@@ -94,6 +107,7 @@ absl::Status GenerationCall::Admit() {
 void GenerationCall::Run() {
   if (writer_.finished()) {
     tickets_.clear();
+    metrics_->CountRefusal(absl::CancelledError("the client went away"));
     return;
   }
   if (const absl::Status status = Submit(); !status.ok()) Refuse(status);
@@ -150,13 +164,28 @@ void GenerationCall::LogEnd() const {
   // Takes the writer's lock, under which the end status was set.
   line.completion_tokens = writer_.completion_tokens();
   line.method = params_.method;
-  line.request_id = id_;
+  // Also of a call that was refused for its long id.
+  line.request_id = absl::string_view(id_).substr(0, kMaxRequestIdBytes);
   line.status = end_status_;
   line.prompt_tokens = prompt_tokens_;
   line.duration = params_.clock->Now() - arrival_;
   LogRequest(line);
 }
 
-std::string GenerationCall::EngineId(int index) const { return absl::StrCat(id_, "#", index); }
+void GenerationCall::OnCancel() {
+  const bool late = params_.clock->Now() >= params_.deadline;
+  writer_.OnCancel(late ? absl::DeadlineExceededError("the deadline passed")
+                        : WithReason(absl::CancelledError("the client cancelled the request"),
+                                     reason::kCancelledByClient));
+}
+
+void GenerationCall::Closing(const absl::Status& status) {
+  end_status_ = status;
+  if (std::exchange(owns_id_, false)) live_ids_->Remove(id_);
+}
+
+std::string GenerationCall::EngineId(int index) const {
+  return absl::StrCat(params_.generated_id, "#", index);
+}
 
 }  // namespace transmla

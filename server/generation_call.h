@@ -17,6 +17,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/engine.h"
+#include "server/live_ids.h"
 #include "server/metrics.h"
 #include "server/served_model.h"
 #include "server/stream_writer.h"
@@ -34,7 +35,9 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
     Clock* clock = SystemClock();
   };
 
-  GenerationCall(Params params, ServedModel* model, Metrics* metrics, StreamTransport* transport);
+  // None is owned; all outlive the call.
+  GenerationCall(Params params, ServedModel* model, LiveIds* live_ids, Metrics* metrics,
+                 StreamTransport* transport);
 
   // First: checks the message and takes a place in the queue for each sequence. Cheap.
   absl::Status Admit();
@@ -45,8 +48,10 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
   // Last: writes the log line of the call.
   void LogEnd() const;
 
-  // How the transport was closed, for the log.
-  void set_end_status(const absl::Status& status) { end_status_ = status; }
+  // The client cancelled, vanished, or its deadline passed: gRPC tells all of them alike.
+  void OnCancel();
+  // The transport closes, and with what, for the log. From now on the id may be used again.
+  void Closing(const absl::Status& status);
   const std::string& id() const { return id_; }
   StreamWriter& writer() { return writer_; }
 
@@ -59,6 +64,7 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
   const Params params_;
   const std::string id_;
   ServedModel* const model_;
+  LiveIds* const live_ids_;
   Metrics* const metrics_;
   const absl::Time arrival_;
   int sequences_ = 1;
@@ -66,6 +72,7 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
   std::vector<AdmissionTicket> tickets_;
   // Set by the pool's task, read when a client that went away ends the call meanwhile.
   std::atomic<uint32_t> prompt_tokens_{0};
+  bool owns_id_ = false;
   absl::Status end_status_;
   StreamWriter writer_;
 };

@@ -42,14 +42,14 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
     return false;
   }
   void Close(const absl::Status& status) override {
-    call_->set_end_status(status);
+    call_->Closing(status);
     AddPushback(status, context_);
     Finish(ToGrpcStatus(status));
   }
   void BreakWrite() override { context_->TryCancel(); }
 
   void OnWriteDone(bool ok) override { call_->writer().OnWriteDone(ok); }
-  void OnCancel() override { call_->writer().OnCancel(); }
+  void OnCancel() override { call_->OnCancel(); }
   void OnDone() override {
     call_->LogEnd();
     delete this;
@@ -88,13 +88,13 @@ class GenerateOnceReactor final : public grpc::ServerUnaryReactor, public Stream
     return true;
   }
   void Close(const absl::Status& status) override {
-    call_->set_end_status(status);
+    call_->Closing(status);
     AddPushback(status, context_);
     Finish(ToGrpcStatus(status));
   }
   void BreakWrite() override {}
 
-  void OnCancel() override { call_->writer().OnCancel(); }
+  void OnCancel() override { call_->OnCancel(); }
   void OnDone() override {
     call_->LogEnd();
     delete this;
@@ -139,7 +139,8 @@ std::shared_ptr<GenerationCall> GenerationServiceImpl::NewCall(
   params.generated_id = absl::StrFormat("%016x%016x", high, low);
   // What a client can send back in JSON without loss.
   params.generated_seed = random_() >> 11;
-  auto call = std::make_shared<GenerationCall>(std::move(params), model_, metrics_, transport);
+  auto call =
+      std::make_shared<GenerationCall>(std::move(params), model_, &live_ids_, metrics_, transport);
   calls_.push_back(call);
   return call;
 }
@@ -175,10 +176,14 @@ grpc::ServerUnaryReactor* GenerationServiceImpl::GenerateOnce(
   return reactor;
 }
 
-void GenerationServiceImpl::FinishOnPool(grpc::ServerUnaryReactor* reactor,
+void GenerationServiceImpl::FinishOnPool(grpc::CallbackServerContext* context,
+                                         grpc::ServerUnaryReactor* reactor,
                                          std::function<absl::Status()> work) {
-  const bool queued =
-      pool_.TryRun([reactor, work = std::move(work)] { reactor->Finish(ToGrpcStatus(work())); });
+  const bool queued = pool_.TryRun([context, reactor, work = std::move(work)] {
+    // Nobody waits for it any more; a server that shuts down would.
+    if (context->IsCancelled()) return reactor->Finish(grpc::Status::CANCELLED);
+    reactor->Finish(ToGrpcStatus(work()));
+  });
   if (queued) return;
   reactor->Finish(ToGrpcStatus(WithReason(
       absl::ResourceExhaustedError("too many prompts wait to be tokenised; try again later"),
@@ -189,7 +194,7 @@ grpc::ServerUnaryReactor* GenerationServiceImpl::Tokenize(grpc::CallbackServerCo
                                                           const v1::TokenizeRequest* request,
                                                           v1::TokenizeResponse* response) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  FinishOnPool(reactor, [this, request, response]() -> absl::Status {
+  FinishOnPool(context, reactor, [this, request, response]() -> absl::Status {
     ASSIGN_OR_RETURN(const Engine* engine, model_->ForReading());
     RETURN_IF_ERROR(CheckModelName(request->model(), engine->model().name));
     RETURN_IF_ERROR(CheckPrompt(*request));
@@ -205,7 +210,7 @@ grpc::ServerUnaryReactor* GenerationServiceImpl::Detokenize(grpc::CallbackServer
                                                             const v1::DetokenizeRequest* request,
                                                             v1::DetokenizeResponse* response) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  FinishOnPool(reactor, [this, request, response]() -> absl::Status {
+  FinishOnPool(context, reactor, [this, request, response]() -> absl::Status {
     ASSIGN_OR_RETURN(const Engine* engine, model_->ForReading());
     RETURN_IF_ERROR(CheckModelName(request->model(), engine->model().name));
     RETURN_IF_ERROR(CheckIdCount(request->ids_size(), "ids"));

@@ -22,6 +22,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/random.h"
 #include "engine/base/thread.h"
+#include "server/live_ids.h"
 #include "server/metrics.h"
 #include "server/served_model.h"
 #include "server/worker_pool.h"
@@ -68,14 +69,17 @@ class GenerationServiceImpl final : public v1::GenerationService::CallbackServic
                                           StreamTransport* transport);
   // Checks, reserves, and hands over to the pool; ends the call if any of it fails.
   void Start(const std::shared_ptr<GenerationCall>& call);
-  // Runs `work` on the pool and finishes `reactor` with its status.
-  void FinishOnPool(grpc::ServerUnaryReactor* reactor, std::function<absl::Status()> work);
+  // Runs `work` on the pool, unless the call is cancelled by then, and finishes `reactor` with its
+  // status.
+  void FinishOnPool(grpc::CallbackServerContext* context, grpc::ServerUnaryReactor* reactor,
+                    std::function<absl::Status()> work);
   void WatchForStalls();
   std::vector<std::shared_ptr<GenerationCall>> LiveCalls() const;
 
   const Options options_;
   ServedModel* const model_;
   Metrics* const metrics_;
+  LiveIds live_ids_;
 
   mutable absl::Mutex mutex_;
   Random random_ ABSL_GUARDED_BY(mutex_);

@@ -52,7 +52,7 @@ inline constexpr int kTokenizerThreads = 2;
 inline constexpr size_t kTokenizerQueue = 4096;
 
 // Conversions that wait, beside the one that runs.
-inline constexpr size_t kMaxQueuedConversions = 4;
+inline constexpr int kMaxQueuedConversions = 4;
 inline constexpr absl::Duration kFinishedOperationLife = absl::Hours(24);
 inline constexpr size_t kMaxFinishedOperations = 1000;
 inline constexpr absl::Duration kMaxOperationWait = absl::Hours(1);

@@ -82,10 +82,11 @@ int Serve(const ServerConfig& config) {
                        server.metrics_address(), "; loading ", config.engine.model_path));
   if (const absl::Status status = server.Load(); !status.ok()) return Fail(status);
   LogInfo(absl::StrCat("model ", config.engine.model_name, " is ready"));
-  const absl::Status end = server.Wait();
+  server.Wait().IgnoreError();
   server.Drain();
-  if (!end.ok()) return Fail(end);
-  LogInfo("all streams are done; bye");
+  // An engine that died, before or while the last streams ran.
+  if (const absl::Status end = server.Wait(); !end.ok()) return Fail(end);
+  LogInfo("bye");
   StopLogging();
   return EXIT_SUCCESS;
 }

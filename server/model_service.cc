@@ -65,7 +65,14 @@ grpc::ServerUnaryReactor* ModelServiceImpl::ConvertModel(grpc::CallbackServerCon
                                                          const v1::ConvertModelRequest* request,
                                                          google::longrunning::Operation* response) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const bool queued = pool_.TryRun([this, reactor, request, response] {
+  // A conversion that begins before the model is loaded, or while the server drains, would be cut
+  // off.
+  if (const auto engine = model_->ForNewRequest(); !engine.ok()) {
+    reactor->Finish(ToGrpcStatus(engine.status()));
+    return reactor;
+  }
+  const bool queued = pool_.TryRun([this, context, reactor, request, response] {
+    if (context->IsCancelled()) return reactor->Finish(grpc::Status::CANCELLED);
     absl::StatusOr<google::longrunning::Operation> operation = conversions_->Start(*request);
     if (operation.ok()) *response = *std::move(operation);
     reactor->Finish(ToGrpcStatus(operation.status()));

@@ -35,7 +35,9 @@ bool StreamWriter::Accept(v1::Accepted accepted, std::function<void()> cancel) {
   if (ending_) return false;
   accepted_message_ = std::move(accepted);
   accepted_ = true;
-  cancel_ = std::move(cancel);
+  // An engine may be faster than its Submit returns; then nobody would let go of what `cancel`
+  // holds.
+  if (!AllFinished()) cancel_ = std::move(cancel);
   Pump();
   return true;
 }
@@ -100,15 +102,14 @@ void StreamWriter::OnWriteDone(bool ok) {
   Pump();
 }
 
-void StreamWriter::OnCancel() {
+void StreamWriter::OnCancel(const absl::Status& why) {
   absl::MutexLock lock(&mutex_);
   if (ending_) {
     discard_ = true;
     Pump();
     return;
   }
-  Abort(WithReason(absl::CancelledError("the client cancelled the request"),
-                   reason::kCancelledByClient));
+  Abort(why);
 }
 
 bool StreamWriter::EndIfStalled(absl::Duration limit) {
@@ -177,6 +178,7 @@ void StreamWriter::Pump() {
     }
     if (!ending_) return;
     backlog_bytes_ = 0;
+    cancel_ = nullptr;
     std::exchange(transport_, nullptr)->Close(end_status_);
   }
 }

@@ -73,7 +73,7 @@ class StreamWriter {
 
   // --- from the transport ---
   void OnWriteDone(bool ok);
-  void OnCancel();
+  void OnCancel(const absl::Status& why);
 
   // --- from a timer ---
 

@@ -90,7 +90,11 @@ int Main(int argc, char** argv) {
   // process.
   signal(SIGPIPE, SIG_IGN);
   const absl::Status status = RunCommand(*command, absl::MakeSpan(argv + 2, argc - 2));
-  if (status.ok()) return 0;
+  if (status.ok()) {
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+    absl::FPrintF(stderr, "transmla %s: the output cannot be written\n", command->name);
+    return kFailure;
+  }
   absl::FPrintF(stderr, "transmla %s: %s\n", command->name, status.message());
   if (absl::IsCancelled(status)) return kInterrupted;
   return ErrorReason(status) == kUsageReason ? kUsage : kFailure;

@@ -34,7 +34,13 @@ absl::StatusOr<std::string> ReadPem(const std::string& path) {
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(
     const ClientOptions& options) {
-  if (!options.tls) return grpc::InsecureChannelCredentials();
+  if (!options.tls) {
+    if (!options.tls_ca_file.empty() || !options.tls_cert_file.empty() ||
+        !options.tls_key_file.empty()) {
+      return absl::InvalidArgumentError("--tls-ca, --tls-cert and --tls-key need --tls");
+    }
+    return grpc::InsecureChannelCredentials();
+  }
   grpc::SslCredentialsOptions ssl;
   if (!options.tls_ca_file.empty()) {
     ASSIGN_OR_RETURN(ssl.pem_root_certs, ReadPem(options.tls_ca_file));

@@ -191,6 +191,11 @@ void EngineLoop::Loop() {
     for (const Cancellation& cancellation : cancellations) {
       const auto found = numbers_.find(cancellation.id);
       if (found == numbers_.end()) continue;  // ended meanwhile
+      // A transport tells of a deadline that passed as of any other cancellation.
+      if (clock_->Now() >= live_.at(found->second).generation->request().deadline) {
+        EndWith(found->second, absl::DeadlineExceededError("the deadline passed"));
+        continue;
+      }
       EndWith(found->second, FinishedEvent{.reason = FinishReason::kCancelled});
       if (stats_sink_ != nullptr) stats_sink_->OnCancelled(clock_->Now() - cancellation.time);
     }
@@ -333,23 +338,26 @@ std::unique_ptr<Generation> EngineLoop::Forget(uint64_t number) {
 }
 
 void EngineLoop::EndWith(uint64_t number, FinishedEvent event) {
-  const int preemptions = live_.at(number).sequence->preemptions;
-  const std::unique_ptr<Generation> generation = Forget(number);
+  const Live& live = live_.at(number);
+  const int preemptions = live.sequence->preemptions;
   const absl::Time now = clock_->Now();
+  // Before Forget: who sees that nobody is left sees all ends counted.
   if (stats_sink_ != nullptr) {
-    stats_sink_->OnEnd(absl::OkStatus(), event.reason, generation->usage(),
-                       generation->Timings(now));
+    stats_sink_->OnEnd(absl::OkStatus(), event.reason, live.generation->usage(),
+                       live.generation->Timings(now));
   }
+  const std::unique_ptr<Generation> generation = Forget(number);
   generation->Finish(std::move(event), now, preemptions);
   Delivered();
 }
 
 void EngineLoop::EndWith(uint64_t number, const absl::Status& status) {
-  const std::unique_ptr<Generation> generation = Forget(number);
+  const Live& live = live_.at(number);
   if (stats_sink_ != nullptr) {
-    stats_sink_->OnEnd(status, FinishReason::kStop, generation->usage(),
-                       generation->Timings(clock_->Now()));
+    stats_sink_->OnEnd(status, FinishReason::kStop, live.generation->usage(),
+                       live.generation->Timings(clock_->Now()));
   }
+  const std::unique_ptr<Generation> generation = Forget(number);
   generation->Fail(status);
   Delivered();
 }

@@ -77,6 +77,7 @@ GENERATE = [
     ("1025 logit biases", sampling(logit_bias={i: 1 for i in range(1025)})),
     ("logit_bias outside the vocabulary", sampling(logit_bias={400: 1})),
     ("allowed token outside the vocabulary", sampling(allowed_token_ids=[400])),
+    ("more allowed tokens than the vocabulary has", sampling(allowed_token_ids=[3] * 401)),
     ("allowed token that is forbidden",
      request("a", 4, greedy=False, sampling=pb.SamplingOptions(allowed_token_ids=[3]),
              stop=pb.StopOptions(stop_token_ids=[3], min_tokens=2))),

@@ -28,9 +28,9 @@ def check(test, server, max_tokens):
     cancelled_before = server.metric('transmla_requests_finished_total{finish_reason="cancelled"}')
 
     texts = [None] * STREAMS
-    calls = [server.stream(request(prompt(i), max_tokens, endless=True)) for i in range(STREAMS)]
     # These go on until somebody stops them.
-    doomed = [server.stream(request(prompt(i), endless=True)) for i in range(STREAMS // 3)]
+    doomed = [server.stream(request(prompt(i), endless=True)) for i in range(STREAMS // 2)]
+    calls = [server.stream(request(prompt(i), max_tokens, endless=True)) for i in range(STREAMS)]
 
     def read(i):
         texts[i] = harness.read(calls[i]).text

@@ -29,7 +29,7 @@ class HealthTest(unittest.TestCase):
             self.assertEqual(server.probe("/"), 404)
 
     def test_a_watcher_sees_the_drain_and_does_not_hold_it_up(self):
-        with harness.Server("llama_tied", "--drain-delay=1s", "--grace-period=120s") as server:
+        with harness.Server("llama_tied", "--drain-delay=5s", "--grace-period=120s") as server:
             stub = health_pb2_grpc.HealthStub(server.channel)
             seen = {name: queue.Queue() for name in SERVICES}
 

@@ -45,7 +45,7 @@ class ShutdownTest(unittest.TestCase):
             self.assertEqual(server.wait(), 0)
 
     def test_running_and_waiting_streams_finish(self):
-        server = self.enterContext(harness.Server("llama_tied", "--max-running=2", context=100000))
+        server = self.enterContext(harness.Server("llama_tied", "--max-running=2", "--grace-period=600s", context=100000))
         readers = [Reader(server.stream(request("a", 3000, endless=True))) for _ in range(5)]
         until(lambda: server.metric("transmla_requests_running") == 2 and
               server.metric("transmla_requests_waiting") == 3, "two run and three wait")

@@ -45,8 +45,12 @@ class SlowReaderTest(unittest.TestCase):
             call = self.stream(server, message)
             next(call)
             # Others go on meanwhile, with no wait for the one who sleeps.
-            while server.metric("transmla_stream_backlog_bytes") == 0:
+            def backlog_seen():
                 server.generate(request("b", 5))
+                ended = any(item["code"] != "OK" for item in server.requests_logged())
+                return ended or server.metric("transmla_stream_backlog_bytes") > 0
+
+            harness.until(backlog_seen, "output waits")
             server.wait_until_idle()
             self.assertEqual(server.metric("transmla_stream_backlog_bytes"), 0)
             with self.assertRaises(grpc.RpcError):

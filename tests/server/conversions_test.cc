@@ -160,8 +160,10 @@ TEST_F(ConversionsTest, SameDestinationIsAbortedAndTheQueueIsBounded) {
   Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_);
   ASSERT_TRUE(conversions.Start(Request("out")).ok());
   EXPECT_TRUE(absl::IsAborted(conversions.Start(Request("./out")).status()));
+  // From now on nothing leaves the queue.
+  while (conversions.running() == 0) absl::SleepFor(absl::Milliseconds(1));
   absl::Status last;
-  for (size_t i = 0; i < kMaxQueuedConversions + 2; ++i) {
+  for (int i = 0; i < kMaxQueuedConversions + 2; ++i) {
     last = conversions.Start(Request("out" + std::to_string(i))).status();
   }
   EXPECT_TRUE(absl::IsResourceExhausted(last)) << last;

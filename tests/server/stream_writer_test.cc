@@ -79,6 +79,19 @@ TEST(StreamWriterTest, WritesAcceptedThenChunksThenFinishedThenOk) {
   EXPECT_TRUE(transport.end.ok());
 }
 
+TEST(StreamWriterTest, AnEngineThatEndsBeforeAcceptLeavesNothingHeld) {
+  FakeTransport transport;
+  StreamWriter writer({}, &transport);
+  writer.OnFinished(0, v1::Finished(), {3, 0, 1});
+  auto held = std::make_shared<int>(0);
+  const std::weak_ptr<int> watched = held;
+  ASSERT_TRUE(writer.Accept(AcceptedFor("r"), [held = std::move(held)] {}));
+  EXPECT_TRUE(watched.expired());
+  while (transport.Complete(&writer)) {
+  }
+  EXPECT_TRUE(transport.end.ok());
+}
+
 TEST(StreamWriterTest, SlowReaderGetsOneLongChunk) {
   FakeTransport transport;
   StreamWriter writer({}, &transport);
@@ -174,8 +187,8 @@ TEST(StreamWriterTest, CancelDuringWriteClosesAfterIt) {
   StreamWriter writer({}, &transport);
   int cancels = 0;
   ASSERT_TRUE(writer.Accept(AcceptedFor("r"), [&] { ++cancels; }));
-  writer.OnCancel();
-  writer.OnCancel();
+  writer.OnCancel(absl::CancelledError("the client left"));
+  writer.OnCancel(absl::CancelledError("the client left"));
   EXPECT_EQ(cancels, 1);
   EXPECT_EQ(transport.closes, 0);
   transport.Complete(&writer, false);
@@ -191,7 +204,7 @@ TEST(StreamWriterTest, NoCancelAfterANormalEnd) {
   writer.OnFinished(0, v1::Finished(), {});
   while (transport.Complete(&writer)) {
   }
-  writer.OnCancel();
+  writer.OnCancel(absl::CancelledError("the client left"));
   EXPECT_EQ(cancels, 0);
   EXPECT_EQ(transport.closes, 1);
 }
@@ -277,7 +290,7 @@ TEST(StreamWriterTest, EndsOnceWhateverTheOrder) {
         Random random(round + 1000);
         pause(&random);
         pause(&random);
-        if (round % 2 == 0) writer.OnCancel();
+        if (round % 2 == 0) writer.OnCancel(absl::CancelledError("the client left"));
       });
       Thread timer("timer", [&] {
         Random random(round + 2000);

@@ -13,7 +13,7 @@ def defined():
     names = set()
     for name in tree.files(".cc", ".h"):
         if name.startswith("server/metrics"):
-            names.update(re.findall(r'"(transmla_[a-z0-9_]+)"', tree.read(name)))
+            names.update(re.findall(r'"((?:transmla_|vllm:)[a-z0-9_]+)"', tree.read(name)))
     return names
 
 
