@@ -35,5 +35,7 @@ if(TRANSMLA_SANITIZE)
   add_link_options(-fsanitize=${sanitizers})
   if(sanitizers STREQUAL "thread")
     include(tsan)
-  endif()
+    # A sanitizer opens modules in the program's place: only the old kind of path is then looked up.
+  add_link_options(-Wl,--disable-new-dtags)
+endif()
 endif()

@@ -24,7 +24,8 @@ absl::StatusOr<DeviceSpec> ParseDeviceSpec(absl::string_view text);
 struct DeviceInfo {
   std::string
       name;  // "Intel(R) Xeon(R) …, 2 threads, avx512" or the GPU's name and compute capability
-  int64_t memory_bytes = 0;              // total
+  int64_t memory_bytes = 0;  // total
+  int host_threads = 1;      // of the CPU, for work between the operations: the user's limit
   DType activation_dtype = DType::kF32;  // of every activation tensor of this backend
 };
 

@@ -70,6 +70,7 @@ absl::Status RunAll(Decoder& decoder, Backend& backend, TokenSequences sequences
   for (size_t first = 0; first < sequences.size(); first += lanes) {
     const size_t count = std::min<size_t>(lanes, sequences.size() - first);
     for (size_t position = 0; position < longest; position += kStepTokens) {
+      RETURN_IF_ERROR(progress(static_cast<int>(first), static_cast<int>(sequences.size())));
       std::vector<SequenceChunk> chunks;
       for (size_t lane = 0; lane < count; ++lane) {
         const std::vector<int32_t>& sequence = sequences[first + lane];

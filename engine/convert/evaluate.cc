@@ -10,7 +10,6 @@
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/check.h"
-#include "engine/base/cpu_info.h"
 #include "engine/base/status.h"
 #include "engine/base/thread_pool.h"
 #include "engine/convert/sequence_runner.h"
@@ -141,7 +140,7 @@ absl::StatusOr<PerplexityResult> EvaluatePerplexity(
   RETURN_IF_ERROR(CheckPredictable(sequences));
   ASSIGN_OR_RETURN(SequenceRunner runner,
                    SequenceRunner::Create(decoder, backend, cache_dtype, 1, LongestOf(sequences)));
-  ThreadPool pool(GetCpuInfo().usable_cores);
+  ThreadPool pool(backend.info().host_threads);
   const size_t vocabulary = decoder.spec().vocab_size;
   double total = 0;
   PerplexityResult result;
@@ -183,7 +182,7 @@ absl::StatusOr<QualityReport> CompareModels(const EvaluatedModel& source,
   ASSIGN_OR_RETURN(
       SequenceRunner result_runner,
       SequenceRunner::Create(*result.decoder, *result.backend, cache_dtype, 1, longest));
-  ThreadPool pool(GetCpuInfo().usable_cores);
+  ThreadPool pool(result.backend->info().host_threads);
   Position total;
   int64_t agreements = 0;
   QualityReport report;

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <cstddef>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
-#include "engine/base/cpu_info.h"
 #include "engine/base/random.h"
 #include "engine/base/status.h"
 #include "engine/base/thread_pool.h"
@@ -47,11 +47,13 @@ int32_t Draw(absl::Span<const float> logits, double uniform) {
   return static_cast<int32_t>(std::max_element(weights.begin(), weights.end()) - weights.begin());
 }
 
-// Continues `sequences` (one token each) side by side to `length` tokens.
+// Continues `sequences` (one token each) side by side to `length` tokens, while `go_on` is OK.
 absl::Status Continue(SequenceRunner& runner, ThreadPool& pool, size_t vocabulary, int length,
                       const Random& random, size_t first_index, DecoderObserver* observer,
+                      absl::FunctionRef<absl::Status()> go_on,
                       absl::Span<std::vector<int32_t>> sequences) {
   for (int position = 0; position + 1 < length; ++position) {
+    RETURN_IF_ERROR(go_on());
     std::vector<SequenceChunk> chunks;
     for (size_t lane = 0; lane < sequences.size(); ++lane)
       chunks.push_back({.lane = static_cast<int>(lane),
@@ -81,13 +83,18 @@ absl::StatusOr<std::vector<int32_t>> ReadTextIds(FileSystem& files,
   for (const std::string& path : paths) {
     if (static_cast<int64_t>(ids.size()) >= max_tokens) break;
     ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> file, files.Map(path));
-    const int64_t wanted = (max_tokens - static_cast<int64_t>(ids.size())) * kBytesPerToken;
-    const absl::string_view text =
-        PrefixOfWholeWords(file->bytes(), std::min<int64_t>(wanted, Tokenizer::kMaxTextBytes));
-    absl::StatusOr<std::vector<TokenId>> more =
-        tokenizer.Encode(text, {.add_bos = false, .parse_special = false});
-    if (!more.ok()) return Annotate(more.status(), path);
-    ids.insert(ids.end(), more->begin(), more->end());
+    // Piece by piece, for how many bytes a token takes is known only afterwards.
+    absl::string_view rest = file->bytes();
+    while (!rest.empty() && static_cast<int64_t>(ids.size()) < max_tokens) {
+      const int64_t wanted = (max_tokens - static_cast<int64_t>(ids.size())) * kBytesPerToken;
+      const absl::string_view text =
+          PrefixOfWholeWords(rest, std::min<int64_t>(wanted, Tokenizer::kMaxTextBytes));
+      absl::StatusOr<std::vector<TokenId>> more =
+          tokenizer.Encode(text, {.add_bos = false, .parse_special = false});
+      if (!more.ok()) return Annotate(more.status(), path);
+      ids.insert(ids.end(), more->begin(), more->end());
+      rest.remove_prefix(text.size());
+    }
   }
   return ids;
 }
@@ -128,7 +135,7 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> SampleSequences(
   const size_t vocabulary = decoder.spec().vocab_size;
   ASSIGN_OR_RETURN(SequenceRunner runner, SequenceRunner::Create(decoder, backend, DType::kBF16,
                                                                  kSamplingLanes, count.length));
-  ThreadPool pool(GetCpuInfo().usable_cores);
+  ThreadPool pool(backend.info().host_threads);
   std::vector<std::vector<int32_t>> sequences(count.sequences);
   for (size_t i = 0; i < sequences.size(); ++i) {
     Random first = random.Split(i).Split("first token");
@@ -137,8 +144,9 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> SampleSequences(
   for (size_t first = 0; first < sequences.size(); first += kSamplingLanes) {
     const absl::Span<std::vector<int32_t>> lanes =
         absl::MakeSpan(sequences).subspan(first, kSamplingLanes);
+    const auto go_on = [&] { return progress(static_cast<int>(first), count.sequences); };
     RETURN_IF_ERROR(
-        Continue(runner, pool, vocabulary, count.length, random, first, observer, lanes));
+        Continue(runner, pool, vocabulary, count.length, random, first, observer, go_on, lanes));
     RETURN_IF_ERROR(progress(static_cast<int>(first + lanes.size()), count.sequences));
   }
   return sequences;

@@ -58,6 +58,7 @@ absl::StatusOr<std::vector<LatentLayerPlan>> TransMlaRecipe::PartialRopePlans(
                             .freqfold = freqfold};
   std::vector<LatentLayerPlan> plans;
   for (int layer = 0; layer < spec.num_layers; ++layer) {
+    RETURN_IF_ERROR(progress_.Advance(0, 1));
     absl::StatusOr<Matrix> rotation = RopeRotation(keys[layer].sum(), shape);
     if (!rotation.ok()) return AnnotateLayer(rotation.status(), layer);
     LatentLayerPlan plan;
@@ -81,6 +82,7 @@ absl::StatusOr<LoadedModel> TransMlaRecipe::LoadPartialRope(
   auto checkpoint = std::make_shared<LatentCheckpoint>(
       source_, LatentConfig(source_, mla, ResolveAttentionScale(options_, source_.spec())));
   for (size_t layer = 0; layer < plans.size(); ++layer) {
+    RETURN_IF_ERROR(progress_.Advance(0, 1));
     ASSIGN_OR_RETURN(const GqaWeights weights, source_.Attention(static_cast<int>(layer)));
     checkpoint->AddLayer(static_cast<int>(layer), BuildLatentLayer(weights, plans[layer]));
   }

@@ -178,6 +178,10 @@ bool EngineLoop::Wait(std::vector<Submission>& submissions,
   return !stop_;
 }
 
+void EngineLoop::Beat() {
+  heartbeat_ns_.store(absl::ToUnixNanos(clock_->Now()), std::memory_order_relaxed);
+}
+
 void EngineLoop::Loop() {
   std::vector<Submission> submissions;
   std::vector<Cancellation> cancellations;
@@ -186,7 +190,7 @@ void EngineLoop::Loop() {
     submissions.clear();
     cancellations.clear();
     go_on = Wait(submissions, cancellations);
-    heartbeat_ns_.store(absl::ToUnixNanos(clock_->Now()), std::memory_order_relaxed);
+    Beat();
     for (Submission& submission : submissions) Admit(std::move(submission));
     for (const Cancellation& cancellation : cancellations) {
       const auto found = numbers_.find(cancellation.id);
@@ -241,7 +245,7 @@ void EngineLoop::Step() {
   CHECK(!plan.chunks.empty());
   Started(plan, start);
   BuildBatch(plan, batch_);
-  const absl::StatusOr<absl::Span<const float>> logits = runner_->Run(batch_);
+  const absl::StatusOr<absl::Span<const float>> logits = runner_->Run(batch_, [this] { Beat(); });
   if (!logits.ok()) return Fail(logits.status());
   for (const Plan::Chunk& chunk : plan.chunks) {
     const Sequence& sequence = *chunk.sequence;

@@ -76,6 +76,7 @@ class EngineLoop {
 
   // The thread.
   void Loop();
+  void Beat();  // shows that the thread is alive
   bool Wait(std::vector<Submission>& submissions, std::vector<Cancellation>& cancellations);
   // Not OK if nobody may go on: the engine has failed or is stopped.
   absl::Status WhyEnd() const;

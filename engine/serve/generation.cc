@@ -20,6 +20,10 @@ Generation::Generation(GenerateRequest request, std::shared_ptr<EventSink> sink,
   }
   usage_.prompt_tokens = static_cast<int>(request_.prompt.size());
   next_.sampling = request_.sampling;
+  // Applied for every token: each once.
+  std::vector<int32_t>& allowed = next_.sampling.allowed_tokens;
+  std::sort(allowed.begin(), allowed.end());
+  allowed.erase(std::unique(allowed.begin(), allowed.end()), allowed.end());
   next_.logprobs = request_.logprobs;
   if (HasPenalties(request_.sampling)) {
     history_.AddPrompt(request_.prompt);

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
@@ -17,7 +18,9 @@ class StepRunner {
   virtual ~StepRunner() = default;
   virtual int vocab_size() const = 0;
   // Logits of batch.logit_tokens, [logit_tokens, vocab_size], valid until the next call.
-  virtual absl::StatusOr<absl::Span<const float>> Run(const RaggedBatch& batch) = 0;
+  // Calls `alive` now and then meanwhile, for whoever watches the engine: a step may be long.
+  virtual absl::StatusOr<absl::Span<const float>> Run(const RaggedBatch& batch,
+                                                      absl::FunctionRef<void()> alive) = 0;
 };
 
 // A decoder with its cache. Neither is owned.
@@ -25,11 +28,25 @@ class DecoderRunner : public StepRunner {
  public:
   DecoderRunner(Decoder* decoder, KvStore* store) : decoder_(decoder), store_(store) {}
   int vocab_size() const override { return decoder_->spec().vocab_size; }
-  absl::StatusOr<absl::Span<const float>> Run(const RaggedBatch& batch) override {
-    return decoder_->Run(batch, store_);
+  absl::StatusOr<absl::Span<const float>> Run(const RaggedBatch& batch,
+                                              absl::FunctionRef<void()> alive) override {
+    Pulse pulse(alive);
+    return decoder_->Run(batch, store_, &pulse);
   }
 
  private:
+  class Pulse : public DecoderObserver {
+   public:
+    explicit Pulse(absl::FunctionRef<void()> alive) : alive_(alive) {}
+    absl::Status OnLayerOutput(int, const TensorView&) override {
+      alive_();
+      return absl::OkStatus();
+    }
+
+   private:
+    absl::FunctionRef<void()> alive_;
+  };
+
   Decoder* const decoder_;
   KvStore* const store_;
 };

@@ -89,6 +89,7 @@ DeviceInfo CpuBackend::info() const {
   return {.name = absl::StrCat(cpu.model_name.empty() ? "CPU" : cpu.model_name, ", ",
                                context_.pool->threads(), " threads, ", context_.kernels->name),
           .memory_bytes = cpu.memory_bytes,
+          .host_threads = context_.pool->threads(),
           .activation_dtype = DType::kF32};
 }
 

@@ -4,6 +4,7 @@
 
 #include "engine/backend/cuda/create.h"
 #include "engine/backend/cuda/status.h"
+#include "engine/base/cpu_info.h"
 
 namespace transmla {
 namespace cuda {
@@ -28,6 +29,7 @@ absl::StatusOr<DeviceInfo> QueryDevice(int device) {
   return DeviceInfo{.name = absl::StrCat(properties.name, ", compute capability ", properties.major,
                                          ".", properties.minor),
                     .memory_bytes = static_cast<int64_t>(properties.totalGlobalMem),
+                    .host_threads = GetCpuInfo().usable_cores,
                     .activation_dtype = kActivationDType};
 }
 

@@ -71,9 +71,11 @@ uint64_t& HashRunner::Cell(const RaggedBatch& batch, int sequence, int position)
   return cells_[static_cast<size_t>(batch.pages[page]) * kPageTokens + position % kPageTokens];
 }
 
-absl::StatusOr<absl::Span<const float>> HashRunner::Run(const RaggedBatch& batch) {
+absl::StatusOr<absl::Span<const float>> HashRunner::Run(const RaggedBatch& batch,
+                                                        absl::FunctionRef<void()> alive) {
   if (absl::Status status = Pass(); !status.ok()) return status;
   CheckForm(batch);
+  alive();
   logits_.resize(batch.logit_tokens.size() * TestTokenizer::kVocabulary);
   size_t row = 0;
   for (int s = 0; s < batch.sequences(); ++s) {

@@ -32,7 +32,8 @@ class HashRunner : public StepRunner {
       : options_(options), cells_(static_cast<size_t>(options.pages) * kPageTokens) {}
 
   int vocab_size() const override { return TestTokenizer::kVocabulary; }
-  absl::StatusOr<absl::Span<const float>> Run(const RaggedBatch& batch) override;
+  absl::StatusOr<absl::Span<const float>> Run(const RaggedBatch& batch,
+                                              absl::FunctionRef<void()> alive) override;
 
   static uint64_t Chain(uint64_t before, int32_t token);
   // `logits` [kVocabulary].
