@@ -33,9 +33,9 @@ if(TRANSMLA_SANITIZE)
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${sanitizers}>
     $<$<COMPILE_LANGUAGE:CXX>:-fno-omit-frame-pointer> $<$<COMPILE_LANGUAGE:CXX>:-fno-sanitize-recover=all>)
   add_link_options(-fsanitize=${sanitizers})
+  # A sanitizer opens modules in the program's place: only the old kind of path is then looked up.
+  add_link_options(-Wl,--disable-new-dtags)
   if(sanitizers STREQUAL "thread")
     include(tsan)
-    # A sanitizer opens modules in the program's place: only the old kind of path is then looked up.
-  add_link_options(-Wl,--disable-new-dtags)
-endif()
+  endif()
 endif()
