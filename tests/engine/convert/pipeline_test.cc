@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -277,19 +278,29 @@ TEST(PipelineTest, ProgressNeverFallsAndEndsAtOne) {
   EXPECT_LT(seen.back().time_left, absl::Seconds(1));
 }
 
+// Converts a copy of `llama_tied`, with one piece of its weights file replaced, without a loss and
+// without an evaluation: nobody runs the source, whose reader checks neither values nor types.
+absl::Status ConvertAltered(const TempFolder& folder, size_t at, const std::string& piece,
+                            std::optional<DType> dtype = std::nullopt) {
+  ConvertOptions options = TinyOptions("llama_tied", folder.File("model"));
+  std::filesystem::copy(options.source, folder.File("source"));
+  options.source = folder.File("source");
+  std::string bytes = folder.Read("source/model.safetensors");
+  bytes.replace(at, piece.size(), piece);
+  folder.Write("source/model.safetensors", bytes);
+  options.recipe = Recipe::kEquivalent;
+  options.dtype = dtype;
+  options.evaluation_sequences = 0;
+  return Convert(options, TinyContext()).status();
+}
+
+std::string TinyWeights() { return FilesIn(TinyModel("llama_tied")).at("model.safetensors"); }
+
 TEST(PipelineTest, DamagedWeightsAreNamed) {
   const TempFolder folder;
-  const std::string source = folder.File("source");
-  std::filesystem::copy(TinyModel("llama_tied"), source);
-  std::string bytes = folder.Read("source/model.safetensors");
   // The last element of the last tensor by offset.
-  bytes.replace(bytes.size() - 4, 4, std::string("\x00\x00\xc0\x7f", 4));
-  folder.Write("source/model.safetensors", bytes);
-  ConvertOptions options = TinyOptions("llama_tied", folder.File("model"));
-  options.source = source;
-  options.recipe = Recipe::kEquivalent;
-  options.evaluation_sequences = 0;
-  const absl::Status status = Convert(options, TinyContext()).status();
+  const absl::Status status =
+      ConvertAltered(folder, TinyWeights().size() - 4, std::string("\x00\x00\xc0\x7f", 4));
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("model."));
   EXPECT_EQ(folder.Count(), 1);  // the source
@@ -324,28 +335,12 @@ TEST(PipelineTest, ADestinationNeedsANameOfItsOwn) {
   }
 }
 
-// Without an evaluation nobody runs the source, whose reader checks no shapes.
 TEST(PipelineTest, WithoutEvaluationTensorsAreCheckedAsWell) {
   const TempFolder folder;
-  const std::string source = folder.File("source");
-  const auto convert = [&](const char* from, const std::string& old_text, const std::string& text) {
-    std::filesystem::remove_all(source);
-    std::filesystem::copy(TinyModel(from), source);
-    std::string bytes = folder.Read("source/model.safetensors");
-    const size_t at = bytes.find(old_text);
-    EXPECT_NE(at, std::string::npos) << old_text;
-    EXPECT_EQ(old_text.size(), text.size());
-    bytes.replace(at, text.size(), text);
-    folder.Write("source/model.safetensors", bytes);
-    ConvertOptions options = TinyOptions(from, folder.File("model"));
-    options.source = source;
-    options.recipe = Recipe::kEquivalent;
-    options.evaluation_sequences = 0;
-    return Convert(options, TinyContext()).status();
-  };
   // A vector of as many bytes in a type that no weight has.
-  const absl::Status type = convert("llama_tied", R"("model.norm.weight":{"dtype":"F32")",
-                                    R"("model.norm.weight":{"dtype":"I32")");
+  const size_t at = TinyWeights().find(R"("model.norm.weight":{"dtype":"F32")");
+  ASSERT_NE(at, std::string::npos);
+  const absl::Status type = ConvertAltered(folder, at, R"("model.norm.weight":{"dtype":"I32")");
   EXPECT_EQ(type.code(), absl::StatusCode::kInvalidArgument) << type;
   EXPECT_THAT(std::string(type.message()), HasSubstr("model.norm.weight"));
   EXPECT_EQ(folder.Count(), 1);
@@ -353,18 +348,9 @@ TEST(PipelineTest, WithoutEvaluationTensorsAreCheckedAsWell) {
 
 TEST(PipelineTest, AValueTooLargeForTheTypeIsNamed) {
   const TempFolder folder;
-  const std::string source = folder.File("source");
-  std::filesystem::copy(TinyModel("llama_tied"), source);
-  std::string bytes = folder.Read("source/model.safetensors");
   // 1e5, finite in float32 and not in float16, as the last element of the last tensor.
-  bytes.replace(bytes.size() - 4, 4, std::string("\x00\x50\xc3\x47", 4));
-  folder.Write("source/model.safetensors", bytes);
-  ConvertOptions options = TinyOptions("llama_tied", folder.File("model"));
-  options.source = source;
-  options.recipe = Recipe::kEquivalent;
-  options.dtype = DType::kF16;
-  options.evaluation_sequences = 0;
-  const absl::Status status = Convert(options, TinyContext()).status();
+  const absl::Status status = ConvertAltered(folder, TinyWeights().size() - 4,
+                                             std::string("\x00\x50\xc3\x47", 4), DType::kF16);
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("write a wider type"));
   EXPECT_EQ(folder.Count(), 1);
