@@ -60,7 +60,7 @@ void Scheduler::Computed(const Plan& plan) {
 }
 
 void Scheduler::IndexPages(Sequence& sequence) {
-  if (!options_.prefix_cache || !sequence.prefix_cache) return;
+  if (!Shares(sequence)) return;
   PrefixIndex& index = pool_.index();
   while ((sequence.indexed_pages + 1) * kPageTokens <= sequence.computed) {
     const int page = sequence.indexed_pages;
@@ -163,7 +163,7 @@ void Scheduler::PlanPrefills(Plan& plan, int& budget) {
 
 std::vector<PrefixIndex::Entry> Scheduler::FindPrefix(const Sequence& sequence) const {
   std::vector<PrefixIndex::Entry> found;
-  if (!options_.prefix_cache || !sequence.prefix_cache) return found;
+  if (!Shares(sequence)) return found;
   const auto tokens = absl::MakeConstSpan(sequence.tokens);
   const int pages = (static_cast<int>(tokens.size()) - 1) / kPageTokens;
   PrefixId before = kNoPrefix;
@@ -177,9 +177,8 @@ std::vector<PrefixIndex::Entry> Scheduler::FindPrefix(const Sequence& sequence) 
 }
 
 bool Scheduler::WaitsForPages(const Sequence& sequence) const {
-  const bool shares = options_.prefix_cache && sequence.prefix_cache;
   // Up to one page there is nothing to share: the last token is always computed.
-  if (!shares || sequence.started || sequence.tokens.size() <= kPageTokens) return false;
+  if (!Shares(sequence) || sequence.started || sequence.tokens.size() <= kPageTokens) return false;
   const auto found = sequences_.find(sequence.after);
   if (found == sequences_.end()) return false;
   const Sequence& first = *found->second;
@@ -211,7 +210,7 @@ void Scheduler::StartWith(Sequence& sequence, absl::Span<const PrefixIndex::Entr
   if (!sequence.started) sequence.cached_prompt_tokens = sequence.computed;
   sequence.started = true;
   sequence.state = SequenceState::kRunning;
-  if (options_.prefix_cache && sequence.prefix_cache) prefix_queried_tokens_ += tokens;
+  if (Shares(sequence)) prefix_queried_tokens_ += tokens;
   prefix_hit_tokens_ += sequence.computed;
 }
 

@@ -79,6 +79,10 @@ class Scheduler {
   void PlanDecodes(Plan& plan, int& budget);
   void PlanPrefills(Plan& plan, int& budget);
   void Admit(Plan& plan, int& budget);
+  // Whether it finds pages and leaves its own.
+  bool Shares(const Sequence& sequence) const {
+    return options_.prefix_cache && sequence.prefix_cache;
+  }
   // Whether the pages that it wants to share are being computed.
   bool WaitsForPages(const Sequence& sequence) const;
   // Entries of the pages that hold the beginning of `sequence`, short of its last token.
