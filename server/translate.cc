@@ -11,7 +11,7 @@
 
 #include "engine/base/error_reason.h"
 #include "engine/base/status.h"
-#include "engine/tokenizer/utf8.h"
+#include "engine/base/utf8.h"
 #include "server/limits.h"
 
 namespace transmla {

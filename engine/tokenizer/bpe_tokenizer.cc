@@ -7,7 +7,7 @@
 #include "engine/base/status.h"
 #include "engine/tokenizer/byte_alphabet.h"
 #include "engine/tokenizer/limits.h"
-#include "engine/tokenizer/utf8.h"
+#include "engine/base/utf8.h"
 
 namespace transmla {
 namespace {

@@ -8,7 +8,7 @@
 #include "engine/tokenizer/template_eval.h"
 #include "engine/tokenizer/template_json.h"
 #include "engine/tokenizer/template_parser.h"
-#include "engine/tokenizer/utf8.h"
+#include "engine/base/utf8.h"
 
 namespace transmla {
 namespace {

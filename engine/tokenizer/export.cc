@@ -14,7 +14,7 @@
 #include "engine/tokenizer/sentencepiece_gguf.h"
 #include "engine/tokenizer/sentencepiece_json.h"
 #include "engine/tokenizer/tokenizer_json.h"
-#include "engine/tokenizer/utf8.h"
+#include "engine/base/utf8.h"
 
 namespace transmla {
 namespace {

@@ -11,7 +11,7 @@
 #include "engine/base/check.h"
 #include "engine/base/status.h"
 #include "engine/tokenizer/json_fields.h"
-#include "engine/tokenizer/utf8.h"
+#include "engine/base/utf8.h"
 
 namespace transmla {
 namespace {

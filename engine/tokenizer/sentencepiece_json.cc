@@ -13,7 +13,7 @@
 #include "engine/base/check.h"
 #include "engine/tokenizer/special_tokens.h"
 #include "engine/tokenizer/tokenizer_json.h"
-#include "engine/tokenizer/utf8.h"
+#include "engine/base/utf8.h"
 
 namespace transmla {
 namespace {

@@ -13,7 +13,7 @@
 #include "engine/tokenizer/limits.h"
 #include "engine/tokenizer/model_proto.h"
 #include "engine/tokenizer/sentencepiece_open.h"
-#include "engine/tokenizer/utf8.h"
+#include "engine/base/utf8.h"
 
 namespace transmla {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <utf8proc.h>
 
-#include "engine/tokenizer/utf8.h"
+#include "engine/base/utf8.h"
 
 namespace transmla {
 namespace {

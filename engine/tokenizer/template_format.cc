@@ -9,7 +9,7 @@
 #include "absl/strings/str_format.h"
 
 #include "engine/tokenizer/template_text.h"
-#include "engine/tokenizer/utf8.h"
+#include "engine/base/utf8.h"
 
 namespace transmla::jinja {
 namespace {

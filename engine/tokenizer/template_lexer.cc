@@ -12,7 +12,7 @@
 #include "engine/base/status.h"
 #include "engine/tokenizer/template_literal.h"
 #include "engine/tokenizer/template_text.h"
-#include "engine/tokenizer/utf8.h"
+#include "engine/base/utf8.h"
 
 namespace transmla::jinja {
 namespace {

@@ -11,7 +11,7 @@
 #include "engine/base/random.h"
 #include "engine/tokenizer/bpe_tokenizer.h"
 #include "engine/tokenizer/tokenizer_json.h"
-#include "engine/tokenizer/utf8.h"
+#include "engine/base/utf8.h"
 #include "tests/engine/tokenizer/fixtures.h"
 
 namespace transmla {

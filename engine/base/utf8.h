@@ -1,7 +1,7 @@
 // UTF-8: validation and replacement as the Encoding Standard (WHATWG) defines it, one U+FFFD for
 // each maximal invalid part.
-#ifndef TRANSMLA_ENGINE_TOKENIZER_UTF8_H_
-#define TRANSMLA_ENGINE_TOKENIZER_UTF8_H_
+#ifndef TRANSMLA_ENGINE_BASE_UTF8_H_
+#define TRANSMLA_ENGINE_BASE_UTF8_H_
 
 #include <cstdint>
 #include <string>
@@ -31,4 +31,4 @@ void AppendUtf8(uint32_t code_point, std::string& out);
 
 }  // namespace transmla
 
-#endif  // TRANSMLA_ENGINE_TOKENIZER_UTF8_H_
+#endif  // TRANSMLA_ENGINE_BASE_UTF8_H_

@@ -1,0 +1,126 @@
+#include "engine/grammar/constraint.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "engine/base/status.h"
+#include "engine/base/utf8.h"
+#include "engine/grammar/grammar_text.h"
+#include "engine/grammar/json_schema.h"
+#include "engine/grammar/regex_syntax.h"
+
+namespace transmla {
+namespace {
+
+// A mask has a bit for each token of the vocabulary: tens of kilobytes.
+constexpr size_t kMaxMasks = 512;
+
+absl::StatusOr<Grammar> ChoiceGrammar(const std::vector<std::string>& choices) {
+  if (choices.empty() || choices.size() > kMaxConstraintChoices) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "has ", choices.size(), " choices; it must have 1 to ", kMaxConstraintChoices));
+  }
+  size_t bytes = 0;
+  std::vector<ExpressionPtr> parts;
+  for (const std::string& choice : choices) {
+    if (choice.empty()) return absl::InvalidArgumentError("has an empty choice");
+    bytes += choice.size();
+    parts.push_back(Literal(choice));
+  }
+  if (bytes > kMaxConstraintBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("has ", bytes, " bytes of choices; at most ", kMaxConstraintBytes));
+  }
+  Grammar grammar;
+  grammar.Add("choice", Choice(std::move(parts)));
+  return grammar;
+}
+
+absl::StatusOr<Grammar> ParseSpec(const ConstraintSpec& spec) {
+  if (spec.text.size() > kMaxConstraintBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("has ", spec.text.size(), " bytes; at most ", kMaxConstraintBytes));
+  }
+  switch (spec.kind) {
+    case ConstraintSpec::Kind::kJsonObject:
+      return JsonSchemaGrammar(R"({"type": "object"})");
+    case ConstraintSpec::Kind::kJsonSchema:
+      return JsonSchemaGrammar(spec.text);
+    case ConstraintSpec::Kind::kRegex:
+      return RegexGrammar(spec.text);
+    case ConstraintSpec::Kind::kGrammar:
+      return ParseGrammarText(spec.text);
+    case ConstraintSpec::Kind::kChoice:
+      return ChoiceGrammar(spec.choices);
+  }
+  return absl::InvalidArgumentError("unknown kind of constraint");
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<Constraint>> Constraint::Compile(
+    const ConstraintSpec& spec, std::shared_ptr<const TokenTrie> tokens) {
+  ASSIGN_OR_RETURN(const Grammar grammar, ParseSpec(spec));
+  ASSIGN_OR_RETURN(Network network, BuildNetwork(grammar));
+  auto constraint = std::shared_ptr<Constraint>(
+      new Constraint(std::make_shared<const Network>(std::move(network)), std::move(tokens)));
+  const Automaton& automaton = constraint->running()->automaton;
+  if (automaton.start() == Automaton::kDead) {
+    return absl::InvalidArgumentError("allows no text at all");
+  }
+  if (automaton.overflowed()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "is too ambiguous: a text can begin in more than ", Automaton::kMaxWays, " ways"));
+  }
+  return constraint;
+}
+
+std::shared_ptr<Constraint::Running> Constraint::running() {
+  if (running_ == nullptr || running_->automaton.full()) {
+    running_ = std::make_shared<Running>(network_);
+  }
+  return running_;
+}
+
+ConstraintMatcher::ConstraintMatcher(std::shared_ptr<Constraint> constraint)
+    : constraint_(std::move(constraint)),
+      running_(constraint_->running()),
+      state_(running_->automaton.start()) {}
+
+void ConstraintMatcher::Restart() {
+  running_ = constraint_->running();
+  state_ = running_->automaton.start();
+  for (const char byte : text_) {
+    if (state_ == Automaton::kDead) return;
+    state_ = running_->automaton.Next(state_, static_cast<uint8_t>(byte));
+  }
+}
+
+const TokenMask& ConstraintMatcher::Allowed() {
+  if (running_->automaton.full() && running_ == constraint_->running_) Restart();
+  if (state_ == Automaton::kDead) {
+    allowed_ = std::make_shared<const TokenMask>(constraint_->tokens_->vocab_size());
+    return *allowed_;
+  }
+  const auto found = running_->masks.find(state_);
+  if (found != running_->masks.end()) {
+    allowed_ = found->second;
+  } else {
+    if (running_->masks.size() >= kMaxMasks) running_->masks.clear();
+    allowed_ = std::make_shared<const TokenMask>(
+        constraint_->tokens_->Allowed(running_->automaton, state_));
+    running_->masks[state_] = allowed_;
+  }
+  return *allowed_;
+}
+
+void ConstraintMatcher::Accept(absl::string_view bytes) {
+  text_.append(bytes.data(), bytes.size());
+  for (const char byte : bytes) {
+    if (state_ == Automaton::kDead) return;
+    state_ = running_->automaton.Next(state_, static_cast<uint8_t>(byte));
+  }
+}
+
+}  // namespace transmla
