@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <vector>
@@ -26,6 +27,10 @@ constexpr int kMaxStepTokens = 1 << 16;
 constexpr int kMaxRunningRequests = 4096;
 constexpr int kMaxQueuedRequests = 1 << 20;
 
+// Logits that a step can give beside one for each sequence: a row of floats as long as the
+// vocabulary each.
+constexpr int kSpareLogits = 64;
+
 absl::Status Validate(const EngineOptions& options) {
   constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
   RETURN_IF_ERROR(CheckRange("max_step_tokens", options.max_step_tokens, 1, kMaxStepTokens));
@@ -36,6 +41,12 @@ absl::Status Validate(const EngineOptions& options) {
   RETURN_IF_ERROR(CheckRange("max_queued_tokens", options.max_queued_tokens, 1, kAny));
   RETURN_IF_ERROR(CheckRange("max_context_tokens", options.max_context_tokens, 0, kAny));
   RETURN_IF_ERROR(CheckRange("cache_memory_bytes", options.cache_memory_bytes, 0, kAny));
+  RETURN_IF_ERROR(CheckRange("draft_tokens", options.draft_tokens, 0, kSpareLogits));
+  for (const auto& [tenant, weight] : options.tenant_weights) {
+    if (weight > 0 && std::isfinite(weight)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("the weight of tenant \"", tenant, "\" is ", weight, "; it must be above 0"));
+  }
   switch (options.cache_dtype) {
     case DType::kF32:
     case DType::kF16:
@@ -91,6 +102,14 @@ std::vector<int32_t> EndTokens(const Tokenizer& tokenizer, const ModelSpec& spec
   return tokens;
 }
 
+std::vector<std::string> TokenBytes(const Tokenizer& tokenizer) {
+  std::vector<std::string> bytes;
+  for (int token = 0; token < tokenizer.vocab_size(); ++token) {
+    bytes.push_back(tokenizer.TokenBytes(token));
+  }
+  return bytes;
+}
+
 // Everything that one served model owns, in the order in which it must be made.
 class LoadedEngine : public Engine {
  public:
@@ -99,6 +118,7 @@ class LoadedEngine : public Engine {
   const ModelInfo& model() const override { return info_; }
   const Tokenizer& tokenizer() const override { return *tokenizer_.tokenizer; }
   const ChatTemplate* chat_template() const override { return tokenizer_.chat_template.get(); }
+  ConstraintCompiler& constraints() override { return *constraints_; }
 
   absl::StatusOr<AdmissionTicket> Reserve() override {
     ASSIGN_OR_RETURN(std::function<void()> give_back, loop_->Reserve());
@@ -127,12 +147,14 @@ class LoadedEngine : public Engine {
   std::unique_ptr<KvStore> store_;
   std::optional<DecoderRunner> runner_;
   ModelInfo info_;
+  std::optional<ConstraintCompiler> constraints_;
   std::optional<EngineLoop> loop_;
 };
 
 absl::Status LoadedEngine::Load(const EngineOptions& options, Clock* clock, StatsSink* stats_sink) {
   RETURN_IF_ERROR(Validate(options));
   RETURN_IF_ERROR(LoadModel(options));
+  constraints_.emplace([tokenizer = tokenizer_.tokenizer] { return TokenBytes(*tokenizer); });
   runner_.emplace(decoder_.get(), store_.get());
   loop_.emplace(LoopOptions(options), &*runner_, clock, stats_sink);
   return absl::OkStatus();
@@ -149,11 +171,12 @@ absl::Status LoadedEngine::LoadModel(const EngineOptions& options) {
   if (options.max_context_tokens > 0) {
     max_context_tokens = std::min(max_context_tokens, options.max_context_tokens);
   }
-  ASSIGN_OR_RETURN(decoder_, LoadDecoder(std::move(checkpoint), backend_.get(),
-                                         {.max_tokens = options.max_step_tokens,
-                                          .max_sequences = options.max_running_requests,
-                                          .max_logit_tokens = options.max_running_requests,
-                                          .max_context_tokens = max_context_tokens}));
+  ASSIGN_OR_RETURN(decoder_,
+                   LoadDecoder(std::move(checkpoint), backend_.get(),
+                               {.max_tokens = options.max_step_tokens,
+                                .max_sequences = options.max_running_requests,
+                                .max_logit_tokens = options.max_running_requests + kSpareLogits,
+                                .max_context_tokens = max_context_tokens}));
   const KvLayout layout = spec.CacheLayout(options.cache_dtype);
   ASSIGN_OR_RETURN(const int pages, CountPages(options, layout, *backend_, decoder_->weight_bytes(),
                                                max_context_tokens));
@@ -177,13 +200,16 @@ EngineLoopOptions LoadedEngine::LoopOptions(const EngineOptions& options) const 
   EngineLoopOptions loop;
   loop.scheduler = {.max_step_tokens = options.max_step_tokens,
                     .max_running = options.max_running_requests,
+                    .spare_logits = kSpareLogits,
                     .pages = static_cast<int>(info_.cache_pages),
-                    .prefix_cache = options.prefix_cache};
+                    .prefix_cache = options.prefix_cache,
+                    .tenant_weights = options.tenant_weights};
   loop.max_queued_requests = options.max_queued_requests;
   loop.max_queued_tokens = options.max_queued_tokens;
   loop.context = {.tokenizer = tokenizer_.tokenizer,
                   .eos_token_ids = EndTokens(*tokenizer_.tokenizer, info_.spec),
-                  .max_context_tokens = info_.max_context_tokens};
+                  .max_context_tokens = info_.max_context_tokens,
+                  .draft_tokens = options.draft_tokens};
   loop.bytes_per_page = store_->layout().BytesPerPage();
   loop.cache_bytes_per_token = info_.cache_bytes_per_token;
   loop.gqa_equivalent_bytes_per_token = info_.gqa_equivalent_bytes_per_token;

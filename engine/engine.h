@@ -18,8 +18,10 @@
 
 #include "engine/base/clock.h"
 #include "engine/convert/pipeline.h"
+#include "engine/grammar/constraint_compiler.h"
 #include "engine/model/decoder.h"
 #include "engine/model/model_spec.h"
+#include "engine/serve/fair_share.h"
 #include "engine/serve/request.h"
 #include "engine/serve/stats.h"
 #include "engine/tokenizer/load.h"
@@ -39,6 +41,8 @@ struct EngineOptions {
   int max_queued_requests = 128;  // admitted and not yet started
   int64_t max_queued_tokens = 1 << 20;  // prompt tokens of those
   bool prefix_cache = true;  // requests that begin alike share the cache pages of that beginning
+  int draft_tokens = 0;      // guessed a step for requests that do not say; at most 64
+  TenantWeights tenant_weights;  // shares of the engine, above 0; tenants without one have 1
 };
 
 struct ModelInfo {
@@ -83,6 +87,8 @@ class Engine {
   virtual const Tokenizer& tokenizer() const = 0;
   // Null if the model has no chat template.
   virtual const ChatTemplate* chat_template() const = 0;
+  // For what requests allow and ban; its own thread-safety.
+  virtual ConstraintCompiler& constraints() = 0;
 
   // Takes a place in the queue. ResourceExhausted (queue full), Unavailable (draining or failed).
   virtual absl::StatusOr<AdmissionTicket> Reserve() = 0;

@@ -10,12 +10,14 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 
 #include "engine/base/check_range.h"
 #include "engine/base/command_line.h"
 #include "engine/base/cpu_info.h"
 #include "engine/base/status.h"
+#include "server/limits.h"
 #include "server/process_stats.h"
 
 ABSL_FLAG(std::string, model, "", "GGUF file or Hugging Face folder to serve. Required.");
@@ -48,6 +50,13 @@ ABSL_FLAG(int64_t, max_queued_tokens, int64_t{1} << 20,
           "Prompt tokens that may wait, at least 1; more are refused at once.");
 ABSL_FLAG(bool, prefix_cache, true,
           "Requests that begin alike share the cache of that beginning; it is computed once.");
+ABSL_FLAG(
+    int, draft_tokens, 0,
+    "Tokens guessed a step for requests that do not say, 0 to 16. The same text, in fewer steps "
+    "where it repeats itself.");
+ABSL_FLAG(std::vector<std::string>, tenant_weights, {},
+          "Shares of tenants, NAME=WEIGHT,…; others have 1. Requests of one priority take turns by "
+          "tenant.");
 ABSL_FLAG(absl::Duration, stream_stall_timeout, absl::Seconds(30),
           "A stream whose reader takes nothing for so long is ended, 1s to 1h.");
 ABSL_FLAG(absl::Duration, drain_delay, absl::ZeroDuration(),
@@ -111,6 +120,18 @@ absl::Status FillEngine(EngineOptions* engine) {
   engine->max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests);
   engine->max_queued_tokens = absl::GetFlag(FLAGS_max_queued_tokens);
   engine->prefix_cache = absl::GetFlag(FLAGS_prefix_cache);
+  engine->draft_tokens = absl::GetFlag(FLAGS_draft_tokens);
+  for (const std::string& entry : absl::GetFlag(FLAGS_tenant_weights)) {
+    const std::pair<absl::string_view, absl::string_view> parts =
+        absl::StrSplit(entry, absl::MaxSplits('=', 1));
+    double weight = 0;
+    if (!absl::SimpleAtod(parts.second, &weight) || !(weight >= 1e-3 && weight <= 1e3)) {
+      return BadFlag("tenant_weights", absl::StrCat("has \"", entry,
+                                                    "\"; it must be NAME=WEIGHT, the "
+                                                    "weight from 0.001 to 1000"));
+    }
+    engine->tenant_weights[std::string(parts.first)] = weight;
+  }
   return absl::OkStatus();
 }
 
@@ -175,6 +196,7 @@ absl::Status Validate(const ServerConfig& config) {
   RETURN_IF_ERROR(CheckRange("--max-running", engine.max_running_requests, 1, 4096));
   RETURN_IF_ERROR(CheckRange("--max-queued-requests", engine.max_queued_requests, 1, 1000000));
   RETURN_IF_ERROR(CheckRange("--max-queued-tokens", engine.max_queued_tokens, 1, INT64_MAX));
+  RETURN_IF_ERROR(CheckRange("--draft-tokens", engine.draft_tokens, 0, kMaxDraftTokens));
   RETURN_IF_ERROR(CheckRange("--stream-stall-timeout", config.stream_stall_timeout,
                              absl::Seconds(1), absl::Hours(1)));
   RETURN_IF_ERROR(

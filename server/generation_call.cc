@@ -1,6 +1,7 @@
 #include "server/generation_call.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,8 +16,8 @@ namespace transmla {
 namespace {
 
 int SequencesOrOne(const v1::GenerateRequest& message) {
-  const absl::StatusOr<int> sequences = SequencesOf(message);
-  return sequences.ok() ? *sequences : 1;
+  const absl::StatusOr<SequenceCounts> sequences = SequencesOf(message);
+  return sequences.ok() ? sequences->returned : 1;
 }
 
 absl::Status CheckLength(const std::vector<int32_t>& prompt, const StopParams& stop,
@@ -39,13 +40,23 @@ class GenerationCall::Sink : public EventSink {
  public:
   Sink(std::shared_ptr<GenerationCall> call, int index) : call_(std::move(call)), index_(index) {}
 
-  void OnTokens(TokenEvent event) override { call_->writer_.OnTokens(index_, event); }
+  void OnTokens(TokenEvent event) override {
+    if (call_->best_of_ != nullptr) return call_->best_of_->OnTokens(index_, std::move(event));
+    call_->writer_.OnTokens(index_, event);
+  }
+
+  void OnPrompt(PromptEvent event) override {
+    v1::PromptInfo prompt;
+    AppendPrompt(event, call_->first_token_, &prompt);
+    call_->writer_.OnPrompt(prompt);
+  }
 
   void OnFinished(FinishedEvent event) override {
     if (event.reason == FinishReason::kCancelled) {
       call_->writer_.End(WithReason(absl::CancelledError("the request was cancelled"),
                                     reason::kCancelledByClient));
     }
+    if (call_->best_of_ != nullptr) return call_->best_of_->OnFinished(index_, std::move(event));
     call_->writer_.OnFinished(index_, ToProto(event, call_->engine_->model()), event.usage);
   }
 
@@ -89,6 +100,11 @@ absl::Status GenerationCall::Admit() {
   }
   owns_id_ = true;
   ASSIGN_OR_RETURN(sequences_, SequencesOf(message));
+  if (params_.streamed && sequences_.generated > sequences_.returned) {
+    return InvalidField("sampling.best_of",
+                        "is above num_sequences: nothing can be streamed before all are done; use "
+                        "GenerateOnce");
+  }
   RETURN_IF_ERROR(CheckPrompt(message));
   const int allowed = message.sampling().allowed_token_ids_size();
   if (allowed > engine_->model().spec.vocab_size) {
@@ -97,7 +113,8 @@ absl::Status GenerationCall::Admit() {
                                      engine_->model().spec.vocab_size));
   }
   RETURN_IF_ERROR(ToEngineRequest(message, params_.generated_seed).status());
-  for (int i = 0; i < sequences_; ++i) {
+  RETURN_IF_ERROR(ConstraintOf(message).status());
+  for (int i = 0; i < sequences_.generated; ++i) {
     ASSIGN_OR_RETURN(AdmissionTicket ticket, engine_->Reserve());
     tickets_.push_back(std::move(ticket));
   }
@@ -113,26 +130,67 @@ void GenerationCall::Run() {
   if (const absl::Status status = Submit(); !status.ok()) Refuse(status);
 }
 
-absl::Status GenerationCall::Submit() {
-  ASSIGN_OR_RETURN(Prompt prompt, BuildPrompt(params_.message, *engine_));
-  ASSIGN_OR_RETURN(GenerateRequest request,
-                   ToEngineRequest(params_.message, params_.generated_seed));
+absl::StatusOr<GenerateRequest> GenerationCall::MakeRequest() {
+  const v1::GenerateRequest& message = params_.message;
+  ASSIGN_OR_RETURN(Prompt prompt, BuildPrompt(message, *engine_));
+  ASSIGN_OR_RETURN(GenerateRequest request, ToEngineRequest(message, params_.generated_seed));
   RETURN_IF_ERROR(CheckLength(prompt.ids, request.stop, engine_->model()));
-  prompt_tokens_ = static_cast<uint32_t>(prompt.ids.size());
   request.deadline = params_.deadline;
   request.prompt = std::move(prompt.ids);
+  ASSIGN_OR_RETURN(const std::optional<ConstraintSpec> spec, ConstraintOf(message));
+  if (spec.has_value()) {
+    auto constraint = engine_->constraints().Compile(*spec);
+    if (!constraint.ok()) {
+      return InvalidField(ConstraintField(message), constraint.status().message());
+    }
+    request.constraint = *std::move(constraint);
+  }
+  if (const auto& words = message.sampling().bad_words(); !words.empty()) {
+    auto banned =
+        engine_->constraints().CompileBanned(std::vector<std::string>(words.begin(), words.end()));
+    if (!banned.ok()) return InvalidField("sampling.bad_words", banned.status().message());
+    request.bad_words = *std::move(banned);
+  }
+  return request;
+}
 
-  const uint64_t seed = request.sampling.seed;
+absl::Status GenerationCall::Submit() {
+  ASSIGN_OR_RETURN(GenerateRequest request, MakeRequest());
+  prompt_tokens_ = static_cast<uint32_t>(request.prompt.size());
+  first_token_ = request.prompt.front();
+  if (params_.message.output().echo()) {
+    v1::PromptInfo prompt;
+    prompt.set_text(DecodeText(request.prompt, request.skip_special_tokens, *engine_));
+    if (prompt.text().size() > kMaxEchoBytes) {
+      return InvalidField("output.echo",
+                          absl::StrCat("is set for a prompt of ", prompt.text().size(),
+                                       " bytes; at most ", kMaxEchoBytes));
+    }
+    writer_.OnPrompt(prompt);
+  }
+  if (sequences_.generated > sequences_.returned) {
+    best_of_ = std::make_unique<BestOf>(
+        sequences_.generated, sequences_.returned,
+        [this](std::vector<BestOf::Candidate> best) { DeliverBest(std::move(best)); });
+    request.logprobs = std::max(request.logprobs, 0);
+  }
+  return SubmitAll(request);
+}
+
+absl::Status GenerationCall::SubmitAll(const GenerateRequest& request) {
   // Ends the first `count` sequences. The engine ignores those that ended by themselves.
   const auto cancel = [call = shared_from_this()](int count) {
     for (int i = 0; i < count; ++i) call->engine_->Cancel(call->EngineId(i));
   };
-  for (int i = 0; i < sequences_; ++i) {
+  for (int i = 0; i < sequences_.generated; ++i) {
     GenerateRequest copy = request;
     copy.id = EngineId(i);
-    if (i > 0) copy.after = EngineId(0);
+    if (i > 0) {
+      copy.after = EngineId(0);
+      copy.prompt_logprobs = -1;  // the same for all
+    }
     // Sequences of one request differ; the first is what a single one would be.
-    copy.sampling.seed = seed + static_cast<uint64_t>(i);
+    copy.sampling.seed = request.sampling.seed + static_cast<uint64_t>(i);
     absl::Status status =
         engine_->Submit(std::move(tickets_[static_cast<size_t>(i)]), std::move(copy),
                         std::make_shared<Sink>(shared_from_this(), i));
@@ -147,10 +205,18 @@ absl::Status GenerationCall::Submit() {
   v1::Accepted accepted;
   accepted.set_request_id(id_);
   accepted.set_prompt_tokens(prompt_tokens_);
-  if (!writer_.Accept(std::move(accepted), [cancel, n = sequences_] { cancel(n); })) {
-    cancel(sequences_);
+  if (!writer_.Accept(std::move(accepted), [cancel, n = sequences_.generated] { cancel(n); })) {
+    cancel(sequences_.generated);
   }
   return absl::OkStatus();
+}
+
+void GenerationCall::DeliverBest(std::vector<BestOf::Candidate> best) {
+  for (size_t i = 0; i < best.size(); ++i) {
+    const int index = static_cast<int>(i);
+    for (const TokenEvent& event : best[i].events) writer_.OnTokens(index, event);
+    writer_.OnFinished(index, ToProto(best[i].finished, engine_->model()), best[i].finished.usage);
+  }
 }
 
 void GenerationCall::Refuse(const absl::Status& status) {

@@ -17,6 +17,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/engine.h"
+#include "server/best_of.h"
 #include "server/live_ids.h"
 #include "server/metrics.h"
 #include "server/served_model.h"
@@ -28,6 +29,7 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
  public:
   struct Params {
     const char* method = "";
+    bool streamed = false;  // what is generated goes out as it comes
     v1::GenerateRequest message;
     std::string generated_id;  // used if the message has none
     uint64_t generated_seed = 0;
@@ -59,6 +61,10 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
   class Sink;
 
   absl::Status Submit();
+  // The request of every sequence, but for its id and seed.
+  absl::StatusOr<GenerateRequest> MakeRequest();
+  absl::Status SubmitAll(const GenerateRequest& request);
+  void DeliverBest(std::vector<BestOf::Candidate> best);
   std::string EngineId(int index) const;
 
   const Params params_;
@@ -67,7 +73,9 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
   LiveIds* const live_ids_;
   Metrics* const metrics_;
   const absl::Time arrival_;
-  int sequences_ = 1;
+  SequenceCounts sequences_;
+  int32_t first_token_ = 0;          // of the prompt
+  std::unique_ptr<BestOf> best_of_;  // if more are generated than returned
   Engine* engine_ = nullptr;
   std::vector<AdmissionTicket> tickets_;
   // Set by the pool's task, read when a client that went away ends the call meanwhile.

@@ -73,10 +73,15 @@ class GenerateOnceReactor final : public grpc::ServerUnaryReactor, public Stream
       case v1::GenerateResponse::kAccepted:
         response_->set_request_id(message.accepted().request_id());
         break;
+      case v1::GenerateResponse::kPrompt:
+        response_->mutable_prompt()->mutable_text()->append(message.prompt().text());
+        response_->mutable_prompt()->mutable_tokens()->MergeFrom(message.prompt().tokens());
+        break;
       case v1::GenerateResponse::kChunk: {
         v1::Completion* completion = At(message.chunk().index());
         completion->mutable_text()->append(message.chunk().text());
         completion->mutable_tokens()->MergeFrom(message.chunk().tokens());
+        completion->mutable_tool_calls()->MergeFrom(message.chunk().tool_calls());
         break;
       }
       case v1::GenerateResponse::kFinished:
@@ -125,10 +130,11 @@ GenerationServiceImpl::GenerationServiceImpl(const Options& options, ServedModel
 GenerationServiceImpl::~GenerationServiceImpl() { stop_.Notify(); }
 
 std::shared_ptr<GenerationCall> GenerationServiceImpl::NewCall(
-    const char* method, const v1::GenerateRequest& message,
+    const char* method, bool streamed, const v1::GenerateRequest& message,
     const grpc::CallbackServerContext& context, StreamTransport* transport) {
   GenerationCall::Params params;
   params.method = method;
+  params.streamed = streamed;
   params.message = message;
   params.deadline = DeadlineOf(context);
   params.clock = options_.clock;
@@ -160,7 +166,7 @@ void GenerationServiceImpl::Start(const std::shared_ptr<GenerationCall>& call) {
 grpc::ServerWriteReactor<v1::GenerateResponse>* GenerationServiceImpl::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
   auto* const reactor = new GenerateReactor(context);
-  const auto call = NewCall("Generate", *request, *context, reactor);
+  const auto call = NewCall("Generate", /*streamed=*/true, *request, *context, reactor);
   reactor->SetCall(call);
   Start(call);
   return reactor;
@@ -170,7 +176,8 @@ grpc::ServerUnaryReactor* GenerationServiceImpl::GenerateOnce(
     grpc::CallbackServerContext* context, const v1::GenerateOnceRequest* request,
     v1::GenerateOnceResponse* response) {
   auto* const reactor = new GenerateOnceReactor(context, response);
-  const auto call = NewCall("GenerateOnce", request->request(), *context, reactor);
+  const auto call =
+      NewCall("GenerateOnce", /*streamed=*/false, request->request(), *context, reactor);
   reactor->SetCall(call);
   Start(call);
   return reactor;

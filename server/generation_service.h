@@ -64,7 +64,8 @@ class GenerationServiceImpl final : public v1::GenerationService::CallbackServic
 
  private:
   // A call for `message`, whose messages go to `transport`.
-  std::shared_ptr<GenerationCall> NewCall(const char* method, const v1::GenerateRequest& message,
+  std::shared_ptr<GenerationCall> NewCall(const char* method, bool streamed,
+                                          const v1::GenerateRequest& message,
                                           const grpc::CallbackServerContext& context,
                                           StreamTransport* transport);
   // Checks, reserves, and hands over to the pool; ends the call if any of it fails.

@@ -22,9 +22,15 @@ inline constexpr size_t kMaxStopStringBytes = 256;
 inline constexpr int kMaxStopTokenIds = 1024;
 inline constexpr int kMaxLogitBiases = 1024;
 inline constexpr int kMaxLogprobs = 20;
+inline constexpr size_t kMaxTenantBytes = 64;
+inline constexpr size_t kMaxCacheSaltBytes = 128;
+inline constexpr int kMaxDraftTokens = 16;
 
 // Output of one stream that waits for a slow reader; beyond it the stream ends.
 inline constexpr size_t kMaxBacklogBytes = size_t{1} << 20;
+
+// A prompt that is sent back; with room for what is generated meanwhile.
+inline constexpr size_t kMaxEchoBytes = kMaxBacklogBytes / 2;
 
 // Memory that gRPC may take for messages and connections in flight.
 inline constexpr size_t kRpcMemoryBytes = size_t{512} << 20;

@@ -56,6 +56,8 @@ enum Row {
   kSteps,
   kPromptTokens,
   kGenerationTokens,
+  kDraftTokens,
+  kAcceptedDraftTokens,
   kFinished,
   kRejections,
   kTimeToFirstToken,
@@ -213,6 +215,22 @@ const std::vector<MetricRow>& Rows() {
        {},
        "Tokens generated.",
        "vllm:generation_tokens_total"},
+      {"transmla_draft_tokens_total",
+       kCounter,
+       "tokens",
+       nullptr,
+       {},
+       {},
+       "Tokens guessed from what was there, and checked.",
+       "vllm:spec_decode_num_draft_tokens_total"},
+      {"transmla_accepted_draft_tokens_total",
+       kCounter,
+       "tokens",
+       nullptr,
+       {},
+       {},
+       "Guessed tokens that were right: each saved a step of its sequence.",
+       "vllm:spec_decode_num_accepted_tokens_total"},
       {"transmla_requests_finished_total",
        kCounter,
        "1",
@@ -632,6 +650,8 @@ void Metrics::Update(const MetricsSnapshot& snapshot) {
   Set(kPromptTokens, number(engine.prompt_tokens_computed), "computed");
   Set(kPromptTokens, number(engine.prompt_tokens_cached), "cached");
   Set(kGenerationTokens, number(engine.generation_tokens));
+  Set(kDraftTokens, number(engine.draft_tokens));
+  Set(kAcceptedDraftTokens, number(engine.accepted_draft_tokens));
   Set(kHeartbeat, absl::ToDoubleSeconds(engine.heartbeat_age));
   for (const ServerState state : {ServerState::kStarting, ServerState::kReady,
                                   ServerState::kDraining, ServerState::kFailed}) {

@@ -55,6 +55,28 @@ void StreamWriter::End(const absl::Status& status) {
   Pump();
 }
 
+bool StreamWriter::AddBacklog(size_t bytes) {
+  if (backlog_bytes_ + bytes > kMaxBacklogBytes) {
+    Abort(WithReason(absl::ResourceExhaustedError(
+                         absl::StrCat("the client reads too slowly: more than ", kMaxBacklogBytes,
+                                      " bytes of output wait for it")),
+                     reason::kSlowConsumer));
+    return false;
+  }
+  backlog_bytes_ += bytes;
+  return true;
+}
+
+void StreamWriter::OnPrompt(const v1::PromptInfo& prompt) {
+  absl::MutexLock lock(&mutex_);
+  if (ending_) return;
+  const size_t bytes = prompt.ByteSizeLong();
+  if (bytes == 0 || !AddBacklog(bytes)) return;
+  prompt_bytes_ += bytes;
+  prompt_.MergeFrom(prompt);
+  Pump();
+}
+
 void StreamWriter::OnTokens(int index, const TokenEvent& event) {
   absl::MutexLock lock(&mutex_);
   if (ending_) return;
@@ -63,14 +85,7 @@ void StreamWriter::OnTokens(int index, const TokenEvent& event) {
   const size_t bytes = BytesOf(event, selection_);
   // An event that holds back its text shows the client nothing; the next one carries the usage.
   if (bytes == 0) return;
-  if (backlog_bytes_ + bytes > kMaxBacklogBytes) {
-    Abort(WithReason(absl::ResourceExhaustedError(
-                         absl::StrCat("the client reads too slowly: more than ", kMaxBacklogBytes,
-                                      " bytes of output wait for it")),
-                     reason::kSlowConsumer));
-    return;
-  }
-  backlog_bytes_ += bytes;
+  if (!AddBacklog(bytes)) return;
   sequence.chunk_bytes += bytes;
   AppendEvent(event, selection_, &sequence.chunk);
   sequence.chunk.set_index(static_cast<uint32_t>(index));
@@ -150,6 +165,8 @@ void StreamWriter::Abort(const absl::Status& status) {
   }
   discard_ = true;
   backlog_bytes_ = 0;
+  prompt_bytes_ = 0;
+  prompt_.Clear();
   for (Sequence& sequence : sequences_) sequence.chunk.Clear();
   if (cancel_) std::exchange(cancel_, nullptr)();
   Pump();
@@ -188,6 +205,13 @@ bool StreamWriter::NextMessage() {
   if (!accepted_sent_) {
     accepted_sent_ = true;
     *message_.mutable_accepted() = accepted_message_;
+    return true;
+  }
+  if (prompt_bytes_ > 0) {
+    backlog_bytes_ -= std::exchange(prompt_bytes_, 0);
+    message_.mutable_prompt()->Swap(&prompt_);
+    prompt_.Clear();
+    FillUsage(message_.mutable_usage());
     return true;
   }
   // Round robin over the sequences; an index's Finished comes after its last chunk.

@@ -67,6 +67,9 @@ class StreamWriter {
   // Ends the stream with `status`, after what is still to be written. The first end counts.
   void End(const absl::Status& status);
 
+  // More of what was asked for of the prompt: comes after Accepted and before the chunks.
+  void OnPrompt(const v1::PromptInfo& prompt);
+
   // --- from the engine, for sequence `index` ---
   void OnTokens(int index, const TokenEvent& event);
   void OnFinished(int index, v1::Finished finished, const RequestUsage& usage);
@@ -104,6 +107,8 @@ class StreamWriter {
   // Drops what is not written, ends the engine's work, finishes as soon as no write is under way.
   void Abort(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool AllFinished() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Counts output that waits. False, and the stream ends, if it is too much.
+  bool AddBacklog(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const OutputSelection selection_;
   Clock* const clock_;
@@ -113,6 +118,8 @@ class StreamWriter {
   std::vector<Sequence> sequences_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> cancel_ ABSL_GUARDED_BY(mutex_);
   v1::Accepted accepted_message_ ABSL_GUARDED_BY(mutex_);
+  v1::PromptInfo prompt_ ABSL_GUARDED_BY(mutex_);  // what waits of it
+  size_t prompt_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool accepted_ ABSL_GUARDED_BY(mutex_) = false;
   bool accepted_sent_ ABSL_GUARDED_BY(mutex_) = false;
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;   // `end_status_` is set

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string>
 
+#include "absl/hash/hash.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
@@ -74,6 +75,17 @@ absl::Status CheckFloat(absl::string_view field, float value, Range&& in_range,
 absl::Status CheckUpTo(absl::string_view field, uint64_t value, uint64_t least, uint64_t most) {
   if (value >= least && value <= most) return absl::OkStatus();
   return InvalidField(field, absl::StrCat("is ", value, "; it must be from ", least, " to ", most));
+}
+
+absl::Status CheckPrintable(absl::string_view field, absl::string_view text, size_t most) {
+  if (text.size() > most) {
+    return InvalidField(field, absl::StrCat("has ", text.size(), " bytes; at most ", most));
+  }
+  if (!std::all_of(text.begin(), text.end(),
+                   [](unsigned char c) { return absl::ascii_isprint(c); })) {
+    return InvalidField(field, "has a character that is not printable ASCII");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status FillLogitRules(const v1::SamplingOptions& from, SamplingParams* to) {
@@ -180,8 +192,7 @@ absl::Status FillStop(const v1::StopOptions& from, StopParams* to) {
   return absl::OkStatus();
 }
 
-void AddToken(const TokenInfo& token, bool logprobs, v1::Chunk* chunk) {
-  v1::TokenInfo* info = chunk->add_tokens();
+void FillToken(const TokenInfo& token, bool logprobs, v1::TokenInfo* info) {
   info->set_id(static_cast<uint32_t>(token.token));
   if (!logprobs) return;
   info->set_logprob(token.logprob);
@@ -259,30 +270,98 @@ absl::StatusOr<GenerateRequest> ToEngineRequest(const v1::GenerateRequest& messa
     RETURN_IF_ERROR(CheckUpTo("output.logprobs", message.output().logprobs(), 0, kMaxLogprobs));
     request.logprobs = static_cast<int>(message.output().logprobs());
   }
+  if (message.output().has_prompt_logprobs()) {
+    RETURN_IF_ERROR(
+        CheckUpTo("output.prompt_logprobs", message.output().prompt_logprobs(), 0, kMaxLogprobs));
+    request.prompt_logprobs = static_cast<int>(message.output().prompt_logprobs());
+  }
   request.priority = message.priority();
+  RETURN_IF_ERROR(CheckPrintable("tenant", message.tenant(), kMaxTenantBytes));
+  request.tenant = message.tenant();
+  if (message.has_draft_tokens()) {
+    RETURN_IF_ERROR(CheckUpTo("draft_tokens", message.draft_tokens(), 0, kMaxDraftTokens));
+    request.draft_tokens = static_cast<int>(message.draft_tokens());
+  }
   request.prefix_cache = !message.cache().bypass_prefix_cache();
+  const std::string& salt = message.cache().cache_salt();
+  if (salt.size() > kMaxCacheSaltBytes) {
+    return InvalidField("cache.cache_salt",
+                        absl::StrCat("has ", salt.size(), " bytes; at most ", kMaxCacheSaltBytes));
+  }
+  // 0 means none.
+  if (!salt.empty()) request.cache_salt = std::max<uint64_t>(absl::HashOf(salt), 1);
   if (message.has_max_queue_ms()) {
     request.max_queue_time = absl::Milliseconds(message.max_queue_ms());
   }
   return request;
 }
 
-absl::StatusOr<int> SequencesOf(const v1::GenerateRequest& message) {
-  if (!message.sampling().has_num_sequences()) return 1;
-  const uint32_t sequences = message.sampling().num_sequences();
-  RETURN_IF_ERROR(CheckUpTo("sampling.num_sequences", sequences, 1, kMaxSequences));
-  return static_cast<int>(sequences);
+absl::StatusOr<SequenceCounts> SequencesOf(const v1::GenerateRequest& message) {
+  const v1::SamplingOptions& sampling = message.sampling();
+  SequenceCounts counts;
+  if (sampling.has_num_sequences()) {
+    RETURN_IF_ERROR(
+        CheckUpTo("sampling.num_sequences", sampling.num_sequences(), 1, kMaxSequences));
+    counts.returned = static_cast<int>(sampling.num_sequences());
+  }
+  counts.generated = counts.returned;
+  if (sampling.has_best_of()) {
+    RETURN_IF_ERROR(CheckUpTo("sampling.best_of", sampling.best_of(),
+                              static_cast<uint64_t>(counts.returned), kMaxSequences));
+    counts.generated = static_cast<int>(sampling.best_of());
+  }
+  return counts;
+}
+
+absl::StatusOr<std::optional<ConstraintSpec>> ConstraintOf(const v1::GenerateRequest& message) {
+  const v1::OutputConstraint& from = message.constraint();
+  ConstraintSpec spec;
+  switch (from.kind_case()) {
+    case v1::OutputConstraint::kJsonSchema:
+      spec.kind = ConstraintSpec::Kind::kJsonSchema;
+      spec.text = from.json_schema();
+      break;
+    case v1::OutputConstraint::kJsonObject:
+      if (!from.json_object()) {
+        return InvalidField("constraint.json_object", "is false; leave it out instead");
+      }
+      spec.kind = ConstraintSpec::Kind::kJsonObject;
+      break;
+    case v1::OutputConstraint::kRegex:
+      spec.kind = ConstraintSpec::Kind::kRegex;
+      spec.text = from.regex();
+      break;
+    case v1::OutputConstraint::kGrammar:
+      spec.kind = ConstraintSpec::Kind::kGrammar;
+      spec.text = from.grammar();
+      break;
+    case v1::OutputConstraint::kChoice:
+      spec.kind = ConstraintSpec::Kind::kChoice;
+      spec.choices.assign(from.choice().texts().begin(), from.choice().texts().end());
+      break;
+    case v1::OutputConstraint::KIND_NOT_SET:
+      return std::optional<ConstraintSpec>();
+  }
+  return spec;
+}
+
+absl::string_view ConstraintField(const v1::GenerateRequest& message) {
+  switch (message.constraint().kind_case()) {
+    case v1::OutputConstraint::kJsonSchema:
+      return "constraint.json_schema";
+    case v1::OutputConstraint::kRegex:
+      return "constraint.regex";
+    case v1::OutputConstraint::kGrammar:
+      return "constraint.grammar";
+    case v1::OutputConstraint::kChoice:
+      return "constraint.choice";
+    default:
+      return "constraint";
+  }
 }
 
 absl::Status CheckRequestId(absl::string_view id) {
-  if (id.size() > kMaxRequestIdBytes) {
-    return InvalidField("request_id",
-                        absl::StrCat("has ", id.size(), " bytes; at most ", kMaxRequestIdBytes));
-  }
-  if (!std::all_of(id.begin(), id.end(), [](unsigned char c) { return absl::ascii_isprint(c); })) {
-    return InvalidField("request_id", "has a character that is not printable ASCII");
-  }
-  return absl::OkStatus();
+  return CheckPrintable("request_id", id, kMaxRequestIdBytes);
 }
 
 OutputSelection SelectionOf(const v1::GenerateRequest& message) {
@@ -297,7 +376,14 @@ OutputSelection SelectionOf(const v1::GenerateRequest& message) {
 void AppendEvent(const TokenEvent& event, const OutputSelection& selection, v1::Chunk* chunk) {
   if (selection.text) chunk->mutable_text()->append(event.text);
   if (!selection.tokens) return;
-  for (const TokenInfo& token : event.tokens) AddToken(token, selection.logprobs, chunk);
+  for (const TokenInfo& token : event.tokens) {
+    FillToken(token, selection.logprobs, chunk->add_tokens());
+  }
+}
+
+void AppendPrompt(const PromptEvent& event, int32_t first_token, v1::PromptInfo* prompt) {
+  if (event.first == 1) prompt->add_tokens()->set_id(static_cast<uint32_t>(first_token));
+  for (const TokenInfo& token : event.tokens) FillToken(token, true, prompt->add_tokens());
 }
 
 v1::Finished ToProto(const FinishedEvent& event, const ModelInfo& model) {

@@ -4,6 +4,7 @@
 #define TRANSMLA_SERVER_TRANSLATE_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -63,8 +64,16 @@ google::rpc::Status ToRpcStatus(const absl::Status& status);
 // One completion's request from the message: everything but prompt and id. Checks every field that
 // can be checked without the model; `seed` is used where the client gave none.
 absl::StatusOr<GenerateRequest> ToEngineRequest(const v1::GenerateRequest& message, uint64_t seed);
-// 1 to kMaxSequences, or InvalidArgument.
-absl::StatusOr<int> SequencesOf(const v1::GenerateRequest& message);
+struct SequenceCounts {
+  int returned = 1;
+  int generated = 1;  // of which the best are returned
+};
+// Each 1 to kMaxSequences, or InvalidArgument.
+absl::StatusOr<SequenceCounts> SequencesOf(const v1::GenerateRequest& message);
+// What the completion may be; nothing if it may be anything. Not compiled yet.
+absl::StatusOr<std::optional<ConstraintSpec>> ConstraintOf(const v1::GenerateRequest& message);
+// The field that it came from.
+absl::string_view ConstraintField(const v1::GenerateRequest& message);
 // InvalidArgument unless empty or at most 128 printable ASCII characters.
 absl::Status CheckRequestId(absl::string_view id);
 
@@ -76,6 +85,8 @@ struct OutputSelection {
 };
 OutputSelection SelectionOf(const v1::GenerateRequest& message);
 
+// Appends the event to `prompt`; `first_token` of the prompt comes before the first event's tokens.
+void AppendPrompt(const PromptEvent& event, int32_t first_token, v1::PromptInfo* prompt);
 // Appends the event to `chunk`.
 void AppendEvent(const TokenEvent& event, const OutputSelection& selection, v1::Chunk* chunk);
 // `eos_token_ids` tells the model's own end tokens from the request's stop tokens.

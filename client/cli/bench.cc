@@ -146,7 +146,8 @@ absl::Status Run(absl::Span<const std::string> arguments) {
   if (models.empty()) return absl::UnavailableError("the server serves no model");
   CatchInterrupt();
   const absl::Time start = SystemClock()->Now();
-  LoadGenerator generator(*client, RequestFromFlags(), prompt_tokens, models[0].vocab_size);
+  ASSIGN_OR_RETURN(const CompletionRequest request, RequestFromFlags());
+  LoadGenerator generator(*client, request, prompt_tokens, models[0].vocab_size);
   const Samples samples = generator.Run(concurrency, requests);
   const double seconds = absl::ToDoubleSeconds(SystemClock()->Now() - start);
   const nlohmann::json report = {

@@ -31,7 +31,7 @@ std::vector<ConversationTurn> NewConversation() {
 // Streams the answer to the conversation so far and adds it. An interrupted answer is kept as far
 // as it came.
 absl::Status Answer(Client& client, std::vector<ConversationTurn>& conversation) {
-  CompletionRequest request = RequestFromFlags();
+  ASSIGN_OR_RETURN(CompletionRequest request, RequestFromFlags());
   request.messages = conversation;
   std::string answer;
   ClearInterrupt();

@@ -31,7 +31,7 @@ absl::Status Run(absl::Span<const std::string> arguments) {
     prompt.assign(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, ConnectFromFlags());
-  CompletionRequest request = RequestFromFlags();
+  ASSIGN_OR_RETURN(CompletionRequest request, RequestFromFlags());
   if (absl::GetFlag(FLAGS_chat)) {
     request.messages.push_back({.role = "user", .content = prompt});
   } else {
@@ -72,6 +72,12 @@ const Command kGenerateCommand = {
         "  --repetition-penalty R --presence-penalty P --frequency-penalty P   repeat less\n"
         "  --seed N              same seed, same text (random)\n"
         "  --stop A,B            texts that end the completion\n"
+        "  --bad-words A,B       texts that must not come up\n"
+        "  --json-schema TEXT|@FILE   the completion is JSON, valid under this schema\n"
+        "  --regex EXPRESSION    the completion matches it as a whole\n"
+        "  --grammar TEXT|@FILE  the completion is a text of this grammar (GBNF)\n"
+        "  --draft-tokens N      guess tokens from what was there; same text, fewer steps\n"
+        "  --tenant NAME --priority N   whose request it is, and how urgent\n"
         "  --ignore-eos          go on after the model's end token\n\n"
         "Example: transmla generate \"The sea is\" --max-tokens 40 --temperature 0\n",
     .run = Run,

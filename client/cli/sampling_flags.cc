@@ -7,6 +7,9 @@
 
 #include "absl/flags/flag.h"
 
+#include "engine/base/file.h"
+#include "engine/base/status.h"
+
 ABSL_FLAG(std::string, model, "", "Name of the model; empty: the server's only one");
 ABSL_FLAG(std::optional<float>, temperature, std::nullopt, "0 is greedy");
 ABSL_FLAG(std::optional<float>, top_p, std::nullopt, "Keep the most likely tokens up to this sum");
@@ -23,11 +26,32 @@ ABSL_FLAG(std::optional<float>, frequency_penalty, std::nullopt,
 ABSL_FLAG(std::optional<uint64_t>, seed, std::nullopt, "Same seed, same text");
 ABSL_FLAG(uint32_t, max_tokens, 256, "Tokens to generate at most; 0: up to the model's context");
 ABSL_FLAG(std::vector<std::string>, stop, {}, "Texts that end the completion, comma-separated");
+ABSL_FLAG(std::vector<std::string>, bad_words, {}, "Texts that must not come up, comma-separated");
+ABSL_FLAG(std::optional<uint32_t>, draft_tokens, std::nullopt,
+          "Tokens guessed a step from what was there; same text, fewer steps");
+ABSL_FLAG(std::string, json_schema, "",
+          "The completion is a JSON document valid under this schema: JSON text, or @FILE");
+ABSL_FLAG(std::string, regex, "", "The completion matches this regular expression as a whole");
+ABSL_FLAG(std::string, grammar, "",
+          "The completion is a text of this grammar (GBNF): text, or @FILE");
+ABSL_FLAG(std::string, tenant, "", "Whose requests take turns with those of others");
+ABSL_FLAG(int32_t, priority, 0, "Higher goes first");
 ABSL_FLAG(bool, ignore_eos, false, "Go on after the model's end token");
 
 namespace transmla {
+namespace {
 
-CompletionRequest RequestFromFlags() {
+constexpr int64_t kMaxFileBytes = 1 << 20;  // the server takes less
+
+// The text of a flag that may name a file.
+absl::StatusOr<std::string> TextOrFile(const std::string& value) {
+  if (value.empty() || value[0] != '@') return value;
+  return PosixFileSystem()->Read(value.substr(1), kMaxFileBytes);
+}
+
+}  // namespace
+
+absl::StatusOr<CompletionRequest> RequestFromFlags() {
   CompletionRequest request;
   request.model = absl::GetFlag(FLAGS_model);
   request.temperature = absl::GetFlag(FLAGS_temperature);
@@ -43,6 +67,18 @@ CompletionRequest RequestFromFlags() {
   if (max_tokens > 0) request.max_tokens = max_tokens;
   if (absl::GetFlag(FLAGS_ignore_eos)) request.ignore_eos = true;
   request.stop_strings = absl::GetFlag(FLAGS_stop);
+  request.bad_words = absl::GetFlag(FLAGS_bad_words);
+  request.draft_tokens = absl::GetFlag(FLAGS_draft_tokens);
+  ASSIGN_OR_RETURN(request.json_schema, TextOrFile(absl::GetFlag(FLAGS_json_schema)));
+  request.regex = absl::GetFlag(FLAGS_regex);
+  ASSIGN_OR_RETURN(request.grammar, TextOrFile(absl::GetFlag(FLAGS_grammar)));
+  const int constraints =
+      !request.json_schema.empty() + !request.regex.empty() + !request.grammar.empty();
+  if (constraints > 1) {
+    return absl::InvalidArgumentError("--json-schema, --regex and --grammar exclude each other");
+  }
+  request.tenant = absl::GetFlag(FLAGS_tenant);
+  request.priority = absl::GetFlag(FLAGS_priority);
   return request;
 }
 

@@ -57,6 +57,17 @@ v1::GenerateRequest ToProto(const CompletionRequest& request) {
   if (request.max_tokens) stop->set_max_tokens(*request.max_tokens);
   if (request.ignore_eos) stop->set_ignore_eos(*request.ignore_eos);
   for (const std::string& text : request.stop_strings) stop->add_stop_strings(text);
+  for (const std::string& text : request.bad_words) sampling->add_bad_words(text);
+  if (request.draft_tokens) proto.set_draft_tokens(*request.draft_tokens);
+  if (!request.json_schema.empty()) {
+    proto.mutable_constraint()->set_json_schema(request.json_schema);
+  } else if (!request.regex.empty()) {
+    proto.mutable_constraint()->set_regex(request.regex);
+  } else if (!request.grammar.empty()) {
+    proto.mutable_constraint()->set_grammar(request.grammar);
+  }
+  proto.set_tenant(request.tenant);
+  if (request.priority != 0) proto.set_priority(request.priority);
   return proto;
 }
 

@@ -59,6 +59,14 @@ struct CompletionRequest {
   std::optional<uint32_t> max_tokens;
   std::optional<bool> ignore_eos;
   std::vector<std::string> stop_strings;
+  std::vector<std::string> bad_words;
+  std::optional<uint32_t> draft_tokens;
+  // What the completion may be; at most one.
+  std::string json_schema;
+  std::string regex;
+  std::string grammar;
+  std::string tenant;
+  int32_t priority = 0;
   std::string request_id;
   absl::Duration timeout = absl::InfiniteDuration();
 };

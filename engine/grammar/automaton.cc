@@ -4,9 +4,10 @@
 
 namespace transmla {
 
-using Kind = Network::Kind;
+using Kind = grammar::Network::Kind;
 
-Automaton::Automaton(std::shared_ptr<const Network> network) : network_(std::move(network)) {
+Automaton::Automaton(std::shared_ptr<const grammar::Network> network)
+    : network_(std::move(network)) {
   std::vector<Way> ways;
   seen_.clear();
   const bool accepts = Close({network_->start, kEmptyStack}, ways);
@@ -16,7 +17,7 @@ Automaton::Automaton(std::shared_ptr<const Network> network) : network_(std::mov
 Automaton::StackId Automaton::Push(NodeId node, StackId below) {
   // Nothing is left to do in that rule: its caller's caller is returned to. So right recursion
   // needs no stack.
-  if (node == Network::kEnd) return below;
+  if (node == grammar::Network::kEnd) return below;
   const auto [found, added] =
       stack_of_.try_emplace({node, below}, static_cast<StackId>(stacks_.size()));
   if (added) stacks_.push_back({node, below});
@@ -36,7 +37,7 @@ bool Automaton::Close(Way way, std::vector<Way>& ways) {
   while (!work_.empty()) {
     const auto [id, stack] = work_.back();
     work_.pop_back();
-    const Network::Node& node = network_->nodes[id];
+    const grammar::Network::Node& node = network_->nodes[id];
     switch (node.kind) {
       case Kind::kByte:
         if (node.first <= node.last) ways.push_back({id, stack});
@@ -79,7 +80,7 @@ Automaton::State Automaton::Next(State state, uint8_t byte) {
   bool accepts = false;
   seen_.clear();
   for (const auto& [id, stack] : states_[state].ways) {
-    const Network::Node& node = network_->nodes[id];
+    const grammar::Network::Node& node = network_->nodes[id];
     if (node.first <= byte && byte <= node.last) accepts |= Close({node.next, stack}, ways);
   }
   const State next = Intern(std::move(ways), accepts);

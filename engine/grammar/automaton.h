@@ -1,4 +1,4 @@
-// Automaton runs a Network byte by byte, over all its possible ways at once.
+// Automaton runs a grammar::Network byte by byte, over all its possible ways at once.
 //
 // A way is the next byte node and the stack of nodes to return to. The set of ways after a text is
 // a state. States, and their transitions once taken, are kept: what a constraint met before costs
@@ -27,7 +27,7 @@ class Automaton {
   using State = int32_t;
   static constexpr State kDead = -1;  // no allowed text begins so
 
-  explicit Automaton(std::shared_ptr<const Network> network);
+  explicit Automaton(std::shared_ptr<const grammar::Network> network);
 
   State start() const { return start_; }
   // The state after one more byte. REQUIRES: state is not kDead.
@@ -48,7 +48,7 @@ class Automaton {
  private:
   static constexpr size_t kFullStates = 1 << 14;
   static constexpr size_t kFullStacks = 1 << 20;
-  using NodeId = Network::NodeId;
+  using NodeId = grammar::Network::NodeId;
   using StackId = int32_t;
   static constexpr StackId kEmptyStack = 0;
   using Way = std::pair<NodeId, StackId>;  // a byte node, and where to return behind its rule
@@ -61,7 +61,7 @@ class Automaton {
     std::unique_ptr<Transitions> next;  // once one was taken
   };
   struct Stack {
-    NodeId node = Network::kEnd;
+    NodeId node = grammar::Network::kEnd;
     StackId below = kEmptyStack;
   };
 
@@ -70,7 +70,7 @@ class Automaton {
   bool Close(Way way, std::vector<Way>& ways);
   State Intern(std::vector<Way> ways, bool accepts);
 
-  const std::shared_ptr<const Network> network_;
+  const std::shared_ptr<const grammar::Network> network_;
   std::vector<StateData> states_;
   absl::flat_hash_map<std::pair<std::vector<Way>, bool>, State> state_of_;
   std::vector<Stack> stacks_ = std::vector<Stack>(1);

@@ -6,7 +6,7 @@
 #include "engine/base/check.h"
 #include "engine/base/utf8.h"
 
-namespace transmla {
+namespace transmla::grammar {
 namespace {
 
 constexpr uint32_t kLastCharacter = 0x10FFFF;
@@ -104,4 +104,4 @@ std::vector<CharSet::Utf8Range> CharSet::Utf8Ranges() const {
   return result;
 }
 
-}  // namespace transmla
+}  // namespace transmla::grammar

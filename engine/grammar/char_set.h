@@ -8,7 +8,7 @@
 
 #include "absl/types/span.h"
 
-namespace transmla {
+namespace transmla::grammar {
 
 class CharSet {
  public:
@@ -54,6 +54,6 @@ class CharSet {
   std::vector<Range> ranges_;
 };
 
-}  // namespace transmla
+}  // namespace transmla::grammar
 
 #endif  // TRANSMLA_ENGINE_GRAMMAR_CHAR_SET_H_

@@ -16,41 +16,41 @@ namespace {
 // A mask has a bit for each token of the vocabulary: tens of kilobytes.
 constexpr size_t kMaxMasks = 512;
 
-absl::StatusOr<Grammar> ChoiceGrammar(const std::vector<std::string>& choices) {
+absl::StatusOr<grammar::Grammar> ChoiceGrammar(const std::vector<std::string>& choices) {
   if (choices.empty() || choices.size() > kMaxConstraintChoices) {
     return absl::InvalidArgumentError(absl::StrCat(
         "has ", choices.size(), " choices; it must have 1 to ", kMaxConstraintChoices));
   }
   size_t bytes = 0;
-  std::vector<ExpressionPtr> parts;
+  std::vector<grammar::ExpressionPtr> parts;
   for (const std::string& choice : choices) {
     if (choice.empty()) return absl::InvalidArgumentError("has an empty choice");
     bytes += choice.size();
-    parts.push_back(Literal(choice));
+    parts.push_back(grammar::Literal(choice));
   }
   if (bytes > kMaxConstraintBytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("has ", bytes, " bytes of choices; at most ", kMaxConstraintBytes));
   }
-  Grammar grammar;
-  grammar.Add("choice", Choice(std::move(parts)));
+  grammar::Grammar grammar;
+  grammar.Add("choice", grammar::Choice(std::move(parts)));
   return grammar;
 }
 
-absl::StatusOr<Grammar> ParseSpec(const ConstraintSpec& spec) {
+absl::StatusOr<grammar::Grammar> ParseSpec(const ConstraintSpec& spec) {
   if (spec.text.size() > kMaxConstraintBytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("has ", spec.text.size(), " bytes; at most ", kMaxConstraintBytes));
   }
   switch (spec.kind) {
     case ConstraintSpec::Kind::kJsonObject:
-      return JsonSchemaGrammar(R"({"type": "object"})");
+      return grammar::JsonSchemaGrammar(R"({"type": "object"})");
     case ConstraintSpec::Kind::kJsonSchema:
-      return JsonSchemaGrammar(spec.text);
+      return grammar::JsonSchemaGrammar(spec.text);
     case ConstraintSpec::Kind::kRegex:
-      return RegexGrammar(spec.text);
+      return grammar::RegexGrammar(spec.text);
     case ConstraintSpec::Kind::kGrammar:
-      return ParseGrammarText(spec.text);
+      return grammar::ParseGrammarText(spec.text);
     case ConstraintSpec::Kind::kChoice:
       return ChoiceGrammar(spec.choices);
   }
@@ -61,10 +61,10 @@ absl::StatusOr<Grammar> ParseSpec(const ConstraintSpec& spec) {
 
 absl::StatusOr<std::shared_ptr<Constraint>> Constraint::Compile(
     const ConstraintSpec& spec, std::shared_ptr<const TokenTrie> tokens) {
-  ASSIGN_OR_RETURN(const Grammar grammar, ParseSpec(spec));
-  ASSIGN_OR_RETURN(Network network, BuildNetwork(grammar));
-  auto constraint = std::shared_ptr<Constraint>(
-      new Constraint(std::make_shared<const Network>(std::move(network)), std::move(tokens)));
+  ASSIGN_OR_RETURN(const grammar::Grammar grammar, ParseSpec(spec));
+  ASSIGN_OR_RETURN(grammar::Network network, grammar::BuildNetwork(grammar));
+  auto constraint = std::shared_ptr<Constraint>(new Constraint(
+      std::make_shared<const grammar::Network>(std::move(network)), std::move(tokens)));
   const Automaton& automaton = constraint->running()->automaton;
   if (automaton.start() == Automaton::kDead) {
     return absl::InvalidArgumentError("allows no text at all");

@@ -38,16 +38,18 @@ class Constraint {
   friend class ConstraintMatcher;
   // An automaton with the masks of its states.
   struct Running {
-    explicit Running(std::shared_ptr<const Network> network) : automaton(std::move(network)) {}
+    explicit Running(std::shared_ptr<const grammar::Network> network)
+        : automaton(std::move(network)) {}
     Automaton automaton;
     absl::flat_hash_map<Automaton::State, std::shared_ptr<const TokenMask>> masks;
   };
 
-  Constraint(std::shared_ptr<const Network> network, std::shared_ptr<const TokenTrie> tokens)
+  Constraint(std::shared_ptr<const grammar::Network> network,
+             std::shared_ptr<const TokenTrie> tokens)
       : network_(std::move(network)), tokens_(std::move(tokens)) {}
   std::shared_ptr<Running> running();
 
-  const std::shared_ptr<const Network> network_;
+  const std::shared_ptr<const grammar::Network> network_;
   const std::shared_ptr<const TokenTrie> tokens_;
   std::shared_ptr<Running> running_;  // replaced when full; matchers under way keep theirs
 };

@@ -1,6 +1,6 @@
 #include "engine/grammar/grammar.h"
 
-namespace transmla {
+namespace transmla::grammar {
 namespace {
 
 ExpressionPtr Make(Expression expression) {
@@ -38,4 +38,4 @@ ExpressionPtr Optional(ExpressionPtr part) { return Repeat(std::move(part), 0, 1
 
 ExpressionPtr Rule(int rule) { return Make({.kind = Expression::Kind::kRule, .rule = rule}); }
 
-}  // namespace transmla
+}  // namespace transmla::grammar

@@ -12,7 +12,7 @@
 
 #include "engine/grammar/char_set.h"
 
-namespace transmla {
+namespace transmla::grammar {
 
 struct Expression;
 using ExpressionPtr = std::shared_ptr<const Expression>;
@@ -52,6 +52,6 @@ struct Grammar {
   }
 };
 
-}  // namespace transmla
+}  // namespace transmla::grammar
 
 #endif  // TRANSMLA_ENGINE_GRAMMAR_GRAMMAR_H_

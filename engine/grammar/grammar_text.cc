@@ -13,7 +13,7 @@
 #include "engine/base/utf8.h"
 #include "engine/grammar/scanner.h"
 
-namespace transmla {
+namespace transmla::grammar {
 namespace {
 
 bool IsNameCharacter(char c) {
@@ -209,4 +209,4 @@ absl::StatusOr<Escaped> Parser::Escape(Scanner& in) {
 
 absl::StatusOr<Grammar> ParseGrammarText(absl::string_view text) { return Parser(text).Parse(); }
 
-}  // namespace transmla
+}  // namespace transmla::grammar

@@ -15,12 +15,12 @@
 
 #include "engine/grammar/grammar.h"
 
-namespace transmla {
+namespace transmla::grammar {
 
 // InvalidArgument with the position of a mistake, or the name of a rule that is missing, defined
 // twice, or not "root" where that is needed.
 absl::StatusOr<Grammar> ParseGrammarText(absl::string_view text);
 
-}  // namespace transmla
+}  // namespace transmla::grammar
 
 #endif  // TRANSMLA_ENGINE_GRAMMAR_GRAMMAR_TEXT_H_

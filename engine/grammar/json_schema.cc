@@ -16,7 +16,7 @@
 #include "engine/grammar/scanner.h"
 #include "engine/grammar/schema_document.h"
 
-namespace transmla {
+namespace transmla::grammar {
 namespace {
 
 constexpr int kMaxDepth = 64;          // of schemas inside each other
@@ -463,4 +463,4 @@ absl::StatusOr<Grammar> JsonSchemaGrammar(absl::string_view schema) {
   return Compiler(std::move(document)).Compile();
 }
 
-}  // namespace transmla
+}  // namespace transmla::grammar

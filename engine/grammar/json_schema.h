@@ -25,11 +25,11 @@
 
 #include "engine/grammar/grammar.h"
 
-namespace transmla {
+namespace transmla::grammar {
 
 // InvalidArgument with the place in the schema of what is wrong or not supported.
 absl::StatusOr<Grammar> JsonSchemaGrammar(absl::string_view schema);
 
-}  // namespace transmla
+}  // namespace transmla::grammar
 
 #endif  // TRANSMLA_ENGINE_GRAMMAR_JSON_SCHEMA_H_

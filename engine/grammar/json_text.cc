@@ -10,7 +10,7 @@
 
 #include "engine/base/utf8.h"
 
-namespace transmla {
+namespace transmla::grammar {
 namespace {
 
 const CharSet& Escaped() {
@@ -252,4 +252,4 @@ ExpressionPtr NumberWithin(const NumberBounds& bounds) {
                  Sequence({Literal("-"), Choice({Integers(negative), Fractions(negative)})})});
 }
 
-}  // namespace transmla
+}  // namespace transmla::grammar

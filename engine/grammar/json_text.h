@@ -9,7 +9,7 @@
 
 #include "engine/grammar/grammar.h"
 
-namespace transmla {
+namespace transmla::grammar {
 
 // Adds the rules that all JSON shares to `grammar`, which must outlive it.
 class JsonText {
@@ -58,6 +58,6 @@ ExpressionPtr IntegerWithin(const NumberBounds& bounds);
 // In decimal notation.
 ExpressionPtr NumberWithin(const NumberBounds& bounds);
 
-}  // namespace transmla
+}  // namespace transmla::grammar
 
 #endif  // TRANSMLA_ENGINE_GRAMMAR_JSON_TEXT_H_

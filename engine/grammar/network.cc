@@ -8,7 +8,7 @@
 
 #include "engine/base/status.h"
 
-namespace transmla {
+namespace transmla::grammar {
 namespace {
 
 using NodeId = Network::NodeId;
@@ -256,4 +256,4 @@ absl::Status Builder::CheckLeftRecursion() const {
 
 absl::StatusOr<Network> BuildNetwork(const Grammar& grammar) { return Builder(grammar).Build(); }
 
-}  // namespace transmla
+}  // namespace transmla::grammar

@@ -13,7 +13,7 @@
 
 #include "engine/grammar/grammar.h"
 
-namespace transmla {
+namespace transmla::grammar {
 
 struct Network {
   using NodeId = int32_t;
@@ -38,6 +38,6 @@ absl::StatusOr<Network> BuildNetwork(const Grammar& grammar);
 
 inline constexpr int kMaxNetworkNodes = 1 << 18;
 
-}  // namespace transmla
+}  // namespace transmla::grammar
 
 #endif  // TRANSMLA_ENGINE_GRAMMAR_NETWORK_H_

@@ -11,7 +11,7 @@
 #include "engine/base/status.h"
 #include "engine/grammar/scanner.h"
 
-namespace transmla {
+namespace transmla::grammar {
 namespace {
 
 const CharSet& Digits() {
@@ -211,4 +211,4 @@ absl::StatusOr<Grammar> RegexGrammar(absl::string_view pattern) {
   return grammar;
 }
 
-}  // namespace transmla
+}  // namespace transmla::grammar

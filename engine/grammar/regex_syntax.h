@@ -15,7 +15,7 @@
 
 #include "engine/grammar/grammar.h"
 
-namespace transmla {
+namespace transmla::grammar {
 
 struct RegexOptions {
   // How a character of the text is written; Characters() unless given.
@@ -33,6 +33,6 @@ absl::StatusOr<ExpressionPtr> ParseRegex(absl::string_view pattern, const RegexO
 // The texts that match as a whole.
 absl::StatusOr<Grammar> RegexGrammar(absl::string_view pattern);
 
-}  // namespace transmla
+}  // namespace transmla::grammar
 
 #endif  // TRANSMLA_ENGINE_GRAMMAR_REGEX_SYNTAX_H_

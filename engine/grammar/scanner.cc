@@ -8,7 +8,7 @@
 #include "engine/base/utf8.h"
 #include "engine/grammar/grammar.h"
 
-namespace transmla {
+namespace transmla::grammar {
 
 absl::Status Scanner::Error(absl::string_view problem) const {
   return absl::InvalidArgumentError(absl::StrCat("at byte ", at_, ": ", problem));
@@ -78,4 +78,4 @@ absl::StatusOr<std::optional<Scanner::Counts>> Scanner::Repetition() {
   return counts;
 }
 
-}  // namespace transmla
+}  // namespace transmla::grammar

@@ -12,7 +12,7 @@
 
 #include "engine/grammar/char_set.h"
 
-namespace transmla {
+namespace transmla::grammar {
 
 // Deeper groups are a mistake or an attack: parsers and expressions are recursive.
 inline constexpr int kMaxGroupDepth = 64;
@@ -98,6 +98,6 @@ absl::StatusOr<CharSet> Scanner::Class(Escape&& escape) {
   return negated ? set.Complement() : set;
 }
 
-}  // namespace transmla
+}  // namespace transmla::grammar
 
 #endif  // TRANSMLA_ENGINE_GRAMMAR_SCANNER_H_

@@ -11,7 +11,7 @@
 
 #include "engine/base/status.h"
 
-namespace transmla {
+namespace transmla::grammar {
 namespace {
 
 constexpr int kMaxReferences = 64;  // one after the other
@@ -297,4 +297,4 @@ bool SchemaDocument::Exclude(const SchemaJson& first, const SchemaJson& second) 
   return false;
 }
 
-}  // namespace transmla
+}  // namespace transmla::grammar

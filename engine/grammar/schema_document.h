@@ -10,7 +10,7 @@
 #include "absl/strings/string_view.h"
 #include <nlohmann/json.hpp>
 
-namespace transmla {
+namespace transmla::grammar {
 
 // Keeps the order of members: it is the order in which they are written.
 using SchemaJson = nlohmann::ordered_json;
@@ -49,6 +49,6 @@ class SchemaDocument {
   SchemaJson root_;
 };
 
-}  // namespace transmla
+}  // namespace transmla::grammar
 
 #endif  // TRANSMLA_ENGINE_GRAMMAR_SCHEMA_DOCUMENT_H_

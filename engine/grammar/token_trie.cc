@@ -45,22 +45,4 @@ TokenTrie::TokenTrie(absl::Span<const std::string> tokens)
   close(0);
 }
 
-TokenMask TokenTrie::Allowed(Automaton& automaton, Automaton::State state) const {
-  TokenMask mask(vocab_size_);
-  std::vector<Automaton::State> states(deepest_ + 1, Automaton::kDead);
-  states[0] = state;
-  for (size_t i = 0; i < nodes_.size();) {
-    const Node& node = nodes_[i];
-    const Automaton::State next = automaton.Next(states[node.depth], node.byte);
-    if (next == Automaton::kDead) {
-      i = static_cast<size_t>(node.end);
-      continue;
-    }
-    for (int32_t t = node.first_token; t < node.behind_tokens; ++t) mask.Add(tokens_[t]);
-    states[node.depth + 1] = next;
-    ++i;
-  }
-  return mask;
-}
-
 }  // namespace transmla

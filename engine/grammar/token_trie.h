@@ -9,8 +9,6 @@
 
 #include "absl/types/span.h"
 
-#include "engine/grammar/automaton.h"
-
 namespace transmla {
 
 // A set of tokens, one bit each.
@@ -35,8 +33,9 @@ class TokenTrie {
   explicit TokenTrie(absl::Span<const std::string> tokens);
 
   int vocab_size() const { return vocab_size_; }
-  // The tokens whose bytes `automaton` allows after `state`.
-  TokenMask Allowed(Automaton& automaton, Automaton::State state) const;
+  // The tokens whose bytes `automaton` allows after `state`: it never gets to kDead on their way.
+  template <typename ByteAutomaton>
+  TokenMask Allowed(ByteAutomaton& automaton, typename ByteAutomaton::State state) const;
 
  private:
   // In preorder: the nodes below one follow it.
@@ -53,6 +52,25 @@ class TokenTrie {
   std::vector<Node> nodes_;
   std::vector<int32_t> tokens_;
 };
+
+template <typename ByteAutomaton>
+TokenMask TokenTrie::Allowed(ByteAutomaton& automaton, typename ByteAutomaton::State state) const {
+  TokenMask mask(vocab_size_);
+  std::vector<typename ByteAutomaton::State> states(deepest_ + 1, ByteAutomaton::kDead);
+  states[0] = state;
+  for (size_t i = 0; i < nodes_.size();) {
+    const Node& node = nodes_[i];
+    const typename ByteAutomaton::State next = automaton.Next(states[node.depth], node.byte);
+    if (next == ByteAutomaton::kDead) {
+      i = static_cast<size_t>(node.end);
+      continue;
+    }
+    for (int32_t t = node.first_token; t < node.behind_tokens; ++t) mask.Add(tokens_[t]);
+    states[node.depth + 1] = next;
+    ++i;
+  }
+  return mask;
+}
 
 }  // namespace transmla
 

@@ -1,6 +1,7 @@
 #include "engine/sample/logit_rules.h"
 
 #include <limits>
+#include <utility>
 
 namespace transmla {
 namespace {
@@ -16,11 +17,25 @@ float Penalised(float logit, int generated, const SamplingParams& sampling) {
   return logit;
 }
 
+// Forbids what `mask` lacks, but for tokens of `beside`.
+void ApplyMask(const TokenMask& mask, absl::Span<const int32_t> beside, std::vector<float>& out) {
+  std::vector<std::pair<int32_t, float>> kept;
+  for (const int32_t token : beside) {
+    if (token >= 0 && token < static_cast<int64_t>(out.size()))
+      kept.emplace_back(token, out[token]);
+  }
+  for (size_t token = 0; token < out.size(); ++token) {
+    if (!mask.Has(static_cast<int32_t>(token))) out[token] = kForbidden;
+  }
+  for (const auto& [token, logit] : kept) out[token] = logit;
+}
+
 }  // namespace
 
 bool LeavesLogits(const SampleRequest& request) {
   const SamplingParams& sampling = request.sampling;
-  return request.forbidden.empty() && sampling.logit_bias.empty() &&
+  return request.constraint == nullptr && request.not_banned == nullptr &&
+         request.forbidden.empty() && sampling.logit_bias.empty() &&
          sampling.allowed_tokens.empty() && !(request.history != nullptr && HasPenalties(sampling));
 }
 
@@ -45,6 +60,12 @@ void ApplyLogitRules(absl::Span<const float> logits, const SampleRequest& reques
       if (known(token)) allowed[token] = out[token];
     }
     out.swap(allowed);
+  }
+  if (request.constraint != nullptr) {
+    ApplyMask(*request.constraint, request.beside_constraint, out);
+  }
+  if (request.not_banned != nullptr) {
+    ApplyMask(*request.not_banned, request.beside_banned, out);
   }
   for (const int32_t token : request.forbidden) {
     if (known(token)) out[token] = kForbidden;

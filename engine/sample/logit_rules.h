@@ -19,7 +19,8 @@ bool LeavesLogits(const SampleRequest& request);
 //    what was generated, a positive logit is divided by r, any other multiplied by it;
 // 3. of each token that was generated n times, frequency_penalty · n + presence_penalty is
 //    subtracted;
-// 4. tokens that are not among allowed_tokens, and forbidden ones, get minus infinity.
+// 4. tokens that are not among allowed_tokens, those that the masks lack, and forbidden ones, get
+//    minus infinity.
 // Tokens outside the vocabulary are ignored.
 void ApplyLogitRules(absl::Span<const float> logits, const SampleRequest& request,
                      std::vector<float>& out);

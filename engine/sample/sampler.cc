@@ -46,6 +46,15 @@ void AddLogprobs(absl::Span<const float> logits, int count, Sample& sample) {
 
 }  // namespace
 
+absl::StatusOr<Sample> Describe(absl::Span<const float> logits, int32_t token, int count) {
+  if (ArgMax(logits) < 0) {
+    return absl::InternalError("the model's logits of the prompt are not finite");
+  }
+  Sample sample{.token = token};
+  AddLogprobs(logits, count, sample);
+  return sample;
+}
+
 absl::StatusOr<Sample> Sampler::Draw(absl::Span<const float> logits, const SampleRequest& request) {
   int32_t best = ArgMax(logits);
   if (best < 0) {

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
+#include "engine/grammar/token_trie.h"
 #include "engine/sample/sampling_params.h"
 #include "engine/sample/token_history.h"
 
@@ -19,8 +20,13 @@ namespace transmla {
 
 struct SampleRequest {
   SamplingParams sampling;
-  int64_t position = 0;                   // of the token to draw, in its sequence
-  absl::Span<const int32_t> forbidden;    // tokens that must not be drawn
+  int64_t position = 0;                 // of the token to draw, in its sequence
+  absl::Span<const int32_t> forbidden;  // tokens that must not be drawn
+  // If not null, only its tokens, and those of beside_constraint, may be drawn. Not owned.
+  const TokenMask* constraint = nullptr;
+  absl::Span<const int32_t> beside_constraint;
+  const TokenMask* not_banned = nullptr;  // likewise
+  absl::Span<const int32_t> beside_banned;
   const TokenHistory* history = nullptr;  // of the sequence, for penalties; not owned
   int logprobs = -1;                      // -1: none; k: of the token and of the k most likely
 };
@@ -30,6 +36,10 @@ struct Sample {
   float logprob = 0;  // natural logarithm, of the model's own distribution; 0 unless asked for
   std::vector<std::pair<int32_t, float>> top;  // token, log-probability; most likely first
 };
+
+// What the model says of `token`, whoever chose it, and of the `count` most likely. Internal as
+// Draw.
+absl::StatusOr<Sample> Describe(absl::Span<const float> logits, int32_t token, int count);
 
 // Thread-compatible; keeps its working memory between calls.
 class Sampler {

@@ -14,7 +14,10 @@ void BuildBatch(const Plan& plan, RaggedBatch& batch) {
   for (const Plan::Chunk& chunk : plan.chunks) {
     const Sequence& sequence = *chunk.sequence;
     for (int i = 0; i < chunk.tokens; ++i) {
-      batch.token_ids.push_back(sequence.tokens[sequence.computed + i]);
+      const size_t at = static_cast<size_t>(sequence.computed) + i;
+      batch.token_ids.push_back(at < sequence.tokens.size()
+                                    ? sequence.tokens[at]
+                                    : sequence.draft[at - sequence.tokens.size()]);
       batch.positions.push_back(sequence.computed + i);
     }
     batch.sequence_starts.push_back(batch.tokens());
@@ -23,7 +26,7 @@ void BuildBatch(const Plan& plan, RaggedBatch& batch) {
         sequence.table.pages().subspan(0, BlockTable::PagesFor(sequence.computed + chunk.tokens));
     batch.pages.insert(batch.pages.end(), pages.begin(), pages.end());
     batch.page_starts.push_back(static_cast<int32_t>(batch.pages.size()));
-    if (chunk.samples) batch.logit_tokens.push_back(batch.tokens() - 1);
+    for (int i = chunk.logits; i > 0; --i) batch.logit_tokens.push_back(batch.tokens() - i);
   }
 }
 

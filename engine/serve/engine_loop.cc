@@ -223,8 +223,15 @@ void EngineLoop::Admit(Submission submission) {
   sequence->priority = request.priority;
   sequence->deadline = request.deadline;
   sequence->queue_deadline = submission.generation->arrival() + request.max_queue_time;
+  sequence->tenant = request.tenant;
   sequence->tokens = request.prompt;
+  if (request.prompt_logprobs >= 0) {
+    sequence->prompt_logits = static_cast<int>(request.prompt.size()) - 1;
+  }
   sequence->prefix_cache = request.prefix_cache;
+  // Far above the ids of entries; two salts below one root would share pages, and the text be
+  // right.
+  if (request.cache_salt != 0) sequence->root = request.cache_salt | uint64_t{1} << 63;
   if (const auto first = numbers_.find(request.after); first != numbers_.end()) {
     sequence->after = first->second;
   }
@@ -238,6 +245,7 @@ void EngineLoop::Admit(Submission submission) {
 
 void EngineLoop::Step() {
   const absl::Time start = clock_->Now();
+  SetDrafts();
   const Plan plan = scheduler_.Step(start);
   for (const Plan::Expired& expired : plan.expired) EndWith(expired.number, expired.status);
   if (scheduler_.idle()) return;
@@ -287,27 +295,70 @@ void EngineLoop::Started(const Plan& plan, absl::Time now) {
   PublishStats();  // the step may be long: whoever looks meanwhile sees who runs
 }
 
-void EngineLoop::Sample(const Plan& plan, absl::Span<const float> logits) {
-  const size_t vocabulary = runner_->vocab_size();
-  size_t row = 0;
-  for (const Plan::Chunk& chunk : plan.chunks) {
-    if (!chunk.samples) continue;
-    const uint64_t number = chunk.sequence->number;
-    Live& live = live_.at(number);
-    const absl::StatusOr<transmla::Sample> sample = sampler_.Draw(
-        logits.subspan(row++ * vocabulary, vocabulary),
-        live.generation->NextSample(static_cast<int64_t>(chunk.sequence->tokens.size())));
-    if (!sample.ok()) {
-      EndWith(number,
-              WithReason(sample.status(),
-                         absl::IsInternal(sample.status()) ? "ENGINE_ERROR" : "NO_TOKEN_ALLOWED"));
-      continue;
-    }
-    TakeToken(number, live, *sample, clock_->Now());
+void EngineLoop::SetDrafts() {
+  for (Sequence* const sequence : scheduler_.running_sequences()) {
+    Generation& generation = *live_.at(sequence->number).generation;
+    sequence->draft.clear();
+    if (!generation.drafts() || !sequence->Decodes()) continue;
+    const absl::Span<const int32_t> guess = generation.Guess(sequence->tokens);
+    sequence->draft.assign(guess.begin(), guess.end());
   }
 }
 
-void EngineLoop::TakeToken(uint64_t number, Live& live, const transmla::Sample& sample,
+void EngineLoop::Sample(const Plan& plan, absl::Span<const float> logits) {
+  const size_t vocabulary = runner_->vocab_size();
+  for (const Plan::Chunk& chunk : plan.chunks) {
+    const uint64_t number = chunk.sequence->number;
+    Live& live = live_.at(number);
+    const absl::Span<const float> rows = logits.subspan(0, chunk.logits * vocabulary);
+    logits.remove_prefix(rows.size());
+    absl::StatusOr<int> prompt_rows = TakePrompt(chunk, live, rows);
+    absl::Status status = prompt_rows.status();
+    if (status.ok() && chunk.samples) {
+      status = TakeTokens(chunk, live, rows.subspan(*prompt_rows * vocabulary));
+    }
+    if (status.ok()) continue;
+    EndWith(number,
+            WithReason(status, absl::IsInternal(status) ? "ENGINE_ERROR" : "NO_TOKEN_ALLOWED"));
+  }
+}
+
+absl::StatusOr<int> EngineLoop::TakePrompt(const Plan::Chunk& chunk, Live& live,
+                                           absl::Span<const float> logits) {
+  const Sequence& sequence = *chunk.sequence;
+  const int first = sequence.computed + chunk.drafts - chunk.logits;
+  const int rows = std::min(sequence.prompt_logits - first, chunk.logits);
+  if (rows <= 0) return 0;
+  const size_t vocabulary = runner_->vocab_size();
+  std::vector<transmla::Sample> tokens;
+  for (int row = 0; row < rows; ++row) {
+    ASSIGN_OR_RETURN(tokens.emplace_back(), Describe(logits.subspan(row * vocabulary, vocabulary),
+                                                     sequence.tokens[first + row + 1],
+                                                     live.generation->request().prompt_logprobs));
+  }
+  live.generation->TakePrompt(first + 1, tokens);
+  return rows;
+}
+
+absl::Status EngineLoop::TakeTokens(const Plan::Chunk& chunk, Live& live,
+                                    absl::Span<const float> logits) {
+  const uint64_t number = chunk.sequence->number;
+  const size_t vocabulary = runner_->vocab_size();
+  draft_tokens_ += chunk.drafts;
+  for (int row = 0;; ++row) {
+    const Sequence& sequence = *chunk.sequence;
+    ASSIGN_OR_RETURN(
+        const transmla::Sample sample,
+        sampler_.Draw(logits.subspan(row * vocabulary, vocabulary),
+                      live.generation->NextSample(static_cast<int64_t>(sequence.tokens.size()))));
+    const bool guessed = row < chunk.drafts && sequence.draft[row] == sample.token;
+    if (!TakeToken(number, live, sample, clock_->Now()) || !guessed) return absl::OkStatus();
+    scheduler_.AcceptDraft(number);
+    ++accepted_draft_tokens_;
+  }
+}
+
+bool EngineLoop::TakeToken(uint64_t number, Live& live, const transmla::Sample& sample,
                            absl::Time now) {
   ++generation_tokens_;
   const absl::Time last = live.generation->last_token();
@@ -319,9 +370,10 @@ void EngineLoop::TakeToken(uint64_t number, Live& live, const transmla::Sample& 
     }
   }
   scheduler_.Append(number, sample.token);
-  if (std::optional<FinishedEvent> finished = live.generation->Take(sample, now)) {
-    EndWith(number, *std::move(finished));
-  }
+  std::optional<FinishedEvent> finished = live.generation->Take(sample, now);
+  if (!finished) return true;
+  EndWith(number, *std::move(finished));
+  return false;
 }
 
 std::unique_ptr<Generation> EngineLoop::Forget(uint64_t number) {
@@ -392,6 +444,8 @@ void EngineLoop::PublishStats() {
   stats_.prefix_queried_tokens = scheduler_.prefix_queried_tokens();
   stats_.prefix_hit_tokens = scheduler_.prefix_hit_tokens();
   stats_.generation_tokens = generation_tokens_;
+  stats_.draft_tokens = draft_tokens_;
+  stats_.accepted_draft_tokens = accepted_draft_tokens_;
   stats_.preemptions = scheduler_.preemptions();
   stats_.steps = steps_;
 }

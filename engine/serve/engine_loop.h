@@ -82,8 +82,16 @@ class EngineLoop {
   absl::Status WhyEnd() const;
   void Admit(Submission submission);
   void Step();
+  // Guesses for the decodes of the next step.
+  void SetDrafts();
   void Sample(const Plan& plan, absl::Span<const float> logits);
-  void TakeToken(uint64_t number, Live& live, const transmla::Sample& sample, absl::Time now);
+  // The prompt's log-probabilities from a chunk's first rows. Returns how many rows that were.
+  absl::StatusOr<int> TakePrompt(const Plan::Chunk& chunk, Live& live,
+                                 absl::Span<const float> logits);
+  // Draws the next token and, as long as the draft was right, those behind it.
+  absl::Status TakeTokens(const Plan::Chunk& chunk, Live& live, absl::Span<const float> logits);
+  // False if it was the last.
+  bool TakeToken(uint64_t number, Live& live, const transmla::Sample& sample, absl::Time now);
   void Started(const Plan& plan, absl::Time now);
   // The backend is dead: everybody ends, and nobody comes in any more.
   void Fail(const absl::Status& status);
@@ -126,6 +134,8 @@ class EngineLoop {
   int64_t prompt_tokens_computed_ = 0;
   int64_t prompt_tokens_cached_ = 0;
   int64_t generation_tokens_ = 0;
+  int64_t draft_tokens_ = 0;
+  int64_t accepted_draft_tokens_ = 0;
   int64_t steps_ = 0;
 
   Thread thread_;

@@ -4,6 +4,15 @@
 #include <utility>
 
 namespace transmla {
+namespace {
+
+TokenInfo ToInfo(const Sample& sample) {
+  TokenInfo info{.token = sample.token, .logprob = sample.logprob};
+  for (const auto& [token, logprob] : sample.top) info.top.push_back({token, logprob});
+  return info;
+}
+
+}  // namespace
 
 Generation::Generation(GenerateRequest request, std::shared_ptr<EventSink> sink,
                        const GenerationContext* context, absl::Time arrival)
@@ -12,6 +21,7 @@ Generation::Generation(GenerateRequest request, std::shared_ptr<EventSink> sink,
       context_(context),
       arrival_(arrival),
       end_tokens_(request_.stop.stop_token_ids),
+      draft_tokens_(request_.draft_tokens >= 0 ? request_.draft_tokens : context->draft_tokens),
       decoder_(context->tokenizer, request_.skip_special_tokens),
       stop_(request_.stop.stop_strings, request_.stop.include_stop) {
   if (!request_.stop.ignore_eos) {
@@ -25,6 +35,7 @@ Generation::Generation(GenerateRequest request, std::shared_ptr<EventSink> sink,
   std::sort(allowed.begin(), allowed.end());
   allowed.erase(std::unique(allowed.begin(), allowed.end()), allowed.end());
   next_.logprobs = request_.logprobs;
+  if (request_.constraint != nullptr) constraint_.emplace(request_.constraint);
   if (HasPenalties(request_.sampling)) {
     history_.AddPrompt(request_.prompt);
     next_.history = &history_;
@@ -41,7 +52,40 @@ const SampleRequest& Generation::NextSample(int64_t position) {
   next_.position = position;
   next_.forbidden = {};
   if (usage_.completion_tokens < request_.stop.min_tokens) next_.forbidden = end_tokens_;
+  if (constraint_) {
+    next_.constraint = &constraint_->Allowed();
+    next_.beside_constraint = {};
+    if (constraint_->MayEnd()) next_.beside_constraint = end_tokens_;
+  }
+  if (request_.bad_words != nullptr) {
+    next_.not_banned = &request_.bad_words->Allowed(banned_);
+    next_.beside_banned = end_tokens_;
+  }
   return next_;
+}
+
+absl::Span<const int32_t> Generation::Guess(absl::Span<const int32_t> tokens) {
+  int most =
+      std::min(draft_tokens_, context_->max_context_tokens - static_cast<int>(tokens.size()) - 1);
+  if (request_.stop.max_tokens > 0) {
+    most = std::min(most, request_.stop.max_tokens - usage_.completion_tokens - 1);
+  }
+  if (most <= 0) return {};
+  return draft_.Guess(tokens, most);
+}
+
+void Generation::TakePrompt(int first, absl::Span<const Sample> tokens) {
+  PromptEvent event{.first = first, .tokens = {}};
+  for (const Sample& token : tokens) event.tokens.push_back(ToInfo(token));
+  sink_->OnPrompt(std::move(event));
+}
+
+void Generation::Follow(int32_t token) {
+  if (next_.history != nullptr) history_.AddGenerated(token);
+  if (!constraint_ && request_.bad_words == nullptr) return;
+  const std::string bytes = context_->tokenizer->TokenBytes(token);
+  if (constraint_) constraint_->Accept(bytes);
+  if (request_.bad_words != nullptr) banned_ = request_.bad_words->After(banned_, bytes);
 }
 
 bool Generation::EndsAt(int32_t token) const {
@@ -52,15 +96,12 @@ TokenEvent Generation::MakeEvent(const Sample& sample, absl::Time now) const {
   TokenEvent event;
   event.usage = usage_;
   event.time = now;
-  TokenInfo info{.token = sample.token, .logprob = sample.logprob};
-  for (const auto& [token, logprob] : sample.top) info.top.push_back({token, logprob});
-  event.tokens.push_back(std::move(info));
+  event.tokens.push_back(ToInfo(sample));
   return event;
 }
 
 std::optional<FinishedEvent> Generation::Take(const Sample& sample, absl::Time now) {
   ++usage_.completion_tokens;
-  if (next_.history != nullptr) history_.AddGenerated(sample.token);
   first_token_ = std::min(first_token_, now);
   last_token_ = now;
   std::optional<FinishedEvent> finished;
@@ -68,6 +109,7 @@ std::optional<FinishedEvent> Generation::Take(const Sample& sample, absl::Time n
   if (EndsAt(sample.token)) {
     finished = FinishedEvent{.reason = FinishReason::kStop, .stop_token = sample.token};
   } else {
+    Follow(sample.token);
     StopMatcher::Result result = stop_.Push(decoder_.Push(sample.token));
     event.text = std::move(result.text);
     const int total = usage_.prompt_tokens + usage_.completion_tokens;
@@ -76,8 +118,10 @@ std::optional<FinishedEvent> Generation::Take(const Sample& sample, absl::Time n
       sink_->OnTokens(std::move(event));
       return finished;
     }
-    if (usage_.completion_tokens == request_.stop.max_tokens ||
-        total >= context_->max_context_tokens) {
+    if (constraint_ && constraint_->MayEnd() && constraint_->MustEnd()) {
+      finished = FinishedEvent{.reason = FinishReason::kStop};
+    } else if (usage_.completion_tokens == request_.stop.max_tokens ||
+               total >= context_->max_context_tokens) {
       finished = FinishedEvent{.reason = FinishReason::kLength};
     }
   }

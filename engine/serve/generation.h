@@ -12,6 +12,7 @@
 #include "engine/sample/sampler.h"
 #include "engine/sample/stop.h"
 #include "engine/sample/token_history.h"
+#include "engine/serve/draft.h"
 #include "engine/serve/request.h"
 #include "engine/tokenizer/stream_decoder.h"
 
@@ -22,6 +23,7 @@ struct GenerationContext {
   std::shared_ptr<const Tokenizer> tokenizer;
   std::vector<int32_t> eos_token_ids;  // the tokenizer's and the model's
   int max_context_tokens = 0;
+  int draft_tokens = 0;  // of requests that do not say
 };
 
 // Thread-compatible: the engine's thread.
@@ -39,6 +41,12 @@ class Generation {
   void Started(absl::Time now, int cached_prompt_tokens);
   // How to draw the token at `position`; valid until the next call.
   const SampleRequest& NextSample(int64_t position);
+  // Whether it wants guesses.
+  bool drafts() const { return draft_tokens_ > 0; }
+  // What may follow `tokens`, all that the sequence has, for draft_tokens; valid until they change.
+  absl::Span<const int32_t> Guess(absl::Span<const int32_t> tokens);
+  // Log-probabilities of prompt tokens from `first` on.
+  void TakePrompt(int first, absl::Span<const Sample> tokens);
   // Takes a drawn token and sends its event. Returns the end, if this is it; Finish then sends it.
   std::optional<FinishedEvent> Take(const Sample& sample, absl::Time now);
 
@@ -53,6 +61,8 @@ class Generation {
  private:
   bool EndsAt(int32_t token) const;
   TokenEvent MakeEvent(const Sample& sample, absl::Time now) const;
+  // Adds the token to what its rules have seen.
+  void Follow(int32_t token);
 
   const GenerateRequest request_;
   const std::shared_ptr<EventSink> sink_;
@@ -63,7 +73,11 @@ class Generation {
   absl::Time last_token_ = absl::InfinitePast();
   std::vector<int32_t> end_tokens_;  // forbidden before min_tokens
   TokenHistory history_;             // kept if there are penalties
+  std::optional<ConstraintMatcher> constraint_;
+  BannedWords::State banned_ = BannedWords::kStart;
   SampleRequest next_;
+  const int draft_tokens_;
+  Draft draft_;
   StreamDecoder decoder_;
   StopMatcher stop_;
   RequestUsage usage_;

@@ -13,11 +13,13 @@ namespace transmla {
 
 struct Plan {
   // Tokens [sequence->computed, sequence->computed + tokens) of a running sequence, whose pages
-  // exist.
+  // exist; the last `drafts` of them are not its own yet, but the first of its draft.
   struct Chunk {
     Sequence* sequence = nullptr;
     int tokens = 0;
-    bool samples = false;  // the chunk reaches the last token: its logits are wanted
+    int drafts = 0;
+    int logits = 0;        // of the last so many tokens, logits are wanted
+    bool samples = false;  // the chunk reaches the sequence's last token: one is drawn
   };
   std::vector<Chunk> chunks;
 

@@ -13,6 +13,8 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 
+#include "engine/grammar/banned_words.h"
+#include "engine/grammar/constraint.h"
 #include "engine/sample/sampling_params.h"
 
 namespace transmla {
@@ -24,8 +26,15 @@ struct GenerateRequest {
   StopParams stop;
   bool skip_special_tokens = true;  // control tokens are not part of the text
   int logprobs = -1;  // -1: none; k >= 0: log-probability of the token and of the k most likely
-  int priority = 0;   // higher first
+  int prompt_logprobs = -1;  // likewise, of the prompt's tokens; it is then computed as a whole
+  std::shared_ptr<Constraint> constraint;  // what the text may be; null: anything
+  std::shared_ptr<BannedWords> bad_words;  // what must not come up in it; may be null
+  // So many tokens are guessed a step, from what was there; same text. -1: the engine's default.
+  int draft_tokens = -1;
+  int priority = 0;          // higher first
+  std::string tenant;        // requests of one priority take turns by tenant
   bool prefix_cache = true;  // may start from pages that others have filled, and leaves its own
+  uint64_t cache_salt = 0;   // prefixes are shared only between requests with the same salt
   // Id of a live request with the same prompt: this one does not start while that one computes the
   // prompt, and then shares its pages. Empty, ended or unknown: none.
   std::string after;
@@ -62,6 +71,13 @@ struct RequestTimings {
   absl::Duration total;
 };
 
+// Log-probabilities of the prompt's tokens [first, first + tokens.size()), as they are computed.
+// The first token of a prompt has none.
+struct PromptEvent {
+  int first = 0;
+  std::vector<TokenInfo> tokens;
+};
+
 // Tokens generated in one step. `text` may be empty while a character or a possible stop string is
 // held back; the texts of all events of a request, joined, are the completion.
 struct TokenEvent {
@@ -87,6 +103,8 @@ class EventSink {
  public:
   virtual ~EventSink() = default;
   virtual void OnTokens(TokenEvent event) = 0;
+  // Before all tokens; only if prompt_logprobs were asked for.
+  virtual void OnPrompt(PromptEvent event) = 0;
   // Terminal. A cancelled request ends with OnFinished(kCancelled).
   virtual void OnFinished(FinishedEvent event) = 0;
   // Terminal: DeadlineExceeded, ResourceExhausted (queue time), Unavailable (engine failed or

@@ -30,6 +30,8 @@ Sequence* Scheduler::Add(std::unique_ptr<Sequence> sequence) {
   const bool inserted = sequences_.emplace(added->number, std::move(sequence)).second;
   CHECK(inserted);
   added->state = SequenceState::kWaiting;
+  added->prefix = added->root;
+  fair_share_.Arrive(added->tenant);
   Insert(waiting_, added);
   return added;
 }
@@ -42,6 +44,7 @@ void Scheduler::Finish(uint64_t number) {
   sequence->state = SequenceState::kFinished;
   Erase(running_, sequence);
   Erase(waiting_, sequence);
+  fair_share_.Leave(sequence->tenant);
   sequences_.erase(found);
 }
 
@@ -50,12 +53,26 @@ void Scheduler::Append(uint64_t number, int32_t token) {
   CHECK(sequence.state == SequenceState::kRunning);
   CHECK_EQ(sequence.computed, static_cast<int>(sequence.tokens.size()));
   sequence.tokens.push_back(token);
+  fair_share_.Charge(sequence.tenant, FairShare::kGeneratedCost);
+}
+
+void Scheduler::AcceptDraft(uint64_t number) {
+  Sequence& sequence = *sequences_.at(number);
+  CHECK_EQ(sequence.computed + 1, static_cast<int>(sequence.tokens.size()));
+  ++sequence.computed;
+  IndexPages(sequence);
 }
 
 void Scheduler::Computed(const Plan& plan) {
   for (const Plan::Chunk& chunk : plan.chunks) {
-    chunk.sequence->computed += chunk.tokens;
-    IndexPages(*chunk.sequence);
+    Sequence& sequence = *chunk.sequence;
+    const int tokens = chunk.tokens - chunk.drafts;
+    // A generated token was charged when it was drawn.
+    if (!sequence.Decodes()) fair_share_.Charge(sequence.tenant, tokens);
+    sequence.computed += tokens;
+    sequence.prompt_logits_done =
+        std::max(sequence.prompt_logits_done, std::min(sequence.computed, sequence.prompt_logits));
+    IndexPages(sequence);
   }
 }
 
@@ -82,10 +99,13 @@ void Scheduler::IndexPages(Sequence& sequence) {
 Plan Scheduler::Step(absl::Time now) {
   Plan plan;
   Expire(now, plan);
-  int budget = options_.max_step_tokens;
+  Budget budget{.tokens = options_.max_step_tokens, .spare_logits = options_.spare_logits};
+  const int64_t preemptions = preemptions_;
   PlanDecodes(plan, budget);
   PlanPrefills(plan, budget);
-  Admit(plan, budget);
+  // Pages that were just taken from one are not for another whose turn it is: those that run need
+  // them.
+  if (preemptions_ == preemptions) Admit(plan, budget);
   return plan;
 }
 
@@ -112,7 +132,7 @@ void Scheduler::Preempt(Sequence& sequence) {
   sequence.table.Release(pool_);
   sequence.computed = 0;
   sequence.indexed_pages = 0;
-  sequence.prefix = kNoPrefix;
+  sequence.prefix = sequence.root;
   sequence.state = SequenceState::kWaiting;
   ++sequence.preemptions;
   ++preemptions_;
@@ -129,21 +149,38 @@ bool Scheduler::MakeRoom(Sequence& sequence, int tokens) {
   return true;
 }
 
-void Scheduler::AddChunk(Plan& plan, Sequence& sequence, int tokens, int& budget) {
-  budget -= tokens;
-  plan.chunks.push_back(
-      {.sequence = &sequence,
-       .tokens = tokens,
-       .samples = sequence.computed + tokens == static_cast<int>(sequence.tokens.size())});
+void Scheduler::AddChunk(Plan& plan, Sequence& sequence, Budget& budget) {
+  const int size = static_cast<int>(sequence.tokens.size());
+  int tokens = std::min(size - sequence.computed, budget.tokens);
+  const int first_logit = sequence.FirstLogit();
+  // One of its logits is in everyone's share, the others are spare ones.
+  const int most = std::max(first_logit - sequence.computed, 0) + 1 + budget.spare_logits;
+  tokens = std::min(tokens, most);
+  Plan::Chunk chunk{.sequence = &sequence, .tokens = tokens};
+  chunk.samples = sequence.computed + tokens == size;
+  if (sequence.Decodes()) chunk.drafts = DraftTokens(sequence, budget);
+  chunk.tokens += chunk.drafts;
+  chunk.logits =
+      std::max(sequence.computed + chunk.tokens - std::max(first_logit, sequence.computed), 0);
+  budget.tokens -= chunk.tokens;
+  budget.spare_logits -= std::max(chunk.logits - 1, 0);
+  plan.chunks.push_back(chunk);
 }
 
-void Scheduler::PlanDecodes(Plan& plan, int& budget) {
+int Scheduler::DraftTokens(const Sequence& sequence, const Budget& budget) const {
+  const int size = static_cast<int>(sequence.tokens.size());
+  const int room = static_cast<int>(sequence.table.pages().size()) * kPageTokens - size;
+  return std::max(0, std::min({static_cast<int>(sequence.draft.size()), room, budget.tokens - 1,
+                               budget.spare_logits}));
+}
+
+void Scheduler::PlanDecodes(Plan& plan, Budget& budget) {
   const std::vector<Sequence*> candidates = running_;  // preemption changes running_
   for (Sequence* const sequence : candidates) {
-    if (budget == 0) return;
+    if (budget.tokens == 0) return;
     if (sequence->state != SequenceState::kRunning || !sequence->Decodes()) continue;
     if (MakeRoom(*sequence, static_cast<int>(sequence->tokens.size()))) {
-      AddChunk(plan, *sequence, 1, budget);
+      AddChunk(plan, *sequence, budget);
     } else {
       // It goes last of all that hold pages, so nobody has planned around it yet.
       Preempt(*sequence);
@@ -151,13 +188,11 @@ void Scheduler::PlanDecodes(Plan& plan, int& budget) {
   }
 }
 
-void Scheduler::PlanPrefills(Plan& plan, int& budget) {
+void Scheduler::PlanPrefills(Plan& plan, Budget& budget) {
   for (Sequence* const sequence : running_) {
-    if (budget == 0) return;
-    if (sequence->Decodes()) continue;
+    if (budget.tokens == 0) return;
     // Admission took the pages of the whole prompt.
-    const int left = static_cast<int>(sequence->tokens.size()) - sequence->computed;
-    AddChunk(plan, *sequence, std::min(left, budget), budget);
+    if (!sequence->Decodes()) AddChunk(plan, *sequence, budget);
   }
 }
 
@@ -166,7 +201,7 @@ std::vector<PrefixIndex::Entry> Scheduler::FindPrefix(const Sequence& sequence) 
   if (!Shares(sequence)) return found;
   const auto tokens = absl::MakeConstSpan(sequence.tokens);
   const int pages = (static_cast<int>(tokens.size()) - 1) / kPageTokens;
-  PrefixId before = kNoPrefix;
+  PrefixId before = sequence.root;
   for (int page = 0; page < pages; ++page) {
     const auto entry = pool_.index().Find(before, tokens.subspan(page * kPageTokens, kPageTokens));
     if (!entry) break;
@@ -203,7 +238,7 @@ bool Scheduler::HasRoom(const Sequence& sequence,
 void Scheduler::StartWith(Sequence& sequence, absl::Span<const PrefixIndex::Entry> prefix) {
   for (const PrefixIndex::Entry& entry : prefix) sequence.table.Share(pool_, entry.page);
   sequence.indexed_pages = static_cast<int>(prefix.size());
-  sequence.prefix = prefix.empty() ? kNoPrefix : prefix.back().id;
+  sequence.prefix = prefix.empty() ? sequence.root : prefix.back().id;
   sequence.computed = sequence.indexed_pages * kPageTokens;
   const int tokens = static_cast<int>(sequence.tokens.size());
   CHECK_OK(sequence.table.Grow(pool_, tokens));
@@ -214,18 +249,31 @@ void Scheduler::StartWith(Sequence& sequence, absl::Span<const PrefixIndex::Entr
   prefix_hit_tokens_ += sequence.computed;
 }
 
-void Scheduler::Admit(Plan& plan, int& budget) {
-  while (budget > 0 && !waiting_.empty() && running() < options_.max_running) {
-    Sequence* const sequence = waiting_.front();
+Sequence* Scheduler::NextWaiting() const {
+  if (fair_share_.active() == 1) return waiting_.front();
+  Sequence* next = waiting_.front();
+  double least = fair_share_.served(next->tenant);
+  for (Sequence* const sequence : waiting_) {
+    if (sequence->priority < next->priority) break;
+    const double served = fair_share_.served(sequence->tenant);
+    if (served >= least) continue;
+    least = served;
+    next = sequence;
+  }
+  return next;
+}
+
+void Scheduler::Admit(Plan& plan, Budget& budget) {
+  while (budget.tokens > 0 && !waiting_.empty() && running() < options_.max_running) {
+    Sequence* const sequence = NextWaiting();
     if (WaitsForPages(*sequence)) return;
     const std::vector<PrefixIndex::Entry> prefix = FindPrefix(*sequence);
-    // Nobody overtakes the first in line, or a long prompt would starve.
+    // Nobody overtakes the one whose turn it is, or a long prompt would starve.
     if (!HasRoom(*sequence, prefix)) return;
     StartWith(*sequence, prefix);
     Erase(waiting_, sequence);
     Insert(running_, sequence);
-    const int left = static_cast<int>(sequence->tokens.size()) - sequence->computed;
-    AddChunk(plan, *sequence, std::min(left, budget), budget);
+    AddChunk(plan, *sequence, budget);
   }
 }
 

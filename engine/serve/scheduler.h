@@ -3,12 +3,12 @@
 //
 // A pure state machine: no threads, no clock, no model. The same calls give the same plans. Decodes
 // run first, one token each; what is left of the budget goes to prompts in chunks, oldest first;
-// then waiting sequences are admitted by priority and age, each with the pages of all its tokens
-// and while a page to grow into is left for everyone that runs. When pages run out the sequence
-// that goes last (lowest priority, then youngest) is preempted: it gives its pages back and is
-// computed again later. The sequence that goes first is never preempted for another, so everyone
-// ends; and unless it runs alone nobody is admitted to be preempted within the next kPageTokens
-// steps.
+// then waiting sequences are admitted by priority, by their tenants' turn and by age, each with the
+// pages of all its tokens and while a page to grow into is left for everyone that runs. When pages
+// run out the sequence that goes last (lowest priority, then youngest) is preempted: it gives its
+// pages back and is computed again later. The sequence that goes first is never preempted for
+// another, so everyone ends; and unless it runs alone nobody is admitted to be preempted within the
+// next kPageTokens steps.
 //
 // A full page that has been computed goes into the pool's prefix index. A sequence that begins with
 // the same tokens starts with these pages, at admission, and computes what comes after them, at
@@ -29,6 +29,7 @@
 #include "absl/types/span.h"
 
 #include "engine/cache/page_pool.h"
+#include "engine/serve/fair_share.h"
 #include "engine/serve/plan.h"
 #include "engine/serve/sequence.h"
 
@@ -37,13 +38,18 @@ namespace transmla {
 struct SchedulerOptions {
   int max_step_tokens = 512;  // budget of a step
   int max_running = 64;       // sequences that hold pages
-  int pages = 0;              // of the cache
-  bool prefix_cache = true;   // pages are shared between sequences that begin alike
+  // Logits of a step beyond one for each running sequence: for prompts whose logits are wanted, and
+  // for drafts.
+  int spare_logits = 0;
+  int pages = 0;                 // of the cache
+  bool prefix_cache = true;      // pages are shared between sequences that begin alike
+  TenantWeights tenant_weights;  // as FairShare's
 };
 
 class Scheduler {
  public:
-  explicit Scheduler(const SchedulerOptions& options) : options_(options), pool_(options.pages) {}
+  explicit Scheduler(const SchedulerOptions& options)
+      : options_(options), pool_(options.pages), fair_share_(options.tenant_weights) {}
   ~Scheduler();
 
   // Takes a sequence to the waiting ones and returns it; the scheduler owns it until Finish.
@@ -58,6 +64,8 @@ class Scheduler {
   void Computed(const Plan& plan);
   // Adds a generated token. REQUIRES: running, everything computed.
   void Append(uint64_t number, int32_t token);
+  // The token appended last is in the cache already: it was the draft's at that place.
+  void AcceptDraft(uint64_t number);
   // Ends a sequence in any state and gives its pages back. Unknown numbers are ignored.
   void Finish(uint64_t number);
 
@@ -76,12 +84,21 @@ class Scheduler {
 
  private:
   void Expire(absl::Time now, Plan& plan);
-  void PlanDecodes(Plan& plan, int& budget);
-  void PlanPrefills(Plan& plan, int& budget);
-  void Admit(Plan& plan, int& budget);
+  // What is left of a step.
+  struct Budget {
+    int tokens;
+    int spare_logits;
+  };
+  void PlanDecodes(Plan& plan, Budget& budget);
+  void PlanPrefills(Plan& plan, Budget& budget);
+  void Admit(Plan& plan, Budget& budget);
+  // Of the waiting sequences, the one whose turn it is. REQUIRES: there is one.
+  Sequence* NextWaiting() const;
+  // Tokens of its draft that a decode may check: those that need no further page.
+  int DraftTokens(const Sequence& sequence, const Budget& budget) const;
   // Whether it finds pages and leaves its own.
   bool Shares(const Sequence& sequence) const {
-    return options_.prefix_cache && sequence.prefix_cache;
+    return options_.prefix_cache && sequence.prefix_cache && sequence.prompt_logits == 0;
   }
   // Whether the pages that it wants to share are being computed.
   bool WaitsForPages(const Sequence& sequence) const;
@@ -94,12 +111,14 @@ class Scheduler {
   // Pages for `tokens` positions of `sequence`, preempting those that go after it if need be.
   bool MakeRoom(Sequence& sequence, int tokens);
   void Preempt(Sequence& sequence);
-  void AddChunk(Plan& plan, Sequence& sequence, int tokens, int& budget);
+  // A chunk of its next tokens, as many as the budget allows; none if that is none.
+  void AddChunk(Plan& plan, Sequence& sequence, Budget& budget);
   static void Insert(std::vector<Sequence*>& list, Sequence* sequence);
   static void Erase(std::vector<Sequence*>& list, const Sequence* sequence);
 
   const SchedulerOptions options_;
   PagePool pool_;
+  FairShare fair_share_;
   absl::flat_hash_map<uint64_t, std::unique_ptr<Sequence>> sequences_;
   std::vector<Sequence*> running_;  // in the order in which they go
   std::vector<Sequence*> waiting_;  // likewise

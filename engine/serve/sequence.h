@@ -3,6 +3,7 @@
 #define TRANSMLA_ENGINE_SERVE_SEQUENCE_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -27,17 +28,30 @@ struct Sequence {
   absl::Time deadline = absl::InfiniteFuture();
   absl::Time queue_deadline = absl::InfiniteFuture();  // must have run by then
 
+  std::string tenant;  // whose turn it is, among sequences of one priority
+
   std::vector<int32_t> tokens;  // prompt, then what was generated
-  int computed = 0;             // the first so many tokens are in the cache
+  std::vector<int32_t> draft;   // guessed to come next; checked at the next step, if there is room
+  // Positions of the prompt whose logits are wanted, one after the other; never found in the prefix
+  // index.
+  int prompt_logits = 0;
+  int prompt_logits_done = 0;
+  int computed = 0;  // the first so many tokens are in the cache
   BlockTable table;
   bool prefix_cache = true;      // uses pages that others have filled, and leaves its own to others
   int indexed_pages = 0;         // its first so many pages are in the prefix index
-  PrefixId prefix = kNoPrefix;   // of these pages
+  PrefixId root = kNoPrefix;     // before its first page: sequences share only below one root
+  PrefixId prefix = kNoPrefix;   // of these pages; the root if there are none
   int cached_prompt_tokens = 0;  // found in the cache when it first ran
   SequenceState state = SequenceState::kWaiting;
   bool started = false;  // has run at least once
   int preemptions = 0;
 
+  // From which position on logits are wanted.
+  int FirstLogit() const {
+    return prompt_logits_done < prompt_logits ? prompt_logits_done
+                                              : static_cast<int>(tokens.size()) - 1;
+  }
   // A decode computes one token, the last.
   bool Decodes() const { return computed + 1 == static_cast<int>(tokens.size()); }
 };

@@ -29,6 +29,8 @@ struct EngineStats {
   int64_t prefix_queried_tokens = 0;   // since start; of admissions, also after a preemption
   int64_t prefix_hit_tokens = 0;       // since start; of those, found
   int64_t generation_tokens = 0;       // since start
+  int64_t draft_tokens = 0;            // since start; guessed and checked
+  int64_t accepted_draft_tokens = 0;   // since start; of those, right
   int64_t preemptions = 0;             // since start
   int64_t steps = 0;                   // since start
 

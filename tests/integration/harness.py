@@ -96,6 +96,9 @@ def read(call):
         assert message.usage.completion_tokens >= completion_tokens, "usage is cumulative"
         completion_tokens = message.usage.completion_tokens
         event = getattr(message, kind)
+        if kind == "prompt":
+            assert not result.texts and not result.finished, "the prompt comes before all chunks"
+            continue
         assert event.index not in result.finished, "nothing of an index comes after its Finished"
         if kind == "finished":
             result.finished[event.index] = event

@@ -81,6 +81,7 @@ class FakeEngine : public Engine {
   const ModelInfo& model() const override { return model_; }
   const Tokenizer& tokenizer() const override { return tokenizer_; }
   const ChatTemplate* chat_template() const override { return &template_; }
+  ConstraintCompiler& constraints() override { return constraints_; }
 
   absl::StatusOr<AdmissionTicket> Reserve() override {
     absl::MutexLock lock(&mutex_);
@@ -258,6 +259,11 @@ class FakeEngine : public Engine {
   ModelInfo model_;
   ByteTokenizer tokenizer_;
   PlainTemplate template_;
+  ConstraintCompiler constraints_{[this] {
+    std::vector<std::string> bytes;
+    for (int id = 0; id < tokenizer_.vocab_size(); ++id) bytes.push_back(tokenizer_.TokenBytes(id));
+    return bytes;
+  }};
   mutable absl::Mutex mutex_;
   mutable absl::Mutex cancel_mutex_;
   std::vector<std::unique_ptr<Live>> live_;

@@ -201,7 +201,7 @@ TEST(TranslateTest, ChecksIdsAndSequences) {
   EXPECT_FALSE(CheckRequestId("a\nb").ok());
   EXPECT_FALSE(CheckRequestId("ä").ok());
   v1::GenerateRequest message;
-  EXPECT_EQ(*SequencesOf(message), 1);
+  EXPECT_EQ(SequencesOf(message)->returned, 1);
   message.mutable_sampling()->set_num_sequences(0);
   EXPECT_FALSE(SequencesOf(message).ok());
   message.mutable_sampling()->set_num_sequences(17);

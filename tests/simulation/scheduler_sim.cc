@@ -20,13 +20,16 @@ SchedulerOptions SchedulerSim::DrawOptions(Random& random) {
   constexpr int kBudgets[] = {1, 3, 17, 64, 100, 512};
   return {.max_step_tokens = kBudgets[random.Below(6)],
           .max_running = static_cast<int>(1 + random.Below(12)),
+          .spare_logits = static_cast<int>(random.Below(20)),
           .pages = static_cast<int>(1 + random.Below(40)),
-          .prefix_cache = random.Below(5) != 0};
+          .prefix_cache = random.Below(5) != 0,
+          .tenant_weights = {{"b", 3}}};
 }
 
 SchedulerSim::SchedulerSim(uint64_t seed)
     : random_(seed),
       options_(DrawOptions(random_)),
+      most_drafts_(random_.Below(2) == 0 ? 0 : 7),
       scheduler_(options_),
       cells_(static_cast<size_t>(options_.pages) * kPageTokens),
       beginnings_(kBeginnings) {}
@@ -87,6 +90,9 @@ void SchedulerSim::Arrive() {
     request.longest = std::max(request.longest, static_cast<int>(sequence->tokens.size()) + 1);
   }
   request.prompt = static_cast<int>(sequence->tokens.size());
+  if (random_.Below(3) == 0) sequence->tenant = std::string(1, random_.Below(2) == 0 ? 'a' : 'b');
+  if (random_.Below(10) == 0) sequence->prompt_logits = request.prompt - 1;
+  if (random_.Below(4) == 0) sequence->root = (uint64_t{1} << 63) + random_.Below(2);
   sequence->prefix_cache = random_.Below(10) != 0;
   for (const int32_t token : sequence->tokens) {
     request.hashes.push_back(Chain(request.hashes.empty() ? kEmpty : request.hashes.back(), token));
@@ -189,7 +195,9 @@ void SchedulerSim::CheckOrder(const std::vector<uint64_t>& before, int64_t preem
       Expect(!first, "the first in order was preempted");
       Expect(!running.empty() && GoesBefore(*running.back(), sequence),
              "another than the last was preempted");
-      Expect(counts_.steps - last_admission_ >= kPageTokens, "preempted soon after an admission");
+      // A page is full after so many steps at the earliest.
+      Expect(counts_.steps - last_admission_ >= kPageTokens / (1 + most_drafts_),
+             "preempted soon after an admission");
     }
     first = false;
   }
@@ -197,12 +205,20 @@ void SchedulerSim::CheckOrder(const std::vector<uint64_t>& before, int64_t preem
   for (const Sequence* sequence : running) {
     if (std::find(before.begin(), before.end(), sequence->number) != before.end()) continue;
     last_admission_ = counts_.steps;
-    Expect(waiting.empty() || GoesBefore(*sequence, *waiting.front()), "overtaken in the queue");
+    for (const Sequence* other : waiting) {
+      if (GoesBefore(*sequence, *other)) break;
+      Expect(other->priority == sequence->priority && other->tenant != sequence->tenant,
+             "overtaken in the queue");
+      ++counts_.other_turns;
+    }
   }
 }
 
 void SchedulerSim::CheckPlan(const Plan& plan) {
   Expect(plan.TotalTokens() <= options_.max_step_tokens, "over the token budget");
+  int logits = 0;
+  for (const Plan::Chunk& chunk : plan.chunks) logits += std::max(chunk.logits - 1, 0);
+  Expect(logits <= options_.spare_logits, "more logits than there is room for");
   Expect(!plan.chunks.empty() || scheduler_.idle(), "a step without progress");
   std::vector<const Sequence*> planned;
   bool decodes = false, prompts = false;
@@ -216,8 +232,11 @@ void SchedulerSim::CheckPlan(const Plan& plan) {
     planned.push_back(chunk.sequence);
     const int end = sequence.computed + chunk.tokens;
     const int size = static_cast<int>(sequence.tokens.size());
-    Expect(chunk.tokens > 0 && end <= size, "a chunk out of range");
-    Expect(chunk.samples == (end == size), "samples at another than the last token");
+    Expect(chunk.tokens > chunk.drafts && end - chunk.drafts <= size, "a chunk out of range");
+    Expect(chunk.samples == (end - chunk.drafts == size), "samples at another than the last token");
+    Expect(chunk.drafts == 0 || (sequence.Decodes() && chunk.logits == chunk.drafts + 1),
+           "a draft that cannot be checked");
+    Expect(!chunk.samples || chunk.logits > chunk.drafts, "a token without its logits");
     Expect(BlockTable::PagesFor(end) <= static_cast<int>(sequence.table.pages().size()),
            "a planned token has no page");
     (sequence.Decodes() ? decodes : prompts) = true;
@@ -229,40 +248,80 @@ void SchedulerSim::Compute(const Plan::Chunk& chunk) {
   const Sequence& sequence = *chunk.sequence;
   Request& request = live_.at(sequence.number);
   request.started = true;
+  const int size = static_cast<int>(sequence.tokens.size());
   for (int i = sequence.computed; i < sequence.computed + chunk.tokens; ++i) {
     const uint64_t before = i == 0 ? kEmpty : Cell(sequence, i - 1);
-    Cell(sequence, i) = Chain(before, sequence.tokens[i]);
+    Cell(sequence, i) = Chain(before, i < size ? sequence.tokens[i] : sequence.draft[i - size]);
   }
   counts_.kept_steps += scheduler_.pool().kept_pages() > 0;
-  const int any = static_cast<int>(random_.Below(sequence.computed + chunk.tokens));
+  const int any = static_cast<int>(random_.Below(sequence.computed + chunk.tokens - chunk.drafts));
   Expect(Cell(sequence, any) == request.hashes[any], "a cell was overwritten");
 }
 
-void SchedulerSim::Sample(const Plan::Chunk& chunk) {
-  const Sequence& sequence = *chunk.sequence;
-  const uint64_t number = sequence.number;
+void SchedulerSim::Draft() {
+  for (Sequence* const sequence : scheduler_.running_sequences()) {
+    sequence->draft.clear();
+    if (!sequence->Decodes() || most_drafts_ == 0 || random_.Below(4) != 0) continue;
+    // What will come, up to a point.
+    uint64_t hash = live_.at(sequence->number).hashes.back();
+    const uint64_t right = random_.Below(4);
+    const uint64_t size = random_.Below(most_drafts_ + 1);
+    for (uint64_t i = 0; i < size; ++i) {
+      const auto token =
+          static_cast<int32_t>(i < right ? hash % kVocabulary : random_.Below(kVocabulary));
+      sequence->draft.push_back(token);
+      hash = Chain(hash, token);
+    }
+  }
+}
+
+void SchedulerSim::CheckPromptLogits(const Plan::Chunk& chunk, int first) {
+  Request& request = live_.at(chunk.sequence->number);
+  const int rows = std::min(chunk.sequence->prompt_logits - first, chunk.logits);
+  if (rows <= 0) return;
+  Expect(first == request.prompt_logits, "a prompt's logits are not one after the other");
+  request.prompt_logits += rows;
+  counts_.prompt_logits += rows;
+}
+
+bool SchedulerSim::TakeToken(uint64_t number, int32_t token) {
   Request& request = live_.at(number);
-  const int last = static_cast<int>(sequence.tokens.size()) - 1;
-  const auto token = static_cast<int32_t>(Cell(sequence, last) % kVocabulary);
+  const Sequence& sequence = *request.sequence;
   Expect(token == static_cast<int32_t>(request.hashes.back() % kVocabulary),
          "another token than alone");
   if (random_.Below(3000) == 0) {  // as if its logits were broken
     scheduler_.Finish(number);
     Forget(number);
     ++counts_.cancelled;
-    return;
+    return false;
   }
   scheduler_.Append(number, token);
   request.tokens.push_back(token);
   request.hashes.push_back(Chain(request.hashes.back(), token));
-  if (static_cast<int>(request.tokens.size()) < request.longest) return;
+  if (static_cast<int>(request.tokens.size()) < request.longest) return true;
   Expect(sequence.tokens == request.tokens, "another text than alone");
+  Expect(request.prompt_logits == sequence.prompt_logits, "logits of the prompt are missing");
   if (random_.Below(3) == 0)  // the chat goes on
     beginnings_[random_.Below(kBeginnings)] = sequence.tokens;
   ++counts_.completed;
   counts_.completed_after_preemption += sequence.preemptions > 0;
   scheduler_.Finish(number);
   Forget(number);
+  return false;
+}
+
+void SchedulerSim::Sample(const Plan::Chunk& chunk) {
+  Sequence& sequence = *chunk.sequence;
+  const uint64_t number = sequence.number;
+  counts_.draft_tokens += chunk.drafts;
+  for (int row = 0;; ++row) {
+    const int last = static_cast<int>(sequence.tokens.size()) - 1;
+    const auto token = static_cast<int32_t>(Cell(sequence, last) % kVocabulary);
+    const bool guessed = row < chunk.drafts && sequence.draft[row] == token;
+    if (!TakeToken(number, token) || !guessed) return;
+    scheduler_.AcceptDraft(number);
+    ++counts_.accepted_draft_tokens;
+  }
 }
 
 void SchedulerSim::Step() {
@@ -272,6 +331,7 @@ void SchedulerSim::Step() {
   for (const Sequence* sequence : scheduler_.running_sequences())
     before.push_back(sequence->number);
   const int64_t preemptions = scheduler_.preemptions();
+  Draft();
   const Plan plan = scheduler_.Step(now_);
   for (const Plan::Chunk& chunk : plan.chunks) live_.at(chunk.sequence->number).started = true;
   CheckTime(plan);
@@ -282,6 +342,7 @@ void SchedulerSim::Step() {
   for (const Plan::Chunk& chunk : plan.chunks) Compute(chunk);
   scheduler_.Computed(plan);
   for (const Plan::Chunk& chunk : plan.chunks) {
+    CheckPromptLogits(chunk, chunk.sequence->computed + chunk.drafts - chunk.logits);
     if (chunk.samples) Sample(chunk);
   }
   CheckPages();

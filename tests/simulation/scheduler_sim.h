@@ -6,7 +6,8 @@
 // the cell before, read through the page table. The next token is a hash of the last cell. So a
 // page that is lost, found by a sequence that begins otherwise, or not computed again changes the
 // tokens, which a reference without pages knows. Many prompts begin alike: with one of a few system
-// prompts, or with what was asked and answered before.
+// prompts, or with what was asked and answered before. Some sequences carry drafts, right and wrong
+// ones, some want the logits of their prompt, and some belong to tenants.
 #ifndef TRANSMLA_TESTS_SIMULATION_SCHEDULER_SIM_H_
 #define TRANSMLA_TESTS_SIMULATION_SCHEDULER_SIM_H_
 
@@ -37,6 +38,10 @@ struct SimCounts {
   int64_t queried_tokens = 0;  // of sequences that looked for their beginning
   int64_t hit_tokens = 0;      // and found so many of them
   int64_t kept_steps = 0;      // with contents kept of which nobody is a user
+  int64_t draft_tokens = 0;
+  int64_t accepted_draft_tokens = 0;
+  int64_t prompt_logits = 0;
+  int64_t other_turns = 0;  // admissions of a tenant before an older request of another
 };
 
 class SchedulerSim {
@@ -57,6 +62,7 @@ class SchedulerSim {
     int longest = 0;               // ends with so many tokens
     absl::Time deadline, queue_deadline;
     bool started = false;
+    int prompt_logits = 0;  // that came
   };
 
   static uint64_t Chain(uint64_t before, int32_t token);
@@ -73,7 +79,11 @@ class SchedulerSim {
   void CheckOrder(const std::vector<uint64_t>& before, int64_t preemptions);
   void CheckPlan(const Plan& plan);
   void Compute(const Plan::Chunk& chunk);
+  void Draft();
+  void CheckPromptLogits(const Plan::Chunk& chunk, int first);
   void Sample(const Plan::Chunk& chunk);
+  // False if the request has ended with it.
+  bool TakeToken(uint64_t number, int32_t token);
   void Forget(uint64_t number);
   std::string Drain();
   uint64_t& Cell(const Sequence& sequence, int position);
@@ -82,6 +92,7 @@ class SchedulerSim {
 
   Random random_;
   const SchedulerOptions options_;
+  const int most_drafts_;  // of a decode; in half of the runs none
   Scheduler scheduler_;
   absl::Time now_ = absl::UnixEpoch();
   uint64_t next_number_ = 1;

@@ -14,8 +14,8 @@ namespace transmla {
 namespace {
 
 int64_t first_seed = 1;
-int64_t seeds = 60;
-int64_t steps = 20000;
+int64_t seeds = 50;
+int64_t steps = 100000;
 
 // Without this many runs of a rare case a test of it means nothing.
 void ExpectVisited(const SimCounts& counts) {
@@ -29,6 +29,10 @@ void ExpectVisited(const SimCounts& counts) {
   EXPECT_GT(counts.mixed_steps, 1000);
   EXPECT_GT(counts.hit_tokens, counts.queried_tokens / 20);
   EXPECT_GT(counts.kept_steps, 1000);
+  EXPECT_GT(counts.accepted_draft_tokens, 1000);
+  EXPECT_GT(counts.draft_tokens, 2 * counts.accepted_draft_tokens);
+  EXPECT_GT(counts.prompt_logits, 1000);
+  EXPECT_GT(counts.other_turns, 100);
 }
 
 void Add(const SimCounts& counts, SimCounts& total) {
@@ -44,6 +48,10 @@ void Add(const SimCounts& counts, SimCounts& total) {
   total.queried_tokens += counts.queried_tokens;
   total.hit_tokens += counts.hit_tokens;
   total.kept_steps += counts.kept_steps;
+  total.draft_tokens += counts.draft_tokens;
+  total.accepted_draft_tokens += counts.accepted_draft_tokens;
+  total.prompt_logits += counts.prompt_logits;
+  total.other_turns += counts.other_turns;
 }
 
 TEST(SchedulerSimTest, InvariantsHold) {
@@ -59,7 +67,10 @@ TEST(SchedulerSimTest, InvariantsHold) {
                    << total.cancelled << " cancelled, " << total.out_of_time << " out of time, "
                    << total.out_of_queue_time << " out of queue time; " << total.preemptions
                    << " preemptions, " << total.mixed_steps << " mixed steps; " << total.hit_tokens
-                   << " of " << total.queried_tokens << " tokens found in the cache";
+                   << " of " << total.queried_tokens << " tokens found in the cache; "
+                   << total.accepted_draft_tokens << " of " << total.draft_tokens
+                   << " guessed tokens right; " << total.prompt_logits << " logits of prompts; "
+                   << total.other_turns << " times another tenant's turn";
   if (seeds >= 20 && steps >= 20000) ExpectVisited(total);
 }
 

@@ -8,7 +8,7 @@
 #include "engine/base/random.h"
 #include "engine/base/utf8.h"
 
-namespace transmla {
+namespace transmla::grammar {
 namespace {
 
 TEST(CharSetTest, RangesThatTouchBecomeOne) {
@@ -78,4 +78,4 @@ TEST(CharSetTest, AllOfUnicodeTakesNineRangesOfBytes) {
 }
 
 }  // namespace
-}  // namespace transmla
+}  // namespace transmla::grammar

@@ -5,7 +5,7 @@
 
 #include "tests/engine/grammar/matching.h"
 
-namespace transmla {
+namespace transmla::grammar {
 namespace {
 
 using ::testing::HasSubstr;
@@ -63,4 +63,4 @@ TEST(GrammarTextTest, NamesMistakes) {
 }
 
 }  // namespace
-}  // namespace transmla
+}  // namespace transmla::grammar

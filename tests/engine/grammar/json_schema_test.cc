@@ -9,7 +9,7 @@
 
 #include "tests/engine/grammar/matching.h"
 
-namespace transmla {
+namespace transmla::grammar {
 namespace {
 
 using ::testing::HasSubstr;
@@ -190,4 +190,4 @@ TEST(JsonSchemaTest, SaysWhereASchemaIsWrongOrNotSupported) {
 }
 
 }  // namespace
-}  // namespace transmla
+}  // namespace transmla::grammar

@@ -10,7 +10,7 @@
 #include "engine/grammar/automaton.h"
 #include "engine/grammar/network.h"
 
-namespace transmla {
+namespace transmla::grammar {
 
 inline std::unique_ptr<Automaton> AutomatonOf(const Grammar& grammar) {
   absl::StatusOr<Network> network = BuildNetwork(grammar);
@@ -30,6 +30,6 @@ inline bool Matches(const absl::StatusOr<Grammar>& grammar, absl::string_view te
   return state != Automaton::kDead && automaton->Accepts(state);
 }
 
-}  // namespace transmla
+}  // namespace transmla::grammar
 
 #endif  // TRANSMLA_TESTS_ENGINE_GRAMMAR_MATCHING_H_

@@ -5,7 +5,7 @@
 
 #include "tests/engine/grammar/matching.h"
 
-namespace transmla {
+namespace transmla::grammar {
 namespace {
 
 using ::testing::HasSubstr;
@@ -92,4 +92,4 @@ TEST(NetworkTest, RefusesRulesThatAreNotDefined) {
 }
 
 }  // namespace
-}  // namespace transmla
+}  // namespace transmla::grammar

@@ -8,7 +8,7 @@
 
 #include "tests/engine/grammar/matching.h"
 
-namespace transmla {
+namespace transmla::grammar {
 namespace {
 
 using ::testing::HasSubstr;
@@ -75,4 +75,4 @@ TEST(RegexSyntaxTest, NamesThePlaceOfAMistake) {
 }
 
 }  // namespace
-}  // namespace transmla
+}  // namespace transmla::grammar

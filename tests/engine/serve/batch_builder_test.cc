@@ -43,7 +43,9 @@ TEST_F(BatchBuilderTest, DecodeAndChunksStandOneAfterTheOther) {
   Fill(prompt_, 2000, 200, 62);
   Fill(later_, 3000, 2, 0);
   Plan plan;
-  plan.chunks = {{&decode_, 1, true}, {&prompt_, 3, false}, {&later_, 2, true}};
+  plan.chunks = {{.sequence = &decode_, .tokens = 1, .logits = 1, .samples = true},
+                 {.sequence = &prompt_, .tokens = 3},
+                 {.sequence = &later_, .tokens = 2, .logits = 1, .samples = true}};
   RaggedBatch batch;
   BuildBatch(plan, batch);
   EXPECT_THAT(batch.token_ids, ElementsAre(1064, 2062, 2063, 2064, 3000, 3001));
@@ -60,7 +62,7 @@ TEST_F(BatchBuilderTest, DecodeAndChunksStandOneAfterTheOther) {
 TEST_F(BatchBuilderTest, AChunkThatEndsWithItsPageTakesNoMore) {
   Fill(prompt_, 0, 200, 0);
   Plan plan;
-  plan.chunks = {{&prompt_, kPageTokens, false}};
+  plan.chunks = {{.sequence = &prompt_, .tokens = kPageTokens}};
   RaggedBatch batch;
   BuildBatch(plan, batch);
   EXPECT_THAT(batch.page_starts, ElementsAre(0, 1));
@@ -72,11 +74,11 @@ TEST_F(BatchBuilderTest, NothingOfTheLastBatchStays) {
   Fill(later_, 5, 1, 0);
   RaggedBatch batch;
   Plan large;
-  large.chunks = {{&prompt_, 200, true}};
+  large.chunks = {{.sequence = &prompt_, .tokens = 200, .logits = 1, .samples = true}};
   BuildBatch(large, batch);
   ASSERT_EQ(batch.tokens(), 200);
   Plan small;
-  small.chunks = {{&later_, 1, true}};
+  small.chunks = {{.sequence = &later_, .tokens = 1, .logits = 1, .samples = true}};
   BuildBatch(small, batch);
   EXPECT_THAT(batch.token_ids, ElementsAre(5));
   EXPECT_THAT(batch.positions, ElementsAre(0));

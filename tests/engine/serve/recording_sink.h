@@ -21,6 +21,7 @@ class RecordingSink : public EventSink {
   struct Record {
     std::string text;
     std::vector<TokenEvent> events;
+    std::vector<TokenInfo> prompt;  // from the second token on
     std::optional<FinishedEvent> finished;
     absl::Status error;
     RequestUsage error_usage;
@@ -34,6 +35,12 @@ class RecordingSink : public EventSink {
     EXPECT_EQ(event.usage.completion_tokens, before + static_cast<int>(event.tokens.size()));
     record_.text += event.text;
     record_.events.push_back(std::move(event));
+  }
+  void OnPrompt(PromptEvent event) override {
+    absl::MutexLock lock(&mutex_);
+    EXPECT_TRUE(record_.events.empty()) << "the prompt after its completion";
+    EXPECT_EQ(event.first, 1 + static_cast<int>(record_.prompt.size()));
+    record_.prompt.insert(record_.prompt.end(), event.tokens.begin(), event.tokens.end());
   }
   void OnFinished(FinishedEvent event) override {
     absl::MutexLock lock(&mutex_);
