@@ -8,6 +8,7 @@
 
 #include "engine/base/error_reason.h"
 #include "engine/base/status.h"
+#include "engine/tool_call/format.h"
 #include "server/limits.h"
 #include "server/logging.h"
 #include "server/prompt.h"
@@ -31,6 +32,23 @@ absl::Status CheckLength(const std::vector<int32_t>& prompt, const StopParams& s
           std::max(stop.max_tokens, 1), ": together ", wanted, ", but the context holds ",
           model.max_context_tokens, "; shorten the prompt or lower stop.max_tokens")),
       reason::kContextTooLong);
+}
+
+// The form of the tool calls that are to be parsed.
+absl::StatusOr<ToolCallFormat> ToolCallsOf(const v1::GenerateRequest& message,
+                                           const ChatTemplate* chat_template) {
+  const v1::OutputOptions& output = message.output();
+  const bool wanted = output.has_parse_tool_calls() ? output.parse_tool_calls()
+                                                    : !message.chat().tools_json().empty();
+  if (!wanted) return ToolCallFormat::kNone;
+  const ToolCallFormat format = chat_template == nullptr
+                                    ? ToolCallFormat::kNone
+                                    : DetectToolCallFormat(chat_template->source());
+  if (format == ToolCallFormat::kNone && output.parse_tool_calls()) {
+    return InvalidField("output.parse_tool_calls",
+                        "is set, but the model's chat template shows no form of tool calls");
+  }
+  return format;
 }
 
 }  // namespace
@@ -137,6 +155,7 @@ absl::StatusOr<GenerateRequest> GenerationCall::MakeRequest() {
   RETURN_IF_ERROR(CheckLength(prompt.ids, request.stop, engine_->model()));
   request.deadline = params_.deadline;
   request.prompt = std::move(prompt.ids);
+  ASSIGN_OR_RETURN(request.tool_calls, ToolCallsOf(message, engine_->chat_template()));
   ASSIGN_OR_RETURN(const std::optional<ConstraintSpec> spec, ConstraintOf(message));
   if (spec.has_value()) {
     auto constraint = engine_->constraints().Compile(*spec);

@@ -15,6 +15,9 @@ namespace {
 // Of a token event in its message: text, and the most that ids and log-probabilities take.
 size_t BytesOf(const TokenEvent& event, const OutputSelection& selection) {
   size_t bytes = selection.text ? event.text.size() : 0;
+  for (const ToolCallEvent& call : event.tool_calls) {
+    bytes += call.id.size() + call.call.name.size() + call.call.arguments.size();
+  }
   if (!selection.tokens) return bytes;
   constexpr size_t kTokenBytes = 16;
   for (const TokenInfo& token : event.tokens) bytes += kTokenBytes * (1 + token.top.size());

@@ -375,6 +375,12 @@ OutputSelection SelectionOf(const v1::GenerateRequest& message) {
 
 void AppendEvent(const TokenEvent& event, const OutputSelection& selection, v1::Chunk* chunk) {
   if (selection.text) chunk->mutable_text()->append(event.text);
+  for (const ToolCallEvent& from : event.tool_calls) {
+    v1::ToolCall* call = chunk->add_tool_calls();
+    call->set_id(from.id);
+    call->set_name(from.call.name);
+    call->set_arguments_json(from.call.arguments);
+  }
   if (!selection.tokens) return;
   for (const TokenInfo& token : event.tokens) {
     FillToken(token, selection.logprobs, chunk->add_tokens());

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/hash/hash.h"
+
 namespace transmla {
 namespace {
 
@@ -10,6 +12,27 @@ TokenInfo ToInfo(const Sample& sample) {
   TokenInfo info{.token = sample.token, .logprob = sample.logprob};
   for (const auto& [token, logprob] : sample.top) info.top.push_back({token, logprob});
   return info;
+}
+
+// The control tokens that the parser of tool calls must see.
+std::vector<int32_t> MarkersOf(ToolCallFormat format, const Tokenizer& tokenizer) {
+  std::vector<int32_t> markers;
+  if (format == ToolCallFormat::kNone) return markers;
+  for (const char* name :
+       {"<tool_call>", "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]"}) {
+    if (const auto token = tokenizer.Find(name)) markers.push_back(*token);
+  }
+  return markers;
+}
+
+std::string ToolCallId(absl::string_view request, int number) {
+  constexpr absl::string_view kLetters =
+      "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  std::string id;
+  for (uint64_t rest = absl::HashOf(request, number); id.size() < 9; rest /= kLetters.size()) {
+    id.push_back(kLetters[rest % kLetters.size()]);
+  }
+  return id;
 }
 
 }  // namespace
@@ -22,8 +45,10 @@ Generation::Generation(GenerateRequest request, std::shared_ptr<EventSink> sink,
       arrival_(arrival),
       end_tokens_(request_.stop.stop_token_ids),
       draft_tokens_(request_.draft_tokens >= 0 ? request_.draft_tokens : context->draft_tokens),
-      decoder_(context->tokenizer, request_.skip_special_tokens),
-      stop_(request_.stop.stop_strings, request_.stop.include_stop) {
+      decoder_(context->tokenizer, request_.skip_special_tokens,
+               MarkersOf(request_.tool_calls, *context->tokenizer)),
+      stop_(request_.stop.stop_strings, request_.stop.include_stop),
+      tool_calls_(request_.tool_calls) {
   if (!request_.stop.ignore_eos) {
     end_tokens_.insert(end_tokens_.end(), context->eos_token_ids.begin(),
                        context->eos_token_ids.end());
@@ -100,6 +125,18 @@ TokenEvent Generation::MakeEvent(const Sample& sample, absl::Time now) const {
   return event;
 }
 
+void Generation::AddText(absl::string_view text, bool last, TokenEvent& event) {
+  const auto add = [&](ToolCallParser::Result result) {
+    event.text += result.text;
+    for (ToolCall& call : result.calls) {
+      event.tool_calls.push_back(
+          {.id = ToolCallId(request_.id, tool_call_count_++), .call = std::move(call)});
+    }
+  };
+  add(tool_calls_.Push(text));
+  if (last) add(tool_calls_.Flush());
+}
+
 std::optional<FinishedEvent> Generation::Take(const Sample& sample, absl::Time now) {
   ++usage_.completion_tokens;
   first_token_ = std::min(first_token_, now);
@@ -111,7 +148,7 @@ std::optional<FinishedEvent> Generation::Take(const Sample& sample, absl::Time n
   } else {
     Follow(sample.token);
     StopMatcher::Result result = stop_.Push(decoder_.Push(sample.token));
-    event.text = std::move(result.text);
+    AddText(result.text, !result.matched.empty(), event);
     const int total = usage_.prompt_tokens + usage_.completion_tokens;
     if (!result.matched.empty()) {
       finished = FinishedEvent{.reason = FinishReason::kStop, .stop_string = result.matched};
@@ -128,12 +165,12 @@ std::optional<FinishedEvent> Generation::Take(const Sample& sample, absl::Time n
   if (finished) {
     // What was held back belongs to the text after all, unless it completes a stop string.
     StopMatcher::Result rest = stop_.Push(decoder_.Flush());
-    event.text += rest.text;
     if (rest.matched.empty()) {
-      event.text += stop_.Flush();
+      rest.text += stop_.Flush();
     } else {
       finished = FinishedEvent{.reason = FinishReason::kStop, .stop_string = rest.matched};
     }
+    AddText(rest.text, /*last=*/true, event);
   }
   sink_->OnTokens(std::move(event));
   return finished;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
 #include "engine/sample/sampler.h"
@@ -15,6 +16,7 @@
 #include "engine/serve/draft.h"
 #include "engine/serve/request.h"
 #include "engine/tokenizer/stream_decoder.h"
+#include "engine/tool_call/parser.h"
 
 namespace transmla {
 
@@ -63,6 +65,8 @@ class Generation {
   TokenEvent MakeEvent(const Sample& sample, absl::Time now) const;
   // Adds the token to what its rules have seen.
   void Follow(int32_t token);
+  // Adds text that is certain to the event, as text or as tool calls; `last`: nothing comes after.
+  void AddText(absl::string_view text, bool last, TokenEvent& event);
 
   const GenerateRequest request_;
   const std::shared_ptr<EventSink> sink_;
@@ -80,6 +84,8 @@ class Generation {
   Draft draft_;
   StreamDecoder decoder_;
   StopMatcher stop_;
+  ToolCallParser tool_calls_;
+  int tool_call_count_ = 0;
   RequestUsage usage_;
 };
 

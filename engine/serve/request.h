@@ -16,6 +16,8 @@
 #include "engine/grammar/banned_words.h"
 #include "engine/grammar/constraint.h"
 #include "engine/sample/sampling_params.h"
+#include "engine/tool_call/call.h"
+#include "engine/tool_call/format.h"
 
 namespace transmla {
 
@@ -27,8 +29,9 @@ struct GenerateRequest {
   bool skip_special_tokens = true;  // control tokens are not part of the text
   int logprobs = -1;  // -1: none; k >= 0: log-probability of the token and of the k most likely
   int prompt_logprobs = -1;  // likewise, of the prompt's tokens; it is then computed as a whole
-  std::shared_ptr<Constraint> constraint;  // what the text may be; null: anything
-  std::shared_ptr<BannedWords> bad_words;  // what must not come up in it; may be null
+  ToolCallFormat tool_calls = ToolCallFormat::kNone;  // calls in this form are no text
+  std::shared_ptr<Constraint> constraint;             // what the text may be; null: anything
+  std::shared_ptr<BannedWords> bad_words;             // what must not come up in it; may be null
   // So many tokens are guessed a step, from what was there; same text. -1: the engine's default.
   int draft_tokens = -1;
   int priority = 0;          // higher first
@@ -48,6 +51,11 @@ enum class FinishReason { kStop, kLength, kCancelled };
 struct TokenLogprob {
   int32_t token = 0;
   float logprob = 0;  // natural logarithm
+};
+
+struct ToolCallEvent {
+  std::string id;  // nine letters and digits, which is what Mistral's templates ask for
+  ToolCall call;
 };
 
 struct TokenInfo {
@@ -81,10 +89,11 @@ struct PromptEvent {
 // Tokens generated in one step. `text` may be empty while a character or a possible stop string is
 // held back; the texts of all events of a request, joined, are the completion.
 struct TokenEvent {
-  std::string text;               // valid UTF-8
-  std::vector<TokenInfo> tokens;  // empty for text released at the end
-  RequestUsage usage;             // cumulative
-  absl::Time time;                // when the engine made it
+  std::string text;                       // valid UTF-8
+  std::vector<ToolCallEvent> tool_calls;  // complete now
+  std::vector<TokenInfo> tokens;          // empty for text released at the end
+  RequestUsage usage;                     // cumulative
+  absl::Time time;                        // when the engine made it
 };
 
 struct FinishedEvent {

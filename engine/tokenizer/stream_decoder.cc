@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/utf8.h"
@@ -10,7 +11,7 @@ namespace transmla {
 
 std::string StreamDecoder::Push(TokenId id) {
   if (tokenizer_->IsControl(id)) {
-    if (!skip_control_) pending_ += tokenizer_->TokenText(id);
+    if (!skip_control_ || absl::c_linear_search(shown_, id)) pending_ += tokenizer_->TokenText(id);
   } else {
     pending_ += tokenizer_->TokenBytes(id);
   }

@@ -4,17 +4,22 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "engine/tokenizer/tokenizer.h"
 
 namespace transmla {
 
-// The texts of all Push calls and the Flush, joined, are Tokenizer::Decode of all ids.
+// The texts of all Push calls and the Flush, joined, are Tokenizer::Decode of all ids, but for the
+// control tokens that are shown.
 // Thread-compatible.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool skip_control = true)
-      : tokenizer_(std::move(tokenizer)), skip_control_(skip_control) {}
+  // Of control tokens, the text has those of `shown`, or all of them without `skip_control`.
+  explicit StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool skip_control = true,
+                         std::vector<TokenId> shown = {})
+      : tokenizer_(std::move(tokenizer)), skip_control_(skip_control), shown_(std::move(shown)) {}
 
   // Text that is certain now; may be empty.
   std::string Push(TokenId id);
@@ -24,6 +29,7 @@ class StreamDecoder {
  private:
   std::shared_ptr<const Tokenizer> tokenizer_;
   const bool skip_control_;
+  const std::vector<TokenId> shown_;
   std::string pending_;  // the first bytes of a character, at most 3
 };
 

@@ -16,15 +16,17 @@ ARROWS = {
     "engine/model": ["engine/backend", "engine/format", "engine/tensor"],
     "engine/cache": [],
     "engine/grammar": [],
+    "engine/tool_call": [],
     "engine/sample": ["engine/grammar"],
-    "engine/serve": ["engine/model", "engine/cache", "engine/grammar", "engine/sample", "engine/tokenizer", "engine/backend"],
+    "engine/serve": ["engine/model", "engine/cache", "engine/grammar", "engine/sample", "engine/tokenizer",
+                     "engine/tool_call", "engine/backend"],
     "engine/linalg": [],
     "engine/convert": ["engine/model", "engine/linalg", "engine/format", "engine/tokenizer", "engine/backend",
                        "engine/tensor"],
     "engine": ["engine/serve", "engine/convert", "engine/backend/cpu", "engine/backend/cuda", "engine/model",
                "engine/cache", "engine/grammar", "engine/tokenizer", "engine/format", "engine/backend",
                "engine/tensor"],
-    "server": ["engine", "engine/serve", "engine/convert", "engine/tokenizer"],
+    "server": ["engine", "engine/serve", "engine/convert", "engine/grammar", "engine/tokenizer", "engine/tool_call"],
     "client/lib": [],
     "client/cli": ["client/lib", "engine", "engine/convert"],
 }
@@ -39,7 +41,8 @@ FENCES = {
     r"prometheus/|Civet|civetweb": ["server"],
     r"spdlog/": ["server"],
     r"pcre2|sentencepiece|utf8proc": ["engine/tokenizer"],
-    r"nlohmann/": ["engine/format", "engine/tokenizer", "engine/grammar", "engine/convert", "server", "client/cli"],
+    r"nlohmann/": ["engine/format", "engine/tokenizer", "engine/grammar", "engine/tool_call", "engine/convert", "server",
+                   "client/cli"],
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]', re.M)
