@@ -47,15 +47,11 @@ absl::Status Validate(const EngineOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("the weight of tenant \"", tenant, "\" is ", weight, "; it must be above 0"));
   }
-  switch (options.cache_dtype) {
-    case DType::kF32:
-    case DType::kF16:
-    case DType::kBF16:
-      return absl::OkStatus();
-    default:
-      return absl::InvalidArgumentError(absl::StrCat(
-          "cache_dtype is ", DTypeName(options.cache_dtype), "; it must be f32, f16 or bf16"));
+  if (!IsCacheDType(options.cache_dtype)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "cache_dtype is ", DTypeName(options.cache_dtype), "; it must be ", kCacheDTypeChoice));
   }
+  return absl::OkStatus();
 }
 
 // Pages for the memory that the options give the cache; without a prefix cache no more than all
@@ -191,8 +187,7 @@ absl::Status LoadedEngine::LoadModel(const EngineOptions& options) {
            .cache_dtype = options.cache_dtype,
            .cache_pages = pages,
            .cache_bytes_per_token = layout.BytesPerToken(),
-           .gqa_equivalent_bytes_per_token =
-               RowBytes(options.cache_dtype, spec.source_cache_values) * spec.num_layers};
+           .gqa_equivalent_bytes_per_token = spec.SourceCacheBytesPerToken(options.cache_dtype)};
   return absl::OkStatus();
 }
 

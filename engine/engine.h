@@ -33,7 +33,7 @@ struct EngineOptions {
   std::string model_name;            // empty: the checkpoint's own name
   std::string device = "cpu";        // "cpu", "cuda:N"
   int threads = 0;                   // CPU threads; 0: all usable cores
-  DType cache_dtype = DType::kBF16;  // F32, F16 or BF16
+  DType cache_dtype = DType::kBF16;  // F32, F16, BF16 or I8 (kv_store.h)
   int64_t cache_memory_bytes = 0;    // 0: a quarter of the memory left after the weights
   int max_context_tokens = 0;     // of one sequence; 0: the model's, as far as the cache holds it
   int max_step_tokens = 512;      // token budget of a step

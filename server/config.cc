@@ -39,7 +39,8 @@ ABSL_FLAG(
     std::string, cache_memory, "",
     "Memory for the cache: bytes (512MiB, 2GiB), or on the cpu a share of what is free (25%). "
     "Default: a quarter of what is left after the weights.");
-ABSL_FLAG(std::string, cache_dtype, "bf16", "Element type of the cache: f32, f16 or bf16.");
+ABSL_FLAG(std::string, cache_dtype, "bf16",
+          "Type of the cache: f32, f16, bf16 or int8 (8-bit integers with scales).");
 ABSL_FLAG(int, max_context, 0,
           "Tokens of a prompt and its completion. 0: the model's, as far as the cache holds it.");
 ABSL_FLAG(int, max_step_tokens, 512, "Tokens that the engine computes in one step, 1 to 65536.");
@@ -98,10 +99,10 @@ absl::Status FillEngine(EngineOptions* engine) {
   if (engine->model_name.empty()) engine->model_name = NameOf(engine->model_path);
   engine->device = absl::GetFlag(FLAGS_device);
   engine->threads = absl::GetFlag(FLAGS_threads);
-  const std::optional<DType> dtype = ParseDType(absl::GetFlag(FLAGS_cache_dtype));
-  if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16) {
+  const std::optional<DType> dtype = ParseCacheDType(absl::GetFlag(FLAGS_cache_dtype));
+  if (!dtype) {
     return BadFlag("cache_dtype", absl::StrCat("is \"", absl::GetFlag(FLAGS_cache_dtype),
-                                               "\"; it must be f32, f16 or bf16"));
+                                               "\"; it must be ", kCacheDTypeChoice));
   }
   engine->cache_dtype = *dtype;
   const std::string memory = absl::GetFlag(FLAGS_cache_memory);

@@ -685,7 +685,7 @@ std::vector<ClientMetric::Label> Metrics::InfoLabels(int row,
           {"num_gpu_blocks", absl::StrCat(model.cache_pages)},
           {"latent_dim", absl::StrCat(model.spec.mla.kv_lora_rank)},
           {"rope_dim", absl::StrCat(model.spec.mla.qk_rope_head_dim)},
-          {"cache_dtype", std::string(DTypeName(model.cache_dtype))}};
+          {"cache_dtype", std::string(CacheDTypeName(model.cache_dtype))}};
 }
 
 std::vector<MetricFamily> Metrics::Collect(const MetricsSnapshot& snapshot) {

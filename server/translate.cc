@@ -444,7 +444,7 @@ v1::Model ToProto(const ModelInfo& model, v1::Model::State state, bool has_chat_
   message.set_max_context_tokens(static_cast<uint32_t>(model.max_context_tokens));
   message.set_device(model.device);
   message.set_weight_bytes(static_cast<uint64_t>(model.weight_bytes));
-  message.set_cache_dtype(std::string(DTypeName(model.cache_dtype)));
+  message.set_cache_dtype(std::string(CacheDTypeName(model.cache_dtype)));
   message.set_cache_bytes_per_token(static_cast<uint64_t>(model.cache_bytes_per_token));
   message.set_gqa_equivalent_cache_bytes_per_token(
       static_cast<uint64_t>(model.gqa_equivalent_bytes_per_token));

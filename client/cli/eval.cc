@@ -15,7 +15,7 @@
 
 ABSL_FLAG(int, sequences, 40, "Sequences cut one after the other from the text");
 ABSL_FLAG(int, length, 512, "Tokens a sequence");
-ABSL_FLAG(std::string, cache_dtype, "f32", "Type of the key/value cache: f32, f16 or bf16");
+ABSL_FLAG(std::string, cache_dtype, "f32", "Type of the key/value cache: f32, f16, bf16 or int8");
 
 namespace transmla {
 namespace {
@@ -23,10 +23,10 @@ namespace {
 absl::StatusOr<EvaluateModelOptions> OptionsFromFlags(const std::string& model) {
   const std::vector<std::string> text = absl::GetFlag(FLAGS_text);
   if (text.size() != 1) return UsageError("eval needs --text FILE");
-  const std::optional<DType> cache = ParseDType(absl::GetFlag(FLAGS_cache_dtype));
-  if (!cache || (*cache != DType::kF32 && *cache != DType::kF16 && *cache != DType::kBF16)) {
-    return UsageError(absl::StrFormat("--cache-dtype is '%s'; it must be f32, f16 or bf16",
-                                      absl::GetFlag(FLAGS_cache_dtype)));
+  const std::optional<DType> cache = ParseCacheDType(absl::GetFlag(FLAGS_cache_dtype));
+  if (!cache) {
+    return UsageError(absl::StrFormat("--cache-dtype is '%s'; it must be %s",
+                                      absl::GetFlag(FLAGS_cache_dtype), kCacheDTypeChoice));
   }
   return EvaluateModelOptions{.model_path = model,
                               .text_path = text[0],
@@ -77,7 +77,7 @@ const Command kEvalCommand = {
         "position but the first of each.\n\n"
         "  --sequences N         how many (40)\n"
         "  --length N            tokens each (512)\n"
-        "  --cache-dtype T       f32, f16 or bf16 (f32)\n"
+        "  --cache-dtype T       f32, f16, bf16 or int8 (f32)\n"
         "  --json                print an object with perplexity and tokens\n"
         "  --device D            cpu or cuda:N (cpu)\n"
         "  --threads N           processor threads (all usable cores)\n\n"

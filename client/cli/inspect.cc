@@ -17,7 +17,7 @@ namespace {
 int64_t CacheBytes(const ModelSpec& spec) { return spec.CacheLayout(DType::kBF16).BytesPerToken(); }
 
 int64_t SourceCacheBytes(const ModelSpec& spec) {
-  return RowBytes(DType::kBF16, spec.source_cache_values) * spec.num_layers;
+  return spec.SourceCacheBytesPerToken(DType::kBF16);
 }
 
 nlohmann::json ToJson(const ModelInspection& inspection) {

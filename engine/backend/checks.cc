@@ -62,6 +62,13 @@ absl::Status CheckDim(int64_t value, absl::string_view name, int64_t expected,
   return Invalid(name, " is ", value, ", expected ", expected, ": ", why);
 }
 
+// A head's values must be whole groups of a store of 8-bit integers.
+absl::Status CheckHeadGroups(const KvLayout& layout, int64_t head_dim) {
+  if (layout.dtype != DType::kI8 || head_dim % layout.group == 0) return absl::OkStatus();
+  return Invalid("head_dim ", head_dim, " is not a multiple of the store's group of ",
+                 layout.group);
+}
+
 // The store, its kind, the layer, and every page that the step's sequences reach. Entries of a page
 // table behind a sequence's last position are not looked at.
 absl::Status CheckStore(const KvStore* store, AttentionKind kind, int layer,
@@ -169,8 +176,12 @@ absl::Status CheckKvLayout(const KvLayout& layout, int pages) {
                    layout.second_dim, " values a token and ", pages,
                    " pages: all but the second must be positive");
   }
-  if (layout.dtype != DType::kF32 && layout.dtype != DType::kF16 && layout.dtype != DType::kBF16) {
-    return Invalid("cache type ", DTypeName(layout.dtype), " is not one of f32, f16, bf16");
+  if (!IsCacheDType(layout.dtype)) {
+    return Invalid("cache type is ", DTypeName(layout.dtype), ", must be ", kCacheDTypeChoice);
+  }
+  if (layout.dtype != DType::kI8) return CheckDim(layout.group, "cache group", 0, "no scales");
+  if (layout.group < 1 || layout.group > kMaxKvGroup) {
+    return Invalid("cache group is ", layout.group, ", must be 1 to ", kMaxKvGroup);
   }
   return absl::OkStatus();
 }
@@ -291,6 +302,7 @@ absl::Status CheckGqaCacheWrite(const GqaCacheWriteArgs& args, const StepFacts& 
   RETURN_IF_ERROR(CheckDim(args.q.shape[2], "q's head_dim", args.k.shape[2], "that of k"));
   RETURN_IF_ERROR(CheckRope(args.inv_freq, args.k.shape[2], args.magnitude));
   RETURN_IF_ERROR(CheckStore(args.store, AttentionKind::kGqa, args.layer, step.batch));
+  RETURN_IF_ERROR(CheckHeadGroups(args.store->layout(), args.k.shape[2]));
   const int64_t width = args.k.shape[1] * args.k.shape[2];
   RETURN_IF_ERROR(CheckDim(width, "k's width", args.store->layout().first_dim, "the store's"));
   return CheckDim(width, "v's width", args.store->layout().second_dim, "the store's");
@@ -323,6 +335,7 @@ absl::Status CheckGqaAttention(const GqaAttentionArgs& args, const StepFacts& st
     return Invalid("the store's ", layout.first_dim, " and ", layout.second_dim,
                    " values are not the same number of heads of ", head_dim);
   }
+  RETURN_IF_ERROR(CheckHeadGroups(layout, head_dim));
   const int64_t kv_heads = layout.first_dim / head_dim;
   if (args.q.shape[1] % kv_heads != 0) {
     return Invalid("q's ", args.q.shape[1], " heads are not a multiple of the store's ", kv_heads);

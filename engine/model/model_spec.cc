@@ -1,5 +1,6 @@
 #include "engine/model/model_spec.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -42,6 +43,13 @@ absl::Status ValidateMla(const MlaSpec& mla) {
   return absl::OkStatus();
 }
 
+// Values of a head that share a scale: all of them, or as many as divide a wide head evenly.
+int HeadGroup(int head_dim) {
+  int group = std::min(head_dim, kMaxKvGroup);
+  while (head_dim % group != 0) --group;
+  return group;
+}
+
 // Rotary pairs that a head may have at most.
 int RotaryPairs(const ModelSpec& spec) {
   return (spec.attention == AttentionKind::kMla ? spec.mla.qk_rope_head_dim : spec.gqa.head_dim) /
@@ -79,10 +87,17 @@ int ModelSpec::NumAttentionHeads() const {
 
 KvLayout ModelSpec::CacheLayout(DType dtype) const {
   if (attention == AttentionKind::kMla) {
-    return {attention, num_layers, mla.kv_lora_rank, mla.qk_rope_head_dim, dtype};
+    const int group = dtype == DType::kI8 ? std::min(mla.kv_lora_rank, kMaxKvGroup) : 0;
+    return {attention, num_layers, mla.kv_lora_rank, mla.qk_rope_head_dim, dtype, group};
   }
+  const int group = dtype == DType::kI8 ? HeadGroup(gqa.head_dim) : 0;
   const int width = gqa.num_key_value_heads * gqa.head_dim;
-  return {attention, num_layers, width, width, dtype};
+  return {attention, num_layers, width, width, dtype, group};
+}
+
+int64_t ModelSpec::SourceCacheBytesPerToken(DType dtype) const {
+  const int group = attention == AttentionKind::kMla ? kMaxKvGroup : HeadGroup(gqa.head_dim);
+  return CacheRowBytes(dtype, source_cache_values, group) * num_layers;
 }
 
 absl::Status ModelSpec::Validate() const {

@@ -69,8 +69,12 @@ struct ModelSpec {
   int source_cache_values = 0;
 
   int NumAttentionHeads() const;
-  // What this model caches, in elements of `dtype`.
+  // What this model caches, as `dtype`.
   KvLayout CacheLayout(DType dtype) const;
+  // Bytes that source_cache_values would take as `dtype`, all layers. The heads of a converted
+  // model's source are not known: kI8 then counts one scale for kMaxKvGroup values, the fewest
+  // there can be.
+  int64_t SourceCacheBytesPerToken(DType dtype) const;
   // InvalidArgument naming field, value and limit if the features contradict each other or exceed
   // what the engine runs.
   absl::Status Validate() const;

@@ -136,17 +136,18 @@ class MetricsTest(unittest.TestCase):
             self.assertIn('{model_name="small",engine="0"}', server.metrics_text())
 
     def test_the_cache_is_described(self):
-        with harness.Server("mla", "--cache-dtype=f32") as server:
-            now = server.metrics()
-            # Two layers of [latent 32 | rope key 8] in F32.
-            self.assertEqual(now["transmla_kv_cache_bytes_per_token"], 2 * (32 + 8) * 4)
-            info = re.search(r"transmla_cache_config_info\{([^}]*)\} 1", server.metrics_text()).group(1)
-            for label in ('block_size="64"', 'latent_dim="32"', 'rope_dim="8"', 'cache_dtype="f32"'):
-                self.assertIn(label, info)
-            pages = now['transmla_kv_cache_blocks{state="free"}']
-            self.assertIn(f'num_gpu_blocks="{pages:.0f}"', info)
-            self.assertEqual(now['transmla_kv_cache_bytes{state="free"}'],
-                             now['transmla_device_memory_bytes{kind="kv_cache"}'])
+        # Two layers of [latent 32 | rope key 8]: in F32; or as 8-bit integers with one scale, and BF16.
+        for dtype, bytes_per_token in (("f32", 2 * (32 + 8) * 4), ("int8", 2 * (32 + 4 + 8 * 2))):
+            with self.subTest(dtype), harness.Server("mla", f"--cache-dtype={dtype}") as server:
+                now = server.metrics()
+                self.assertEqual(now["transmla_kv_cache_bytes_per_token"], bytes_per_token)
+                info = re.search(r"transmla_cache_config_info\{([^}]*)\} 1", server.metrics_text()).group(1)
+                for label in ('block_size="64"', 'latent_dim="32"', 'rope_dim="8"', f'cache_dtype="{dtype}"'):
+                    self.assertIn(label, info)
+                pages = now['transmla_kv_cache_blocks{state="free"}']
+                self.assertIn(f'num_gpu_blocks="{pages:.0f}"', info)
+                self.assertEqual(now['transmla_kv_cache_bytes{state="free"}'],
+                                 now['transmla_device_memory_bytes{kind="kv_cache"}'])
 
 
 harness.main()

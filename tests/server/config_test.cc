@@ -86,6 +86,8 @@ TEST(ConfigTest, NamesTheModelAfterItsFile) {
   EXPECT_EQ(ConfigFromFlags()->engine.model_name, "folder");
   absl::SetFlag(&FLAGS_cache_dtype, "q4_0");
   EXPECT_FALSE(ConfigFromFlags().ok());
+  absl::SetFlag(&FLAGS_cache_dtype, "int8");
+  EXPECT_EQ(ConfigFromFlags()->engine.cache_dtype, DType::kI8);
 }
 
 }  // namespace

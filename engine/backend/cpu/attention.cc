@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 
 #include "engine/backend/cpu/cpu_kv_store.h"
 #include "engine/base/checked_math.h"
@@ -29,19 +30,15 @@ struct QueryPart {
   int64_t dim = 0;
 };
 
-// One call of an attention operation, with the two kinds made alike. Cache offsets and strides are
-// in elements.
+// One call of an attention operation, with the two kinds made alike.
 struct Call {
   const CpuKvStore* store = nullptr;
   int layer = 0;
   int heads = 0;
-  int kv_heads = 0;       // 1 for MLA
-  QueryPart query[2];     // concatenated they face a row of keys
-  int64_t key_dim = 0;    // of one key/value head
-  int64_t value_dim = 0;  // of one key/value head
-  int64_t key_stride = 0;
-  int64_t value_stride = 0;
-  int64_t value_offset = 0;     // of the values' part of a page
+  int kv_heads = 0;             // 1 for MLA
+  QueryPart query[2];           // concatenated they face a row of keys
+  int64_t key_dim = 0;          // of one key/value head
+  int64_t value_dim = 0;        // of one key/value head
   bool values_in_keys = false;  // MLA: values are the keys' first value_dim columns
   float scale = 0.0f;
   int window = 0;        // 0: all
@@ -176,18 +173,45 @@ class BlockAttention {
     return call_.window == 0 ? 0 : std::max(0, first_position_ + t - call_.window + 1);
   }
 
-  // One side of a tile as floats: the cache itself if it is F32, else decoded into `to`.
-  const float* Decode(const std::byte* page, int64_t offset, int64_t stride, int64_t dim,
-                      int tokens, float* to, int64_t* to_stride) const {
-    const DType dtype = call_.store->layout().dtype;
-    const std::byte* from = page + RowBytes(dtype, offset);
-    if (dtype == DType::kF32) {
-      *to_stride = stride;
-      return reinterpret_cast<const float*>(from);
+  // Columns [first, first + dim) of a tile's rows, as floats with `to_stride` between tokens.
+  void Decode(const CacheRows& rows, const std::byte* page, int64_t first, int64_t dim, int tokens,
+              float* to, int64_t to_stride) const {
+    const std::byte* from = page + rows.offset + RowBytes(rows.dtype, first);
+    const int64_t row = rows.row_bytes();
+    if (rows.dtype != DType::kI8) {
+      for (int j = 0; j < tokens; ++j) {
+        kernels_.dequantize(rows.dtype, from + j * row, dim, to + j * to_stride);
+      }
+      return;
     }
-    const int64_t row = RowBytes(dtype, stride);
-    for (int j = 0; j < tokens; ++j) kernels_.dequantize(dtype, from + j * row, dim, to + j * dim);
-    *to_stride = dim;
+    const int64_t groups = rows.groups();
+    const float* scales =
+        reinterpret_cast<const float*>(page + rows.scales_offset) + first / rows.group;
+    for (int j = 0; j < tokens; ++j) {
+      kernels_.dequantize_i8(reinterpret_cast<const int8_t*>(from + j * row), scales + j * groups,
+                             rows.group, dim, to + j * to_stride);
+    }
+  }
+
+  // This head's columns of a tile's rows, dim in all: the cache itself if it is F32, else decoded
+  // into `to`.
+  const float* Tile(absl::Span<const CacheRows> parts, const std::byte* page, int64_t dim,
+                    int tokens, float* to, int64_t* stride) const {
+    if (parts[0].dtype == DType::kF32) {
+      *stride = parts[0].dim;
+      return reinterpret_cast<const float*>(page + parts[0].offset) + kv_head_ * dim;
+    }
+    *stride = dim;
+    if (parts.size() == 1) {
+      Decode(parts[0], page, kv_head_ * dim, dim, tokens, to, dim);
+      return to;
+    }
+    // Only rows that all heads share are in several parts.
+    int64_t at = 0;
+    for (const CacheRows& rows : parts) {
+      Decode(rows, page, 0, rows.dim, tokens, to + at, dim);
+      at += rows.dim;
+    }
     return to;
   }
 
@@ -205,14 +229,14 @@ class BlockAttention {
     const std::byte* page = call_.store->At(pages_[base / kPageTokens], call_.layer);
     int64_t key_stride = 0;
     int64_t value_stride = 0;
-    const float* keys = Decode(page, kv_head_ * call_.key_dim, call_.key_stride, call_.key_dim,
-                               tokens, work_.keys, &key_stride);
+    const float* keys =
+        Tile(call_.store->keys(), page, call_.key_dim, tokens, work_.keys, &key_stride);
     const float* values = keys;
     if (call_.values_in_keys) {
       value_stride = key_stride;
     } else {
-      values = Decode(page, call_.value_offset + kv_head_ * call_.value_dim, call_.value_stride,
-                      call_.value_dim, tokens, work_.values, &value_stride);
+      values = Tile(absl::MakeConstSpan(&call_.store->values(), 1), page, call_.value_dim, tokens,
+                    work_.values, &value_stride);
     }
     const int group = call_.group();
     DotArgs dot;
@@ -392,9 +416,6 @@ absl::Status GqaAttention(CpuContext& context, const RaggedBatch& batch,
   call.query[0] = {args.q.as<float>(), call.heads * dim, dim, dim};
   call.key_dim = dim;
   call.value_dim = dim;
-  call.key_stride = store.layout().first_dim;
-  call.value_stride = store.layout().second_dim;
-  call.value_offset = int64_t{kPageTokens} * store.layout().first_dim;
   call.scale = args.scale;
   call.window = args.sliding_window;
   call.out = args.out.as<float>();
@@ -416,7 +437,6 @@ absl::Status MlaAttention(CpuContext& context, const RaggedBatch& batch,
   call.query[1] = {args.q.as<float>() + width - rope, call.heads * width, width, rope};
   call.key_dim = rank + rope;
   call.value_dim = rank;
-  call.key_stride = rank + rope;
   call.values_in_keys = true;
   call.scale = args.scale;
   call.out = args.out.as<float>();

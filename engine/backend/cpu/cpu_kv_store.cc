@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
+#include "engine/base/check.h"
 #include "engine/base/checked_math.h"
 #include "engine/base/cpu_info.h"
 #include "engine/base/status.h"
@@ -21,6 +22,35 @@ absl::StatusOr<std::unique_ptr<CpuKvStore>> CpuKvStore::Create(const KvLayout& l
   }
   ASSIGN_OR_RETURN(Arena arena, Arena::Create(*bytes));
   return std::unique_ptr<CpuKvStore>(new CpuKvStore(layout, pages, std::move(arena)));
+}
+
+CpuKvStore::CpuKvStore(const KvLayout& layout, int pages, Arena arena)
+    : layout_(layout), pages_(pages), arena_(std::move(arena)) {
+  const bool mla = layout.attention == AttentionKind::kMla;
+  const CacheRows first{.dtype = layout.dtype, .dim = layout.first_dim, .group = layout.group};
+  const CacheRows second{
+      .dtype = layout.second_dtype(), .dim = layout.second_dim, .group = layout.group};
+  keys_ = {first};
+  if (!mla) {
+    values_ = second;
+  } else if (first.dtype == second.dtype) {
+    keys_[0].dim += second.dim;
+  } else {
+    keys_.push_back(second);
+  }
+
+  const auto take = [this](int64_t token_bytes) {
+    const int64_t offset = layer_bytes_;
+    layer_bytes_ += kPageTokens * token_bytes;
+    return offset;
+  };
+  for (CacheRows& rows : keys_) rows.offset = take(rows.row_bytes());
+  values_.offset = take(values_.row_bytes());
+  for (CacheRows* rows : {&keys_[0], &values_}) {
+    if (rows->dtype != DType::kI8) continue;
+    rows->scales_offset = take(rows->groups() * static_cast<int64_t>(sizeof(float)));
+  }
+  CHECK_EQ(layer_bytes_ * layout.num_layers, layout.BytesPerPage());
 }
 
 }  // namespace transmla::cpu

@@ -63,6 +63,10 @@ struct Kernels {
   // Decodes n elements of a row; equal to DequantizeRow bit for bit. n is a whole number of blocks.
   void (*dequantize)(DType dtype, const void* row, int64_t n, float* out);
 
+  // Decodes n elements of a row of 8-bit integers: out[i] = row[i] · scales[i / group], the same
+  // bits in every table.
+  void (*dequantize_i8)(const int8_t* row, const float* scales, int group, int64_t n, float* out);
+
   // Dots with F32 rows, for any number of tokens.
   void (*dot_f32)(const DotArgs& args);
 

@@ -25,6 +25,7 @@ void DequantizeScalar(DType dtype, const void* row, int64_t n, float* out) {
 const Kernels kGenericKernels = {
     .name = "generic",
     .dequantize = DequantizeScalar,
+    .dequantize_i8 = DequantizeI8,
     .dot_f32 = Dot<DecodeF32>,
     .dot_fused = DotFused,
     .rms_norm = RmsNorm,

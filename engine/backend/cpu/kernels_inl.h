@@ -150,6 +150,22 @@ void DecodeRow(const void* row, int64_t n, float* out) {
   }
 }
 
+void DequantizeI8(const int8_t* row, const float* scales, int group, int64_t n, float* out) {
+  for (int64_t begin = 0; begin < n; begin += group) {
+    const int64_t end = begin + group < n ? begin + group : n;
+    const Vec::F scale = Vec::Set1(*scales++);
+    int64_t i = begin;
+    for (; i + Vec::kWidth <= end; i += Vec::kWidth) {
+      Vec::Store(out + i, Vec::Mul(Vec::LoadI8(row + i), scale));
+    }
+    if (const int rest = static_cast<int>(end - i); rest > 0) {
+      int8_t last[Vec::kWidth] = {};
+      __builtin_memcpy(last, row + i, static_cast<size_t>(rest));
+      Vec::StoreN(out + i, Vec::Mul(Vec::LoadI8(last), scale), rest);
+    }
+  }
+}
+
 // --- element by element ---
 
 // exp(x) = 2^n · exp(r), n = round(x / ln 2), |r| <= ln 2 / 2, ln 2 in two parts so that r is

@@ -10,6 +10,7 @@
 #include "engine/backend/cpu/weight.h"
 #include "engine/base/checked_math.h"
 #include "engine/tensor/float_types.h"
+#include "engine/tensor/int8_group.h"
 
 namespace transmla::cpu {
 namespace {
@@ -34,22 +35,32 @@ void ForEachToken(CpuContext& context, const RaggedBatch& batch, Fn&& fn) {
   });
 }
 
-// Writes n floats as elements [at, at + n) of a row of the cache's type.
-void StoreAs(DType dtype, const float* values, int64_t n, std::byte* at) {
-  if (dtype == DType::kF32) {
-    std::memcpy(at, values, static_cast<size_t>(n) * sizeof(float));
-    return;
-  }
-  uint16_t* out = reinterpret_cast<uint16_t*>(at);
-  if (dtype == DType::kBF16) {
-    for (int64_t i = 0; i < n; ++i) out[i] = FloatToBf16(values[i]);
+// Writes the values of one token into its row, `slot` of the page.
+void StoreRow(const CacheRows& rows, const float* values, std::byte* page, int slot) {
+  std::byte* at = page + rows.offset + slot * rows.row_bytes();
+  if (rows.dtype == DType::kF32) {
+    std::memcpy(at, values, static_cast<size_t>(rows.row_bytes()));
+  } else if (rows.dtype == DType::kI8) {
+    int8_t* out = reinterpret_cast<int8_t*>(at);
+    float* scales = reinterpret_cast<float*>(page + rows.scales_offset) + slot * rows.groups();
+    for (int64_t i = 0; i < rows.dim; i += rows.group) {
+      *scales++ =
+          QuantizeInt8Group(values + i, std::min<int64_t>(rows.group, rows.dim - i), out + i);
+    }
   } else {
-    for (int64_t i = 0; i < n; ++i) out[i] = FloatToF16(values[i]);
+    uint16_t* out = reinterpret_cast<uint16_t*>(at);
+    if (rows.dtype == DType::kBF16) {
+      for (int64_t i = 0; i < rows.dim; ++i) out[i] = FloatToBf16(values[i]);
+    } else {
+      for (int64_t i = 0; i < rows.dim; ++i) out[i] = FloatToF16(values[i]);
+    }
   }
 }
 
-PageId PageOf(const RaggedBatch& batch, int sequence, int position) {
-  return batch.pages[batch.page_starts[sequence] + position / kPageTokens];
+// A layer's part of the page that holds the position.
+std::byte* PageOf(CpuKvStore& store, int layer, const RaggedBatch& batch, int sequence,
+                  int position) {
+  return store.At(batch.pages[batch.page_starts[sequence] + position / kPageTokens], layer);
 }
 
 }  // namespace
@@ -97,22 +108,19 @@ void GqaCacheWrite(CpuContext& context, const RaggedBatch& batch, RopeTable& tab
                    const GqaCacheWriteArgs& args) {
   table.Fill(context, batch, *args.inv_freq, args.magnitude);
   CpuKvStore& store = static_cast<CpuKvStore&>(*args.store);
-  const DType dtype = store.layout().dtype;
   const int64_t heads = args.q.shape[1];
   const int64_t kv_heads = args.k.shape[1];
   const int64_t dim = args.k.shape[2];
-  const int64_t row = RowBytes(dtype, kv_heads * dim);
   ForEachToken(context, batch, [&](int sequence, int64_t t) {
     float* q = args.q.as<float>() + t * heads * dim;
     float* k = args.k.as<float>() + t * kv_heads * dim;
     for (int64_t h = 0; h < heads; ++h) table.Rotate(t, q + h * dim);
     for (int64_t g = 0; g < kv_heads; ++g) table.Rotate(t, k + g * dim);
     const int position = batch.positions[t];
-    std::byte* page = store.At(PageOf(batch, sequence, position), args.layer);
-    const int64_t at = position % kPageTokens * row;
-    StoreAs(dtype, k, kv_heads * dim, page + at);
-    StoreAs(dtype, args.v.as<float>() + t * kv_heads * dim, kv_heads * dim,
-            page + kPageTokens * row + at);
+    std::byte* page = PageOf(store, args.layer, batch, sequence, position);
+    const int slot = position % kPageTokens;
+    StoreRow(store.keys()[0], k, page, slot);
+    StoreRow(store.values(), args.v.as<float>() + t * kv_heads * dim, page, slot);
   });
 }
 
@@ -131,8 +139,11 @@ void MlaCacheWrite(CpuContext& context, const RaggedBatch& batch, RopeTable& tab
     for (int64_t h = 0; h < heads; ++h) table.Rotate(t, q + (h + 1) * head_width - rope);
     table.Rotate(t, kv + layout.first_dim);
     const int position = batch.positions[t];
-    std::byte* page = store.At(PageOf(batch, sequence, position), args.layer);
-    StoreAs(layout.dtype, kv, width, page + position % kPageTokens * RowBytes(layout.dtype, width));
+    std::byte* page = PageOf(store, args.layer, batch, sequence, position);
+    for (const CacheRows& rows : store.keys()) {
+      StoreRow(rows, kv, page, position % kPageTokens);
+      kv += rows.dim;
+    }
   });
 }
 

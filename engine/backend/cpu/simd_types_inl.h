@@ -68,6 +68,7 @@ constexpr Kernels SimdKernels(const char* name) {
   return {
       .name = name,
       .dequantize = Dequantize,
+      .dequantize_i8 = DequantizeI8,
       .dot_f32 = Dot<DecodeF32>,
       .dot_fused = DotFused,
       .rms_norm = RmsNorm,

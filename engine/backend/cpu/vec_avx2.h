@@ -65,6 +65,11 @@ struct Vec {
   static F FromI8(__m128i bytes) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)); }
   static F FromU8(__m128i bytes) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)); }
 
+  // kWidth signed bytes.
+  static F LoadI8(const int8_t* p) {
+    return FromI8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  }
+
   // Sixteen signed bytes times a scale, as vectors from `first` on.
   template <typename Fn>
   static void EmitSigned(__m128i bytes, F scale, int first, Fn&& fn) {

@@ -92,10 +92,16 @@ struct Vec {
         _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
   }
 
+  static F FromI8(__m128i bytes) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)); }
+  // kWidth signed bytes.
+  static F LoadI8(const int8_t* p) {
+    return FromI8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+
   // Sixteen signed bytes times a scale, as vector `first`.
   template <typename Fn>
   static void EmitSigned(__m128i bytes, F scale, int first, Fn&& fn) {
-    fn(first, Mul(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)), scale));
+    fn(first, Mul(FromI8(bytes), scale));
   }
   // Sixteen unsigned bytes times a scale plus an offset.
   template <typename Fn>

@@ -47,6 +47,12 @@ struct Vec {
     return _mm_castsi128_ps(
         _mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n), _mm_set1_epi32(127)), 23));
   }
+  // kWidth signed bytes.
+  static F LoadI8(const int8_t* p) {
+    int32_t bytes;
+    __builtin_memcpy(&bytes, p, sizeof(bytes));
+    return _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(bytes)));
+  }
   // The sums of the lanes of four vectors.
   static __m128 Reduce4(F a, F b, F c, F d) { return SumLanes4(a, b, c, d); }
   static float Reduce(F a) { return _mm_cvtss_f32(Reduce4(a, a, a, a)); }

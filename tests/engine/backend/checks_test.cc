@@ -145,7 +145,67 @@ TEST_P(ChecksTest, StoreTooLargeForTheMachineIsRefused) {
   EXPECT_TRUE(absl::IsResourceExhausted(store.status())) << store.status();
 }
 
+TEST_P(ChecksTest, HeadsMustBeWholeGroups) {
+  ASSERT_TRUE(backend().Prepare(kLimits).ok());
+  ASSERT_TRUE(backend().Begin(MakeBatch({{0, 1, {0}}})).ok());
+  const auto store = backend().CreateKvStore(
+      {.num_layers = 1, .first_dim = 24, .second_dim = 24, .dtype = DType::kI8, .group = 8}, 1);
+  ASSERT_TRUE(store.ok()) << store.status();
+  Activations heads(backend(), {1, 2, 12});
+  const WeightPtr inv_freq = PackFloats(backend(), {1}, {1.0f}, WeightRole::kVector);
+  for (const absl::Status& status :
+       {backend().GqaCacheWrite({.q = heads.view(),
+       .k = heads.view(),
+       .v = heads.view(),
+       .inv_freq = inv_freq.get(),
+       .store = store->get()}),
+        backend().GqaAttention(
+            {.q = heads.view(), .store = store->get(), .scale = 1.0f, .out = heads.view()})}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("head_dim 12"));
+  }
+}
+
 INSTANTIATE_BACKENDS(ChecksTest);
+
+KvLayout Int8Layout(int group) {
+  return {.num_layers = 3, .first_dim = 144, .second_dim = 10, .dtype = DType::kI8, .group = group};
+}
+
+TEST(KvLayoutTest, CountsScalesAndRopeKeys) {
+  EXPECT_EQ(Int8Layout(128).BytesPerToken(), 3 * (144 + 2 * 4 + 10 + 4));
+  KvLayout mla = Int8Layout(128);
+  mla.attention = AttentionKind::kMla;
+  EXPECT_EQ(mla.BytesPerToken(), 3 * (144 + 2 * 4 + 10 * 2));
+  EXPECT_EQ(mla.BytesPerPage(), kPageTokens * mla.BytesPerToken());
+  mla.dtype = DType::kF16;
+  EXPECT_EQ(mla.BytesPerToken(), 3 * (144 + 10) * 2);
+}
+
+TEST(KvLayoutTest, ChecksTypeAndGroup) {
+  for (const int group : {1, 24, kMaxKvGroup}) {
+    EXPECT_TRUE(CheckKvLayout(Int8Layout(group), 1).ok()) << group;
+  }
+  for (const int group : {-1, 0, kMaxKvGroup + 1}) {
+    const absl::Status status = CheckKvLayout(Int8Layout(group), 1);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("group"));
+  }
+  KvLayout layout = Int8Layout(8);
+  layout.dtype = DType::kBF16;
+  EXPECT_THAT(std::string(CheckKvLayout(layout, 1).message()), HasSubstr("no scales"));
+  layout.dtype = DType::kQ8_0;
+  EXPECT_THAT(std::string(CheckKvLayout(layout, 1).message()), HasSubstr("q8_0"));
+}
+
+TEST(KvLayoutTest, TypesHaveNames) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
+    EXPECT_EQ(ParseCacheDType(CacheDTypeName(dtype)), dtype);
+    EXPECT_THAT(std::string(kCacheDTypeChoice), HasSubstr(std::string(CacheDTypeName(dtype))));
+  }
+  EXPECT_EQ(CacheDTypeName(DType::kI8), "int8");
+  for (const char* name : {"", "i8", "f64", "q8_0", "INT8"}) EXPECT_FALSE(ParseCacheDType(name));
+}
 
 // A backend that fails once on its device.
 class FailingBackend : public Backend {

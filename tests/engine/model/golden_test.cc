@@ -211,24 +211,32 @@ TEST_P(GoldenTest, LongContextsGiveTheSameBitsInChunks) {
   Random random(6);
   std::vector<int> ids(400);
   for (int& id : ids) id = static_cast<int>(random.Below(400));
-  const StepLimits limits = {
-      .max_tokens = 400, .max_sequences = 2, .max_logit_tokens = 400, .max_context_tokens = 400};
-  const std::vector<float> alone = MustStep(*Open({.limits = limits}), {{0, ids}})[0];
-  const std::unique_ptr<ModelRunner> runner = Open({.limits = limits});
-  std::vector<float> logits;
-  for (size_t at = 0; at < ids.size();) {
-    const size_t count = std::min<size_t>(ids.size() - at, 1 + random.Below(90));
-    const std::vector<float> rows =
-        MustStep(*runner, {{0, {ids.begin() + at, ids.begin() + at + count}}})[0];
-    logits.insert(logits.end(), rows.begin(), rows.end());
-    at += count;
+  for (const DType dtype : {DType::kF32, DType::kI8}) {
+    const ModelRunner::Options options = {.cache_dtype = dtype,
+                                          .limits = {.max_tokens = 400,
+                                                     .max_sequences = 2,
+                                                     .max_logit_tokens = 400,
+                                                     .max_context_tokens = 400}};
+    const std::vector<float> alone = MustStep(*Open(options), {{0, ids}})[0];
+    const std::unique_ptr<ModelRunner> runner = Open(options);
+    std::vector<float> logits;
+    for (size_t at = 0; at < ids.size();) {
+      const size_t count = std::min<size_t>(ids.size() - at, 1 + random.Below(90));
+      const std::vector<float> rows =
+          MustStep(*runner, {{0, {ids.begin() + at, ids.begin() + at + count}}})[0];
+      logits.insert(logits.end(), rows.begin(), rows.end());
+      at += count;
+    }
+    EXPECT_TRUE(logits == alone) << Compare(logits, alone).largest;
+    EXPECT_TRUE(std::isfinite(Compare(logits, alone).largest));
   }
-  EXPECT_TRUE(logits == alone) << Compare(logits, alone).largest;
-  EXPECT_TRUE(std::isfinite(Compare(logits, alone).largest));
 }
 
-// Half-precision caches round keys and values once, by 2^-9 (BF16) or 2^-12 (F16) of their size.
-TEST_P(GoldenTest, HalfPrecisionCachesRoundOnce) {
+// Caches of fewer bits round keys and values once: BF16 by 2^-9 and F16 by 2^-12 of their own size
+// at most, 0.0016 and 0.0002 in the root mean square; I8 by 1/254 of the greatest of their group,
+// which of 16 to 32 normal variates is about twice their deviation: 2 / (127 · sqrt(12)) = 0.0045,
+// three times as much as BF16.
+TEST_P(GoldenTest, SmallCachesRoundOnce) {
   const std::vector<float>& expected = reference().logits[kPrompts - 1];
   const auto mean_with = [&](DType dtype) {
     const std::unique_ptr<ModelRunner> runner = Open({.cache_dtype = dtype});
@@ -240,6 +248,9 @@ TEST_P(GoldenTest, HalfPrecisionCachesRoundOnce) {
   EXPECT_LT(f32 * 10, f16);
   EXPECT_LT(f16 * 2, bf16);
   EXPECT_LT(bf16, 0x1p-9 * 10);  // logits reach 7
+  const double int8 = mean_with(DType::kI8);
+  EXPECT_LT(bf16, int8);
+  EXPECT_LT(int8, bf16 * 4);
 }
 
 std::vector<Case> AllCases() {

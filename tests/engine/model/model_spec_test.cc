@@ -3,6 +3,7 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -50,6 +51,28 @@ TEST(ModelSpecTest, CachesWhatAttentionReads) {
   EXPECT_EQ(GqaModel().CacheLayout(DType::kF16).BytesPerToken(), 2 * 2 * 2 * 2 * 6);
   EXPECT_EQ(MlaModel().CacheLayout(DType::kF32).ValuesPerTokenAndLayer(), 5 + 6);
   EXPECT_EQ(MlaModel().NumAttentionHeads(), 4);
+}
+
+TEST(ModelSpecTest, ScalesOfAnInt8CacheCoverHeadsOrLatents) {
+  ModelSpec gqa = GqaModel();
+  for (const auto& [head_dim, group] : std::vector<std::pair<int, int>>{
+           {1, 1}, {6, 6}, {128, 128}, {130, 65}, {192, 96}, {256, 128}}) {
+    gqa.gqa.head_dim = head_dim;
+    gqa.source_cache_values = 2 * 2 * head_dim;
+    const KvLayout layout = gqa.CacheLayout(DType::kI8);
+    EXPECT_EQ(layout.group, group);
+    EXPECT_EQ(layout.BytesPerToken(), 2 * (2 * 2 * head_dim + 2 * 2 * head_dim / group * 4));
+    EXPECT_EQ(gqa.SourceCacheBytesPerToken(DType::kI8), layout.BytesPerToken());
+    EXPECT_EQ(gqa.CacheLayout(DType::kBF16).group, 0);
+  }
+  ModelSpec mla = MlaModel();
+  EXPECT_EQ(mla.CacheLayout(DType::kI8).BytesPerToken(), 2 * (5 + 4 + 6 * 2));
+  mla.mla.kv_lora_rank = 512;
+  mla.source_cache_values = 2 * 300;
+  EXPECT_EQ(mla.CacheLayout(DType::kI8).BytesPerToken(), 2 * (512 + 4 * 4 + 6 * 2));
+  EXPECT_EQ(mla.CacheLayout(DType::kF16).group, 0);
+  EXPECT_EQ(mla.SourceCacheBytesPerToken(DType::kI8), 2 * (600 + 5 * 4));
+  EXPECT_EQ(mla.SourceCacheBytesPerToken(DType::kBF16), 2 * 600 * 2);
 }
 
 TEST(ModelSpecTest, ErrorsNameFieldAndValue) {
