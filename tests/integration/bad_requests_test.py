@@ -37,6 +37,10 @@ def stop(**fields):
     return request("a", stop=pb.StopOptions(**fields))
 
 
+def constrained(**kind):
+    return request("a", 1, constraint=pb.OutputConstraint(**kind))
+
+
 def chat(*messages, **fields):
     return request(None, 1, chat=pb.ChatPrompt(messages=[pb.ChatMessage(**item) for item in messages], **fields))
 
@@ -91,6 +95,34 @@ GENERATE = [
     ("1025 stop tokens", stop(stop_token_ids=[1] * 1025)),
     ("stop token of three billion", stop(stop_token_ids=[3000000000])),
     ("21 log-probabilities", request("a", 1, output=pb.OutputOptions(logprobs=21))),
+    ("21 log-probabilities of the prompt", request("a", 1, output=pb.OutputOptions(prompt_logprobs=21))),
+    ("tenant of 65 characters", request("a", 1, tenant="t" * 65)),
+    ("tenant with a line break", request("a", 1, tenant="a\nb")),
+    ("cache_salt of 129 bytes", request("a", 1, cache=pb.CacheOptions(cache_salt="s" * 129))),
+    ("17 guessed tokens", request("a", 1, draft_tokens=17)),
+    ("best_of below num_sequences", sampling(num_sequences=3, best_of=2)),
+    ("best_of 17", sampling(best_of=17)),
+    ("best_of of a stream", sampling(best_of=2)),
+    ("empty bad word", sampling(bad_words=["a", ""])),
+    ("257 bad words", sampling(bad_words=["a"] * 257)),
+    ("bad words of 5000 bytes", sampling(bad_words=["a" * 5000])),
+    ("bad words that leave no token", sampling(bad_words=[chr(c) for c in range(128)], allowed_token_ids=[40])),
+    ("schema that is no JSON", constrained(json_schema='{"type":')),
+    ("schema of an unknown type", constrained(json_schema='{"properties": {"a": {"type": "text"}}}')),
+    ("schema with a keyword that is not supported", constrained(json_schema='{"items": {"multipleOf": 3}}')),
+    ("schema that refers to nothing", constrained(json_schema='{"$ref": "#/$defs/x"}')),
+    ("schema nested 300 deep", constrained(json_schema='{"items":' * 300 + "{}" + "}" * 300)),
+    ("schema that nothing is valid under", constrained(json_schema="false")),
+    ("schema of 257 KiB", constrained(json_schema=" " * (257 << 10))),
+    ("json_object that is false", constrained(json_object=False)),
+    ("regular expression without its )", constrained(regex="(a|b")),
+    ("regular expression with a back reference", constrained(regex=r"(a)\1")),
+    ("regular expression of 300,000 parts", constrained(regex="a{1000}" * 300)),
+    ("grammar without root", constrained(grammar='main ::= "a"')),
+    ("grammar that begins with itself", constrained(grammar='root ::= root "a" | "b"')),
+    ("grammar with a missing rule", constrained(grammar="root ::= other")),
+    ("choice of nothing", constrained(choice=pb.OutputConstraint.Choices())),
+    ("tool calls of a model that has none", request("a", 1, output=pb.OutputOptions(parse_tool_calls=True))),
     ("conversation without messages", chat()),
     ("role that does not exist", chat(dict(role="king", content="a"))),
     ("role cut inside a character", chat(dict(role="ü" * 40, content="a"))),

@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "engine/grammar/constraint_compiler.h"
 #include "tests/engine/serve/recording_sink.h"
 #include "tests/engine/serve/test_tokenizer.h"
 
@@ -270,6 +271,80 @@ TEST_F(GenerationTest, FailTellsStatusAndUsage) {
   EXPECT_EQ(record.error, absl::DeadlineExceededError("late"));
   EXPECT_EQ(record.error_usage.completion_tokens, 1);
   EXPECT_EQ(record.ends, 1);
+}
+
+std::shared_ptr<Constraint> Choice(const std::vector<std::string>& texts) {
+  static auto* const compiler = new ConstraintCompiler([] {
+    const TestTokenizer tokenizer;
+    std::vector<std::string> bytes;
+    for (int id = 0; id < tokenizer.vocab_size(); ++id) bytes.push_back(tokenizer.TokenBytes(id));
+    return bytes;
+  });
+  return *compiler->Compile({.kind = ConstraintSpec::Kind::kChoice, .text = "", .choices = texts});
+}
+
+TEST_F(GenerationTest, AConstraintAllowsTheEndWhereTheTextMayEnd) {
+  request_.constraint = Choice({"ab", "abcd"});
+  const auto generation = Make();
+  EXPECT_TRUE(generation->NextSample(3).constraint->Has('a'));
+  EXPECT_FALSE(generation->NextSample(3).constraint->Has('b'));
+  EXPECT_THAT(generation->NextSample(3).beside_constraint, IsEmpty());
+  EXPECT_FALSE(TakeText(*generation, "ab").has_value());
+  EXPECT_TRUE(generation->NextSample(5).constraint->Has('c'));
+  EXPECT_THAT(generation->NextSample(5).beside_constraint, ElementsAre(TestTokenizer::kEos));
+  const auto finished = TakeText(*generation, "cd");
+  ASSERT_TRUE(finished.has_value()) << "nothing can follow";
+  EXPECT_EQ(finished->reason, FinishReason::kStop);
+  EXPECT_EQ(finished->stop_token, -1);
+  EXPECT_EQ(text(), "abcd");
+}
+
+TEST_F(GenerationTest, GuessesEndWhereTheRequestDoes) {
+  request_.draft_tokens = 8;
+  request_.stop.max_tokens = 6;
+  const std::vector<int32_t> tokens = {5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 5, 6};
+  const auto generation = Make();
+  EXPECT_EQ(generation->Guess(tokens).size(), 5) << "the sixth token is drawn in any case";
+  TakeText(*generation, "abc");
+  EXPECT_EQ(generation->Guess(tokens).size(), 2);
+  context_.max_context_tokens = 14;
+  EXPECT_EQ(generation->Guess(tokens).size(), 1);
+}
+
+TEST_F(GenerationTest, RequestsThatDoNotSayGetTheEnginesGuesses) {
+  context_.draft_tokens = 3;
+  EXPECT_TRUE(Make()->drafts());
+  request_.draft_tokens = 0;
+  EXPECT_FALSE(Make()->drafts());
+}
+
+TEST_F(GenerationTest, ToolCallsAreNoText) {
+  request_.tool_calls = ToolCallFormat::kHermes;
+  request_.stop.max_tokens = 0;
+  const auto generation = Make();
+  TakeText(*generation,
+           "Let me see.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>");
+  TakeText(*generation, "\n<tool_call>{\"name\": \"g\", \"arguments\": {}}</tool_call>");
+  generation->Take({.token = TestTokenizer::kEos}, now_);
+  std::vector<ToolCallEvent> calls;
+  for (const TokenEvent& event : sink_->record().events) {
+    calls.insert(calls.end(), event.tool_calls.begin(), event.tool_calls.end());
+  }
+  EXPECT_EQ(text(), "Let me see.");
+  ASSERT_EQ(calls.size(), 2);
+  EXPECT_EQ(calls[0].call.name, "f");
+  EXPECT_EQ(calls[0].call.arguments, R"({"x":1})");
+  EXPECT_EQ(calls[0].id.size(), 9);
+  EXPECT_EQ(calls[1].call.name, "g");
+  EXPECT_NE(calls[0].id, calls[1].id);
+}
+
+TEST_F(GenerationTest, ACallThatIsCutIsText) {
+  request_.tool_calls = ToolCallFormat::kHermes;
+  request_.stop.max_tokens = 20;
+  const auto generation = Make();
+  EXPECT_TRUE(TakeText(*generation, "<tool_call>{\"name\": \"f\"").has_value());
+  EXPECT_EQ(text(), "<tool_call>{\"name\": ");
 }
 
 }  // namespace
