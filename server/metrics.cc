@@ -45,6 +45,7 @@ enum Row {
   kWaitingTokens,
   kUsage,
   kPages,
+  kSharedPages,
   kCacheBytes,
   kBytesPerToken,
   kGqaBytesPerToken,
@@ -133,6 +134,14 @@ const std::vector<MetricRow>& Rows() {
        {"used", "cached", "free"},
        {},
        "Pages of the latent cache.",
+       nullptr},
+      {"transmla_kv_cache_shared_blocks",
+       kGauge,
+       "1",
+       nullptr,
+       {},
+       {},
+       "Pages of the latent cache that several sequences use.",
        nullptr},
       {"transmla_kv_cache_bytes",
        kGauge,
@@ -633,6 +642,7 @@ void Metrics::Update(const MetricsSnapshot& snapshot) {
   Set(kUsage, engine.pages_total > 0 ? number(engine.pages_used) / number(engine.pages_total) : 0);
   Set(kPages, number(engine.pages_used), "used");
   Set(kPages, number(engine.pages_kept), "cached");
+  Set(kSharedPages, number(engine.pages_shared));
   Set(kPages, number(pages_free), "free");
   Set(kCacheBytes, number(engine.pages_used * engine.bytes_per_page), "used");
   Set(kCacheBytes, number(engine.pages_kept * engine.bytes_per_page), "cached");

@@ -38,12 +38,13 @@ void PagePool::Share(PageId page) {
     CHECK(index_.Has(page));
     Unlink(page);
   }
-  ++pages_[page].users;
+  if (++pages_[page].users == 2) ++shared_;
 }
 
 void PagePool::Return(PageId page) {
   CHECK_GT(users(page), 0);
-  if (--pages_[page].users > 0) return;
+  if (--pages_[page].users == 1) --shared_;
+  if (pages_[page].users > 0) return;
   if (index_.Has(page)) {
     Keep(page);
   } else {

@@ -29,6 +29,8 @@ class PagePool {
   // Without users, kept ones included.
   int free_pages() const { return static_cast<int>(free_.size()) + kept_; }
   int used_pages() const { return total_pages() - free_pages(); }
+  // With several users.
+  int shared_pages() const { return shared_; }
   // Without users, but with contents that the index finds.
   int kept_pages() const { return kept_; }
 
@@ -64,6 +66,7 @@ class PagePool {
   PageId oldest_ = kNone;  // of the kept pages
   PageId newest_ = kNone;
   int kept_ = 0;
+  int shared_ = 0;
   PrefixIndex index_;
 };
 

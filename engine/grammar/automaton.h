@@ -37,17 +37,15 @@ class Automaton {
   // Whether the text may go on.
   bool Continues(State state) const { return !states_[state].ways.empty(); }
 
-  // It has grown to where the caller should start a new one: unbounded nesting makes new states for
-  // ever. It still works.
-  bool full() const { return states_.size() > kFullStates || stacks_.size() > kFullStacks; }
+  // What it has kept, in states of about a kilobyte. Unbounded nesting makes new ones for ever: the
+  // caller starts a new automaton where this gets too much.
+  size_t size() const { return states_.size() + stacks_.size() / 64; }
   // A text was more ambiguous than kMaxWays, and ways were dropped: less is allowed than should be.
   bool overflowed() const { return overflowed_; }
 
   static constexpr size_t kMaxWays = 1 << 14;
 
  private:
-  static constexpr size_t kFullStates = 1 << 14;
-  static constexpr size_t kFullStacks = 1 << 20;
   using NodeId = grammar::Network::NodeId;
   using StackId = int32_t;
   static constexpr StackId kEmptyStack = 0;

@@ -1,5 +1,6 @@
 #include "engine/grammar/constraint.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,7 +15,7 @@ namespace transmla {
 namespace {
 
 // A mask has a bit for each token of the vocabulary: tens of kilobytes.
-constexpr size_t kMaxMasks = 512;
+constexpr size_t kMaxMasks = 128;
 
 absl::StatusOr<grammar::Grammar> ChoiceGrammar(const std::vector<std::string>& choices) {
   if (choices.empty() || choices.size() > kMaxConstraintChoices) {
@@ -77,7 +78,7 @@ absl::StatusOr<std::shared_ptr<Constraint>> Constraint::Compile(
 }
 
 std::shared_ptr<Constraint::Running> Constraint::running() {
-  if (running_ == nullptr || running_->automaton.full()) {
+  if (running_ == nullptr || running_->automaton.size() > kFull) {
     running_ = std::make_shared<Running>(network_);
   }
   return running_;
@@ -95,10 +96,12 @@ void ConstraintMatcher::Restart() {
     if (state_ == Automaton::kDead) return;
     state_ = running_->automaton.Next(state_, static_cast<uint8_t>(byte));
   }
+  // A text that needs as much by itself is not gone through again at every token.
+  restart_at_ = std::max(Constraint::kFull, 2 * running_->automaton.size());
 }
 
 const TokenMask& ConstraintMatcher::Allowed() {
-  if (running_->automaton.full() && running_ == constraint_->running_) Restart();
+  if (running_->automaton.size() > restart_at_) Restart();
   if (state_ == Automaton::kDead) {
     allowed_ = std::make_shared<const TokenMask>(constraint_->tokens_->vocab_size());
     return *allowed_;

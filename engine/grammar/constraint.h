@@ -47,6 +47,7 @@ class Constraint {
   Constraint(std::shared_ptr<const grammar::Network> network,
              std::shared_ptr<const TokenTrie> tokens)
       : network_(std::move(network)), tokens_(std::move(tokens)) {}
+  static constexpr size_t kFull = 4096;  // Automaton::size()
   std::shared_ptr<Running> running();
 
   const std::shared_ptr<const grammar::Network> network_;
@@ -77,7 +78,8 @@ class ConstraintMatcher {
   const std::shared_ptr<Constraint> constraint_;
   std::shared_ptr<Constraint::Running> running_;
   Automaton::State state_;
-  std::string text_;  // to go through again, should the automaton be full
+  std::string text_;                       // to go through again in a new automaton
+  size_t restart_at_ = Constraint::kFull;  // size of the automaton
   std::shared_ptr<const TokenMask> allowed_;
 };
 

@@ -36,7 +36,7 @@ class ConstraintCompiler {
   absl::StatusOr<std::shared_ptr<BannedWords>> CompileBanned(absl::Span<const std::string> words);
 
  private:
-  static constexpr size_t kMaxKept = 64;
+  static constexpr size_t kMaxKept = 32;
   using Kept = std::list<std::pair<std::string, std::shared_ptr<Constraint>>>;  // the last first
 
   std::shared_ptr<const TokenTrie> Tokens();

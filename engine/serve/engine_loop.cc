@@ -435,6 +435,7 @@ void EngineLoop::PublishStats() {
   stats_.requests_running = scheduler_.running();
   stats_.pages_total = pool.total_pages();
   stats_.pages_used = pool.used_pages();
+  stats_.pages_shared = pool.shared_pages();
   stats_.pages_kept = pool.kept_pages();
   stats_.bytes_per_page = options_.bytes_per_page;
   stats_.cache_bytes_per_token = options_.cache_bytes_per_token;

@@ -18,6 +18,7 @@ struct EngineStats {
 
   int64_t pages_total = 0;
   int64_t pages_used = 0;  // held by live requests
+  int64_t pages_shared = 0;  // of those used, by several
   int64_t pages_kept = 0;  // held by nobody, with a prefix that a request may find
   int64_t bytes_per_page = 0;
   int64_t cache_bytes_per_token = 0;

@@ -175,6 +175,9 @@ void SchedulerSim::CheckPages() {
            "a waiting sequence holds pages");
   }
   Expect(used == scheduler_.pool().used_pages(), "a page is leaked");
+  Expect(std::count_if(owners.begin(), owners.end(), [](int n) { return n > 1; }) ==
+             scheduler_.pool().shared_pages(),
+         "the shared pages are miscounted");
 }
 
 void SchedulerSim::CheckOrder(const std::vector<uint64_t>& before, int64_t preemptions) {
