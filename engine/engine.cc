@@ -17,6 +17,7 @@
 #include "engine/base/status.h"
 #include "engine/format/checkpoint.h"
 #include "engine/serve/engine_loop.h"
+#include "engine/serve/spill_file.h"
 #include "engine/serve/step_runner.h"
 
 namespace transmla {
@@ -41,6 +42,10 @@ absl::Status Validate(const EngineOptions& options) {
   RETURN_IF_ERROR(CheckRange("max_queued_tokens", options.max_queued_tokens, 1, kAny));
   RETURN_IF_ERROR(CheckRange("max_context_tokens", options.max_context_tokens, 0, kAny));
   RETURN_IF_ERROR(CheckRange("cache_memory_bytes", options.cache_memory_bytes, 0, kAny));
+  RETURN_IF_ERROR(CheckRange("spill_bytes", options.spill_bytes, 0, kAny));
+  if (!options.spill_folder.empty() && !options.prefix_cache) {
+    return absl::InvalidArgumentError("a spill file needs the prefix cache");
+  }
   RETURN_IF_ERROR(CheckRange("draft_tokens", options.draft_tokens, 0, kSpareLogits));
   for (const auto& [tenant, weight] : options.tenant_weights) {
     if (weight > 0 && std::isfinite(weight)) continue;
@@ -141,6 +146,7 @@ class LoadedEngine : public Engine {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<KvStore> store_;
+  std::unique_ptr<SpillFile> spill_;
   std::optional<DecoderRunner> runner_;
   ModelInfo info_;
   std::optional<ConstraintCompiler> constraints_;
@@ -152,7 +158,11 @@ absl::Status LoadedEngine::Load(const EngineOptions& options, Clock* clock, Stat
   RETURN_IF_ERROR(LoadModel(options));
   constraints_.emplace([tokenizer = tokenizer_.tokenizer] { return TokenBytes(*tokenizer); });
   runner_.emplace(decoder_.get(), store_.get());
-  loop_.emplace(LoopOptions(options), &*runner_, clock, stats_sink);
+  if (!options.spill_folder.empty()) {
+    ASSIGN_OR_RETURN(spill_,
+                     SpillFile::Create(options.spill_folder, options.spill_bytes, store_.get()));
+  }
+  loop_.emplace(LoopOptions(options), &*runner_, clock, stats_sink, spill_.get());
   return absl::OkStatus();
 }
 

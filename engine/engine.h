@@ -41,7 +41,10 @@ struct EngineOptions {
   int max_queued_requests = 128;  // admitted and not yet started
   int64_t max_queued_tokens = 1 << 20;  // prompt tokens of those
   bool prefix_cache = true;  // requests that begin alike share the cache pages of that beginning
-  int draft_tokens = 0;      // guessed a step for requests that do not say; at most 64
+  // Folder for a file of contents that the prefix cache has no memory for; empty: none.
+  std::string spill_folder;
+  int64_t spill_bytes = int64_t{4} << 30;  // of that file at most
+  int draft_tokens = 0;          // guessed a step for requests that do not say; at most 64
   TenantWeights tenant_weights;  // shares of the engine, above 0; tenants without one have 1
 };
 

@@ -51,6 +51,9 @@ ABSL_FLAG(int64_t, max_queued_tokens, int64_t{1} << 20,
           "Prompt tokens that may wait, at least 1; more are refused at once.");
 ABSL_FLAG(bool, prefix_cache, true,
           "Requests that begin alike share the cache of that beginning; it is computed once.");
+ABSL_FLAG(std::string, spill_folder, "",
+          "Folder for a file that takes what the prefix cache has no memory for. Empty: none.");
+ABSL_FLAG(std::string, spill_size, "4GiB", "Bytes of that file at most (512MiB, 4GiB).");
 ABSL_FLAG(
     int, draft_tokens, 0,
     "Tokens guessed a step for requests that do not say, 0 to 16. The same text, in fewer steps "
@@ -121,6 +124,15 @@ absl::Status FillEngine(EngineOptions* engine) {
   engine->max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests);
   engine->max_queued_tokens = absl::GetFlag(FLAGS_max_queued_tokens);
   engine->prefix_cache = absl::GetFlag(FLAGS_prefix_cache);
+  engine->spill_folder = absl::GetFlag(FLAGS_spill_folder);
+  if (!engine->spill_folder.empty() && !engine->prefix_cache) {
+    return BadFlag("spill_folder", "needs --prefix-cache");
+  }
+  const std::string spill_size = absl::GetFlag(FLAGS_spill_size);
+  if (absl::EndsWith(spill_size, "%")) return BadFlag("spill_size", "is a share; give bytes");
+  const absl::StatusOr<int64_t> spill_bytes = ParseMemory(spill_size, 0);
+  if (!spill_bytes.ok()) return BadFlag("spill_size", spill_bytes.status().message());
+  engine->spill_bytes = *spill_bytes;
   engine->draft_tokens = absl::GetFlag(FLAGS_draft_tokens);
   for (const std::string& entry : absl::GetFlag(FLAGS_tenant_weights)) {
     const std::pair<absl::string_view, absl::string_view> parts =

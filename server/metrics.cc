@@ -46,6 +46,9 @@ enum Row {
   kUsage,
   kPages,
   kSharedPages,
+  kSpilledPages,
+  kRestoredPages,
+  kSpillFailures,
   kCacheBytes,
   kBytesPerToken,
   kGqaBytesPerToken,
@@ -142,6 +145,30 @@ const std::vector<MetricRow>& Rows() {
        {},
        {},
        "Pages of the latent cache that several sequences use.",
+       nullptr},
+      {"transmla_spilled_blocks",
+       kGauge,
+       "1",
+       nullptr,
+       {},
+       {},
+       "Pages whose contents are in the spill file.",
+       nullptr},
+      {"transmla_restored_blocks_total",
+       kCounter,
+       "1",
+       nullptr,
+       {},
+       {},
+       "Pages that came back from the spill file.",
+       nullptr},
+      {"transmla_spill_failures_total",
+       kCounter,
+       "1",
+       nullptr,
+       {},
+       {},
+       "Pages that the spill file could not take, or did not give back as they were.",
        nullptr},
       {"transmla_kv_cache_bytes",
        kGauge,
@@ -643,6 +670,9 @@ void Metrics::Update(const MetricsSnapshot& snapshot) {
   Set(kPages, number(engine.pages_used), "used");
   Set(kPages, number(engine.pages_kept), "cached");
   Set(kSharedPages, number(engine.pages_shared));
+  Set(kSpilledPages, number(engine.pages_spilled));
+  Set(kRestoredPages, number(engine.pages_restored));
+  Set(kSpillFailures, number(engine.spill_failures));
   Set(kPages, number(pages_free), "free");
   Set(kCacheBytes, number(engine.pages_used * engine.bytes_per_page), "used");
   Set(kCacheBytes, number(engine.pages_kept * engine.bytes_per_page), "cached");

@@ -34,4 +34,12 @@ int64_t KvLayout::BytesPerToken() const {
          num_layers;
 }
 
+absl::Status KvStore::ReadPage(PageId, absl::Span<std::byte>) const {
+  return absl::UnimplementedError("this backend's cache pages cannot be copied out");
+}
+
+absl::Status KvStore::WritePage(PageId, absl::Span<const std::byte>) {
+  return absl::UnimplementedError("this backend's cache pages cannot be copied in");
+}
+
 }  // namespace transmla

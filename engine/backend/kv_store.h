@@ -6,10 +6,13 @@
 #ifndef TRANSMLA_ENGINE_BACKEND_KV_STORE_H_
 #define TRANSMLA_ENGINE_BACKEND_KV_STORE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 #include "engine/base/page.h"
 #include "engine/tensor/dtype.h"
@@ -61,6 +64,11 @@ class KvStore {
   virtual ~KvStore() = default;
   virtual const KvLayout& layout() const = 0;
   virtual int pages() const = 0;
+
+  // Copies a page's BytesPerPage() bytes out or in, in the backend's own order. Not while a step
+  // runs. Unimplemented where a backend cannot.
+  virtual absl::Status ReadPage(PageId page, absl::Span<std::byte> bytes) const;
+  virtual absl::Status WritePage(PageId page, absl::Span<const std::byte> bytes);
 };
 
 }  // namespace transmla

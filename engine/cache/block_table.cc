@@ -10,11 +10,6 @@ absl::Status BlockTable::Grow(PagePool& pool, int tokens) {
   return pool.Take(std::max(missing, 0), pages_);
 }
 
-void BlockTable::Share(PagePool& pool, PageId page) {
-  pool.Share(page);
-  pages_.push_back(page);
-}
-
 void BlockTable::Replace(PagePool& pool, int index, PageId page) {
   pool.Share(page);
   pool.Return(std::exchange(pages_[index], page));

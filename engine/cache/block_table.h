@@ -25,8 +25,8 @@ class BlockTable {
   // Takes pages until `tokens` positions fit; nothing if they do already.
   // Returns ResourceExhausted, and changes nothing, if too few are free.
   absl::Status Grow(PagePool& pool, int tokens);
-  // Appends a page that another has filled, as one more user of it.
-  void Share(PagePool& pool, PageId page);
+  // Appends a page that this table is counted as a user of already.
+  void Adopt(PageId page) { pages_.push_back(page); }
   // Uses `page`, which holds the same as the page at `index`, in place of that one.
   void Replace(PagePool& pool, int index, PageId page);
   // Returns all pages, the last first: of those that are kept, a page is then never older than the

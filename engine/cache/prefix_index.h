@@ -6,7 +6,7 @@
 // identity of the entry before, which is never used again: two prefixes with one hash are a miss,
 // never wrong text.
 //
-// Thread-compatible. Knows page numbers only.
+// Thread-compatible. Knows numbers of places only.
 #ifndef TRANSMLA_ENGINE_CACHE_PREFIX_INDEX_H_
 #define TRANSMLA_ENGINE_CACHE_PREFIX_INDEX_H_
 
@@ -28,14 +28,18 @@ inline constexpr PrefixId kNoPrefix = 0;  // of the empty beginning
 
 class PrefixIndex {
  public:
-  // For pages [0, pages). REQUIRES: pages >= 0. Allocates now, never after.
-  explicit PrefixIndex(int pages);
+  // Where contents are: a page, or, behind all pages, a slot of the store that keeps contents of
+  // pages that were handed out again.
+  using Place = int32_t;
+
+  // For places [0, places). REQUIRES: places >= 0. Allocates now, never after.
+  explicit PrefixIndex(int places);
 
   struct Entry {
     PrefixId id = kNoPrefix;
-    PageId page = 0;
+    Place place = 0;
   };
-  // The page that holds `tokens` after the prefix `before`. REQUIRES: kPageTokens tokens.
+  // The place that holds `tokens` after the prefix `before`. REQUIRES: kPageTokens tokens.
   std::optional<Entry> Find(PrefixId before, absl::Span<const int32_t> tokens) const;
 
   // Notes that `page` holds `tokens` after the prefix `before`, and returns the new entry's id;
@@ -43,12 +47,16 @@ class PrefixIndex {
   // REQUIRES: kPageTokens tokens, which Find does not find; no entry of `page`.
   std::optional<PrefixId> Add(PrefixId before, absl::Span<const int32_t> tokens, PageId page);
 
-  // Forgets the entry of `page`, if there is one, before the page is written again. Entries after
+  // Forgets the entry of `place`, if there is one, before it is written again. Entries after
   // it are found no more; they stay until they are forgotten themselves.
-  void Forget(PageId page);
+  void Forget(Place place);
+  // The contents of `from` are at `to` now. REQUIRES: an entry of `from`, none of `to`.
+  void Move(Place from, Place to);
 
-  bool Has(PageId page) const { return nodes_[page].id != kNoPrefix; }
-  int size() const { return static_cast<int>(pages_.size()); }
+  bool Has(Place place) const { return nodes_[place].id != kNoPrefix; }
+  // kNoPrefix if there is none.
+  PrefixId IdAt(Place place) const { return nodes_[place].id; }
+  int size() const { return static_cast<int>(places_.size()); }
 
  private:
   struct Node {
@@ -58,8 +66,8 @@ class PrefixIndex {
   };
   static uint64_t Key(PrefixId before, absl::Span<const int32_t> tokens);
 
-  std::vector<Node> nodes_;  // by page
-  absl::flat_hash_map<uint64_t, PageId> pages_;
+  std::vector<Node> nodes_;  // by place
+  absl::flat_hash_map<uint64_t, Place> places_;
   PrefixId last_id_ = kNoPrefix;
 };
 

@@ -23,13 +23,14 @@ absl::Status Unavailable(const char* what, absl::string_view reason) {
 }  // namespace
 
 EngineLoop::EngineLoop(const EngineLoopOptions& options, StepRunner* runner, Clock* clock,
-                       StatsSink* stats_sink)
+                       StatsSink* stats_sink, SpillFile* spill)
     : options_(options),
       runner_(runner),
       clock_(clock),
       stats_sink_(stats_sink),
+      spill_(spill),
       heartbeat_ns_(absl::ToUnixNanos(clock->Now())),
-      scheduler_(options.scheduler) {
+      scheduler_(options.scheduler, spill) {
   {
     absl::MutexLock lock(&mutex_);
     PublishStats();
@@ -435,6 +436,11 @@ void EngineLoop::PublishStats() {
   stats_.requests_running = scheduler_.running();
   stats_.pages_total = pool.total_pages();
   stats_.pages_used = pool.used_pages();
+  if (spill_ != nullptr) {
+    stats_.pages_spilled = pool.stored();
+    stats_.pages_restored = spill_->restored();
+    stats_.spill_failures = spill_->failures();
+  }
   stats_.pages_shared = pool.shared_pages();
   stats_.pages_kept = pool.kept_pages();
   stats_.bytes_per_page = options_.bytes_per_page;

@@ -1,7 +1,7 @@
 // EngineLoop: the thread that owns one model. Requests come in through a bounded queue; each step
 // runs what the scheduler plans, draws tokens and sends events. An idle loop sleeps.
 //
-// Public methods are thread-safe. The runner, clock and stats sink must outlive it.
+// Public methods are thread-safe. The runner, clock, stats sink and spill file must outlive it.
 #ifndef TRANSMLA_ENGINE_SERVE_ENGINE_LOOP_H_
 #define TRANSMLA_ENGINE_SERVE_ENGINE_LOOP_H_
 
@@ -25,6 +25,7 @@
 #include "engine/serve/generation.h"
 #include "engine/serve/request.h"
 #include "engine/serve/scheduler.h"
+#include "engine/serve/spill_file.h"
 #include "engine/serve/stats.h"
 #include "engine/serve/step_runner.h"
 
@@ -44,7 +45,7 @@ struct EngineLoopOptions {
 class EngineLoop {
  public:
   EngineLoop(const EngineLoopOptions& options, StepRunner* runner, Clock* clock,
-             StatsSink* stats_sink);
+             StatsSink* stats_sink, SpillFile* spill = nullptr);
   ~EngineLoop();
 
   // As in engine.h. A place is a function that gives it back, to be called once.
@@ -108,6 +109,7 @@ class EngineLoop {
   StepRunner* const runner_;
   Clock* const clock_;
   StatsSink* const stats_sink_;  // may be null
+  SpillFile* const spill_;       // may be null
 
   absl::Mutex join_mutex_;  // held while the thread is joined
   mutable absl::Mutex mutex_;

@@ -1,6 +1,7 @@
 #include "engine/serve/scheduler.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "engine/base/check.h"
@@ -84,8 +85,12 @@ void Scheduler::IndexPages(Sequence& sequence) {
     const auto tokens =
         absl::MakeConstSpan(sequence.tokens).subspan(page * kPageTokens, kPageTokens);
     if (const auto entry = index.Find(sequence.prefix, tokens)) {
-      // Another has computed it meanwhile; the two are equal bit for bit.
-      sequence.table.Replace(pool_, page, entry->page);
+      // Another has computed it meanwhile, or before; the two are equal bit for bit.
+      if (pool_.InPage(*entry)) {
+        sequence.table.Replace(pool_, page, entry->place);
+      } else {
+        pool_.Reclaim(*entry, sequence.table.pages()[page]);
+      }
       sequence.prefix = entry->id;
     } else if (const auto id = index.Add(sequence.prefix, tokens, sequence.table.pages()[page])) {
       sequence.prefix = *id;
@@ -227,18 +232,41 @@ bool Scheduler::HasRoom(const Sequence& sequence,
   // Only with room for all it has: a prompt that starts and then waits for pages would block
   // those behind it. And with a page to grow into for each that then runs, or the next page that
   // an older one needs would throw the newcomer out again, its prompt computed in vain.
-  int wanted = BlockTable::PagesFor(static_cast<int>(sequence.tokens.size())) -
-               static_cast<int>(prefix.size());
-  // A page that nobody uses counts as free until it is shared.
-  for (const PrefixIndex::Entry& entry : prefix) wanted += pool_.users(entry.page) == 0;
+  int wanted = BlockTable::PagesFor(static_cast<int>(sequence.tokens.size()));
+  // A page that nobody uses counts as free until it is shared; what is in the store needs a page.
+  for (const PrefixIndex::Entry& entry : prefix) {
+    wanted -= pool_.InPage(entry) && pool_.users(entry.place) > 0;
+  }
   const int growth = running_.empty() ? 0 : running() + 1;
   return wanted + growth <= pool_.free_pages();
 }
 
+void Scheduler::TakePrefix(Sequence& sequence, absl::Span<const PrefixIndex::Entry> prefix) {
+  // First those that are there, or the pages that the others come back to would be theirs.
+  for (const PrefixIndex::Entry& entry : prefix) {
+    if (pool_.InPage(entry)) pool_.Share(entry.place);
+  }
+  bool found = true;
+  for (const PrefixIndex::Entry& entry : prefix) {
+    std::optional<PageId> page;
+    if (pool_.InPage(entry)) {
+      page = entry.place;
+    } else if (found) {
+      page = pool_.Restore(entry);
+    }
+    found = found && page.has_value();
+    if (found) {
+      sequence.table.Adopt(*page);
+      sequence.prefix = entry.id;
+      ++sequence.indexed_pages;
+    } else if (page.has_value()) {
+      pool_.Return(*page);
+    }
+  }
+}
+
 void Scheduler::StartWith(Sequence& sequence, absl::Span<const PrefixIndex::Entry> prefix) {
-  for (const PrefixIndex::Entry& entry : prefix) sequence.table.Share(pool_, entry.page);
-  sequence.indexed_pages = static_cast<int>(prefix.size());
-  sequence.prefix = prefix.empty() ? sequence.root : prefix.back().id;
+  TakePrefix(sequence, prefix);
   sequence.computed = sequence.indexed_pages * kPageTokens;
   const int tokens = static_cast<int>(sequence.tokens.size());
   CHECK_OK(sequence.table.Grow(pool_, tokens));

@@ -48,8 +48,9 @@ struct SchedulerOptions {
 
 class Scheduler {
  public:
-  explicit Scheduler(const SchedulerOptions& options)
-      : options_(options), pool_(options.pages), fair_share_(options.tenant_weights) {}
+  // `store` keeps contents of pages that are handed out again; may be null; must outlive this.
+  explicit Scheduler(const SchedulerOptions& options, PageStore* store = nullptr)
+      : options_(options), pool_(options.pages, store), fair_share_(options.tenant_weights) {}
   ~Scheduler();
 
   // Takes a sequence to the waiting ones and returns it; the scheduler owns it until Finish.
@@ -105,6 +106,8 @@ class Scheduler {
   // Entries of the pages that hold the beginning of `sequence`, short of its last token.
   std::vector<PrefixIndex::Entry> FindPrefix(const Sequence& sequence) const;
   bool HasRoom(const Sequence& sequence, absl::Span<const PrefixIndex::Entry> prefix) const;
+  // Gives it the pages of the prefix, as far as they can be had.
+  void TakePrefix(Sequence& sequence, absl::Span<const PrefixIndex::Entry> prefix);
   void StartWith(Sequence& sequence, absl::Span<const PrefixIndex::Entry> prefix);
   // Enters the pages of `sequence` that are full now.
   void IndexPages(Sequence& sequence);

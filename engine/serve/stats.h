@@ -17,9 +17,12 @@ struct EngineStats {
   int64_t queued_prompt_tokens = 0;  // of waiting requests
 
   int64_t pages_total = 0;
-  int64_t pages_used = 0;  // held by live requests
-  int64_t pages_shared = 0;  // of those used, by several
-  int64_t pages_kept = 0;  // held by nobody, with a prefix that a request may find
+  int64_t pages_used = 0;      // held by live requests
+  int64_t pages_shared = 0;    // of those used, by several
+  int64_t pages_kept = 0;      // held by nobody, with a prefix that a request may find
+  int64_t pages_spilled = 0;   // contents in the spill file
+  int64_t pages_restored = 0;  // since start; that came back from there
+  int64_t spill_failures = 0;  // since start; that could not be written, or came back otherwise
   int64_t bytes_per_page = 0;
   int64_t cache_bytes_per_token = 0;
   int64_t gqa_equivalent_bytes_per_token =

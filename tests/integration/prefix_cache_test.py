@@ -1,9 +1,12 @@
 """Requests that begin alike compute their beginning once, and get what they would get without a cache, bit for bit."""
 import concurrent.futures
+import pathlib
+import tempfile
 import unittest
 
 import harness
 from harness import pb, request
+from transmla.v1 import model_pb2
 
 PAGE = 64
 LOGPROBS = pb.OutputOptions(token_ids=True, logprobs=5)
@@ -68,6 +71,25 @@ class PrefixCacheTest(unittest.TestCase):
             second = server.generate(message)
             # The last generated token was never computed.
             self.assertEqual(second.usage.cached_prompt_tokens, (len(history) - 1) // PAGE * PAGE)
+
+    def test_what_has_no_room_goes_to_a_file_and_comes_back(self):
+        with tempfile.TemporaryDirectory(prefix="transmla-test-") as folder:
+            with harness.Server("mla", "--cache-memory=512KiB", f"--spill-folder={folder}", "--spill-size=64MiB",
+                                context=2000) as server:
+                pages = server.models.GetModel(model_pb2.GetModelRequest()).model.cache_pages
+                alone = server.generate(ask("one", bypass=True))
+                server.generate(ask("one"))
+                # Others need every page meanwhile.
+                filler = 0
+                while server.metric("transmla_spilled_blocks") < pages:
+                    filler += 1
+                    server.generate(request(f"{filler} other things " * 40, 2, endless=True))
+                again = server.generate(ask("one"))
+                self.assertEqual(outcome(again), outcome(alone))
+                self.assertGreater(again.usage.cached_prompt_tokens, 0)
+                self.assertGreater(server.metric("transmla_restored_blocks_total"), 0)
+                self.assertEqual(server.metric("transmla_spill_failures_total"), 0)
+                self.assertEqual(list(pathlib.Path(folder).iterdir()), [], "the file has no name")
 
     def test_it_can_be_turned_off(self):
         with harness.Server("llama_tied", "--noprefix_cache", context=20000) as server:

@@ -29,8 +29,9 @@ SchedulerOptions SchedulerSim::DrawOptions(Random& random) {
 SchedulerSim::SchedulerSim(uint64_t seed)
     : random_(seed),
       options_(DrawOptions(random_)),
+      slots_(random_.Below(2) == 0 ? 0 : kPageTokens * random_.Below(60)),
       most_drafts_(random_.Below(2) == 0 ? 0 : 7),
-      scheduler_(options_),
+      scheduler_(options_, slots_.empty() ? nullptr : this),
       cells_(static_cast<size_t>(options_.pages) * kPageTokens),
       beginnings_(kBeginnings) {}
 
@@ -259,6 +260,29 @@ void SchedulerSim::Compute(const Plan::Chunk& chunk) {
   counts_.kept_steps += scheduler_.pool().kept_pages() > 0;
   const int any = static_cast<int>(random_.Below(sequence.computed + chunk.tokens - chunk.drafts));
   Expect(Cell(sequence, any) == request.hashes[any], "a cell was overwritten");
+}
+
+bool SchedulerSim::Save(PageId page, int slot) {
+  if (random_.Below(20) == 0) {
+    ++counts_.failed_stores;
+    return false;
+  }
+  std::copy_n(cells_.begin() + page * kPageTokens, kPageTokens,
+              slots_.begin() + slot * kPageTokens);
+  return true;
+}
+
+bool SchedulerSim::Load(int slot, PageId page) {
+  if (random_.Below(20) == 0) {
+    // Half of it came, say.
+    std::fill_n(cells_.begin() + page * kPageTokens, kPageTokens / 2, 0);
+    ++counts_.failed_stores;
+    return false;
+  }
+  std::copy_n(slots_.begin() + slot * kPageTokens, kPageTokens,
+              cells_.begin() + page * kPageTokens);
+  ++counts_.restored_pages;
+  return true;
 }
 
 void SchedulerSim::Draft() {

@@ -38,13 +38,15 @@ struct SimCounts {
   int64_t queried_tokens = 0;  // of sequences that looked for their beginning
   int64_t hit_tokens = 0;      // and found so many of them
   int64_t kept_steps = 0;      // with contents kept of which nobody is a user
+  int64_t restored_pages = 0;
+  int64_t failed_stores = 0;
   int64_t draft_tokens = 0;
   int64_t accepted_draft_tokens = 0;
   int64_t prompt_logits = 0;
   int64_t other_turns = 0;  // admissions of a tenant before an older request of another
 };
 
-class SchedulerSim {
+class SchedulerSim : private PageStore {
  public:
   explicit SchedulerSim(uint64_t seed);
 
@@ -79,6 +81,10 @@ class SchedulerSim {
   void CheckOrder(const std::vector<uint64_t>& before, int64_t preemptions);
   void CheckPlan(const Plan& plan);
   void Compute(const Plan::Chunk& chunk);
+  // The store that contents of pages go to: it fails now and then.
+  int slots() const override { return static_cast<int>(slots_.size() / kPageTokens); }
+  bool Save(PageId page, int slot) override;
+  bool Load(int slot, PageId page) override;
   void Draft();
   void CheckPromptLogits(const Plan::Chunk& chunk, int first);
   void Sample(const Plan::Chunk& chunk);
@@ -92,7 +98,8 @@ class SchedulerSim {
 
   Random random_;
   const SchedulerOptions options_;
-  const int most_drafts_;  // of a decode; in half of the runs none
+  std::vector<uint64_t> slots_;  // [slots, kPageTokens]
+  const int most_drafts_;        // of a decode; in half of the runs none
   Scheduler scheduler_;
   absl::Time now_ = absl::UnixEpoch();
   uint64_t next_number_ = 1;

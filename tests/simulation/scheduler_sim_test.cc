@@ -29,6 +29,8 @@ void ExpectVisited(const SimCounts& counts) {
   EXPECT_GT(counts.mixed_steps, 1000);
   EXPECT_GT(counts.hit_tokens, counts.queried_tokens / 20);
   EXPECT_GT(counts.kept_steps, 1000);
+  EXPECT_GT(counts.restored_pages, 50);
+  EXPECT_GT(counts.failed_stores, 50);
   EXPECT_GT(counts.accepted_draft_tokens, 1000);
   EXPECT_GT(counts.draft_tokens, 2 * counts.accepted_draft_tokens);
   EXPECT_GT(counts.prompt_logits, 1000);
@@ -48,6 +50,8 @@ void Add(const SimCounts& counts, SimCounts& total) {
   total.queried_tokens += counts.queried_tokens;
   total.hit_tokens += counts.hit_tokens;
   total.kept_steps += counts.kept_steps;
+  total.restored_pages += counts.restored_pages;
+  total.failed_stores += counts.failed_stores;
   total.draft_tokens += counts.draft_tokens;
   total.accepted_draft_tokens += counts.accepted_draft_tokens;
   total.prompt_logits += counts.prompt_logits;
@@ -67,10 +71,11 @@ TEST(SchedulerSimTest, InvariantsHold) {
                    << total.cancelled << " cancelled, " << total.out_of_time << " out of time, "
                    << total.out_of_queue_time << " out of queue time; " << total.preemptions
                    << " preemptions, " << total.mixed_steps << " mixed steps; " << total.hit_tokens
-                   << " of " << total.queried_tokens << " tokens found in the cache; "
-                   << total.accepted_draft_tokens << " of " << total.draft_tokens
-                   << " guessed tokens right; " << total.prompt_logits << " logits of prompts; "
-                   << total.other_turns << " times another tenant's turn";
+                   << " of " << total.queried_tokens << " tokens found in the cache, "
+                   << total.restored_pages << " pages back from the store, which failed "
+                   << total.failed_stores << " times; " << total.accepted_draft_tokens << " of "
+                   << total.draft_tokens << " guessed tokens right; " << total.prompt_logits
+                   << " logits of prompts; " << total.other_turns << " times another tenant's turn";
   if (seeds >= 20 && steps >= 20000) ExpectVisited(total);
 }
 

@@ -1,5 +1,6 @@
 #include "engine/backend/cpu/cpu_kv_store.h"
 
+#include <cstring>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -51,6 +52,18 @@ CpuKvStore::CpuKvStore(const KvLayout& layout, int pages, Arena arena)
     rows->scales_offset = take(rows->groups() * static_cast<int64_t>(sizeof(float)));
   }
   CHECK_EQ(layer_bytes_ * layout.num_layers, layout.BytesPerPage());
+}
+
+absl::Status CpuKvStore::ReadPage(PageId page, absl::Span<std::byte> bytes) const {
+  CHECK_EQ(static_cast<int64_t>(bytes.size()), layout_.BytesPerPage());
+  std::memcpy(bytes.data(), At(page, 0), bytes.size());
+  return absl::OkStatus();
+}
+
+absl::Status CpuKvStore::WritePage(PageId page, absl::Span<const std::byte> bytes) {
+  CHECK_EQ(static_cast<int64_t>(bytes.size()), layout_.BytesPerPage());
+  std::memcpy(At(page, 0), bytes.data(), bytes.size());
+  return absl::OkStatus();
 }
 
 }  // namespace transmla::cpu

@@ -39,6 +39,8 @@ class CpuKvStore : public KvStore {
 
   const KvLayout& layout() const override { return layout_; }
   int pages() const override { return pages_; }
+  absl::Status ReadPage(PageId page, absl::Span<std::byte> bytes) const override;
+  absl::Status WritePage(PageId page, absl::Span<const std::byte> bytes) override;
 
   // What holds a row of keys, in order: for MLA of I8 two parts, latent and rope key; else one.
   absl::Span<const CacheRows> keys() const { return keys_; }

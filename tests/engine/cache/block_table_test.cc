@@ -58,7 +58,8 @@ TEST(BlockTableTest, SharesAndReplacesPages) {
   PagePool pool(4);
   BlockTable owner, other;
   ASSERT_TRUE(owner.Grow(pool, 2 * kPageTokens).ok());
-  other.Share(pool, owner.pages()[0]);
+  pool.Share(owner.pages()[0]);
+  other.Adopt(owner.pages()[0]);
   ASSERT_TRUE(other.Grow(pool, 2 * kPageTokens).ok());
   EXPECT_EQ(other.pages()[0], owner.pages()[0]);
   EXPECT_EQ(pool.used_pages(), 3);

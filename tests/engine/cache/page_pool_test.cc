@@ -166,5 +166,108 @@ TEST(PagePoolTest, KeepsCountThroughRandomUse) {
   }
 }
 
+// Notes what is saved where, and loses a slot on demand.
+class FakeStore : public PageStore {
+ public:
+  int slots() const override { return 2; }
+  bool Save(PageId page, int slot) override {
+    saved_[slot] = page;
+    return !full_;
+  }
+  bool Load(int slot, PageId page) override {
+    loaded_ = page;
+    return slot != lost_;
+  }
+  int saved_[2] = {-1, -1};
+  int lost_ = -1;
+  PageId loaded_ = -1;
+  bool full_ = false;
+};
+
+class PagePoolWithStoreTest : public testing::Test {
+ protected:
+  // Takes a page, enters it as the prefix of 64 equal tokens, and gives it back.
+  PrefixIndex::Entry Keep(int32_t token) {
+    std::vector<PageId> page;
+    EXPECT_TRUE(pool_.Take(1, page).ok());
+    const std::vector<int32_t> tokens(kPageTokens, token);
+    EXPECT_TRUE(pool_.index().Add(kNoPrefix, tokens, page[0]).has_value());
+    pool_.Return(page[0]);
+    return *Find(token);
+  }
+  std::optional<PrefixIndex::Entry> Find(int32_t token) const {
+    return pool_.index().Find(kNoPrefix, std::vector<int32_t>(kPageTokens, token));
+  }
+  FakeStore store_;
+  PagePool pool_{2, &store_};
+};
+
+TEST_F(PagePoolWithStoreTest, ContentsGoToTheStoreAndComeBack) {
+  const PrefixIndex::Entry first = Keep(1);
+  Keep(2);
+  Keep(3);  // no page is empty: the first goes
+  EXPECT_EQ(pool_.stored(), 1);
+  const auto stored = Find(1);
+  ASSERT_TRUE(stored.has_value());
+  EXPECT_EQ(stored->id, first.id);
+  EXPECT_FALSE(pool_.InPage(*stored));
+  const std::optional<PageId> page = pool_.Restore(*stored);  // in place of the second, which goes
+  ASSERT_TRUE(page.has_value());
+  EXPECT_EQ(store_.loaded_, *page);
+  EXPECT_EQ(pool_.users(*page), 1);
+  EXPECT_EQ(Find(1)->place, *page);
+  EXPECT_FALSE(pool_.InPage(*Find(2)));
+  EXPECT_EQ(pool_.stored(), 1);
+  pool_.Return(*page);
+  EXPECT_EQ(pool_.used_pages(), 0);
+}
+
+TEST_F(PagePoolWithStoreTest, WhatTheStoreHasLostIsForgotten) {
+  Keep(1);
+  Keep(2);
+  Keep(3);
+  store_.lost_ = Find(1)->place - pool_.total_pages();
+  EXPECT_FALSE(pool_.Restore(*Find(1)).has_value());
+  EXPECT_FALSE(Find(1).has_value());
+  EXPECT_EQ(pool_.used_pages(), 0);
+  EXPECT_EQ(pool_.free_pages(), 2);
+}
+
+TEST_F(PagePoolWithStoreTest, AFullStoreForgetsTheFirstAndAnEntryThatIsGoneIsNotRestored) {
+  Keep(1);
+  Keep(2);
+  Keep(3);
+  const PrefixIndex::Entry first = *Find(1);
+  Keep(4);
+  Keep(5);
+  EXPECT_EQ(pool_.stored(), 2);
+  EXPECT_FALSE(Find(1).has_value());
+  EXPECT_TRUE(Find(2).has_value());
+  EXPECT_FALSE(pool_.Restore(first).has_value());
+}
+
+TEST_F(PagePoolWithStoreTest, WhatCannotBeSavedIsForgotten) {
+  store_.full_ = true;
+  Keep(1);
+  Keep(2);
+  Keep(3);
+  EXPECT_EQ(pool_.stored(), 0);
+  EXPECT_FALSE(Find(1).has_value());
+}
+
+TEST_F(PagePoolWithStoreTest, APageThatWasComputedAgainTakesTheEntryBack) {
+  Keep(1);
+  Keep(2);
+  Keep(3);
+  std::vector<PageId> page;
+  ASSERT_TRUE(pool_.Take(1, page).ok());
+  const PrefixIndex::Entry entry = *Find(1);
+  pool_.Reclaim(entry, page[0]);
+  EXPECT_EQ(Find(1)->place, page[0]);
+  EXPECT_EQ(Find(1)->id, entry.id);
+  EXPECT_EQ(pool_.stored(), 1) << "of the page that was taken";
+  pool_.Return(page[0]);
+}
+
 }  // namespace
 }  // namespace transmla

@@ -21,9 +21,9 @@ TEST(PrefixIndexTest, FindsAPageAfterItsOwnPrefixOnly) {
   const auto b = index.Add(*a, PageOf(100), 5);
   ASSERT_TRUE(b.has_value());
   EXPECT_NE(*a, *b);
-  EXPECT_EQ(index.Find(kNoPrefix, PageOf(0))->page, 3);
+  EXPECT_EQ(index.Find(kNoPrefix, PageOf(0))->place, 3);
   EXPECT_EQ(index.Find(kNoPrefix, PageOf(0))->id, *a);
-  EXPECT_EQ(index.Find(*a, PageOf(100))->page, 5);
+  EXPECT_EQ(index.Find(*a, PageOf(100))->place, 5);
   EXPECT_FALSE(index.Find(kNoPrefix, PageOf(100)).has_value());
   EXPECT_FALSE(index.Find(*a, PageOf(0)).has_value());
   EXPECT_FALSE(index.Find(*b, PageOf(100)).has_value());
