@@ -5,9 +5,9 @@
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/byte_alphabet.h"
 #include "engine/tokenizer/limits.h"
-#include "engine/base/utf8.h"
 
 namespace transmla {
 namespace {

@@ -5,10 +5,10 @@
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/template_eval.h"
 #include "engine/tokenizer/template_json.h"
 #include "engine/tokenizer/template_parser.h"
-#include "engine/base/utf8.h"
 
 namespace transmla {
 namespace {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/format/gguf_reader.h"
 #include "engine/tokenizer/bpe_gguf.h"
 #include "engine/tokenizer/gguf_tokens.h"
@@ -14,7 +15,6 @@
 #include "engine/tokenizer/sentencepiece_gguf.h"
 #include "engine/tokenizer/sentencepiece_json.h"
 #include "engine/tokenizer/tokenizer_json.h"
-#include "engine/base/utf8.h"
 
 namespace transmla {
 namespace {

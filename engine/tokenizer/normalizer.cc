@@ -10,8 +10,8 @@
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
-#include "engine/tokenizer/json_fields.h"
 #include "engine/base/utf8.h"
+#include "engine/tokenizer/json_fields.h"
 
 namespace transmla {
 namespace {

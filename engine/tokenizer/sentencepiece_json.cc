@@ -11,9 +11,9 @@
 #include "absl/strings/string_view.h"
 
 #include "engine/base/check.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/special_tokens.h"
 #include "engine/tokenizer/tokenizer_json.h"
-#include "engine/base/utf8.h"
 
 namespace transmla {
 namespace {

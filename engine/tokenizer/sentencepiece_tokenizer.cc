@@ -9,11 +9,11 @@
 #include "absl/strings/str_replace.h"
 
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/end_tokens.h"
 #include "engine/tokenizer/limits.h"
 #include "engine/tokenizer/model_proto.h"
 #include "engine/tokenizer/sentencepiece_open.h"
-#include "engine/base/utf8.h"
 
 namespace transmla {
 namespace {

@@ -6,8 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include <utf8proc.h>
 
-#include "engine/tokenizer/template_text.h"
 #include "engine/base/utf8.h"
+#include "engine/tokenizer/template_text.h"
 
 namespace transmla::jinja {
 namespace {

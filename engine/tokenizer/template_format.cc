@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
-#include "engine/tokenizer/template_text.h"
 #include "engine/base/utf8.h"
+#include "engine/tokenizer/template_text.h"
 
 namespace transmla::jinja {
 namespace {

@@ -10,9 +10,9 @@
 #include "absl/strings/strip.h"
 
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/template_literal.h"
 #include "engine/tokenizer/template_text.h"
-#include "engine/base/utf8.h"
 
 namespace transmla::jinja {
 namespace {

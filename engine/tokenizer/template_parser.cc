@@ -7,9 +7,9 @@
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/status.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/template_expression_parser.h"
 #include "engine/tokenizer/template_limits.h"
-#include "engine/base/utf8.h"
 
 namespace transmla::jinja {
 namespace {

@@ -8,9 +8,9 @@
 
 #include "engine/base/check.h"
 #include "engine/base/clock.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/chat_template.h"
 #include "engine/tokenizer/template_limits.h"
-#include "engine/base/utf8.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace transmla;  // NOLINT: one function

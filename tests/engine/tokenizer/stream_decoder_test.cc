@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/base/random.h"
+#include "engine/base/utf8.h"
 #include "engine/tokenizer/bpe_tokenizer.h"
 #include "engine/tokenizer/tokenizer_json.h"
-#include "engine/base/utf8.h"
 #include "tests/engine/tokenizer/fixtures.h"
 
 namespace transmla {
