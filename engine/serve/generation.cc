@@ -60,7 +60,6 @@ Generation::Generation(GenerateRequest request, std::shared_ptr<EventSink> sink,
   std::sort(allowed.begin(), allowed.end());
   allowed.erase(std::unique(allowed.begin(), allowed.end()), allowed.end());
   next_.logprobs = request_.logprobs;
-  if (request_.constraint != nullptr) constraint_.emplace(request_.constraint);
   if (HasPenalties(request_.sampling)) {
     history_.AddPrompt(request_.prompt);
     next_.history = &history_;
@@ -77,6 +76,8 @@ const SampleRequest& Generation::NextSample(int64_t position) {
   next_.position = position;
   next_.forbidden = {};
   if (usage_.completion_tokens < request_.stop.min_tokens) next_.forbidden = end_tokens_;
+  // Not in the constructor, which any thread may run: others use the constraint too.
+  if (!constraint_ && request_.constraint != nullptr) constraint_.emplace(request_.constraint);
   if (constraint_) {
     next_.constraint = &constraint_->Allowed();
     next_.beside_constraint = {};
