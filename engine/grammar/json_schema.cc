@@ -21,6 +21,7 @@ namespace {
 
 constexpr int kMaxDepth = 64;          // of schemas inside each other
 constexpr int kMaxSchemas = 20'000;    // visited: combinations multiply
+constexpr size_t kMaxOneOf = 128;      // each is compared with each
 constexpr size_t kMaxNameBytes = 256;  // of a member
 
 struct Format {
@@ -190,6 +191,9 @@ Compiler::Compiled Compiler::AnyOf(const SchemaJson& schema, const char* keyword
   const Path here = absl::StrCat(path, "/", keyword);
   if (!branches.is_array() || branches.empty()) return Error(here, "it is not a list of schemas");
   if (keyword == std::string("oneOf")) {
+    if (branches.size() > kMaxOneOf) {
+      return Error(here, absl::StrCat("it has ", branches.size(), " schemas; at most ", kMaxOneOf));
+    }
     for (size_t a = 0; a < branches.size(); ++a) {
       for (size_t b = 0; b < a; ++b) {
         if (document_.Exclude(branches[a], branches[b])) continue;

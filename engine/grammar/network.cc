@@ -1,6 +1,7 @@
 #include "engine/grammar/network.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
@@ -200,13 +201,25 @@ bool Builder::ReachesEnd(NodeId entry, const std::vector<bool>& nullable,
 }
 
 std::vector<bool> Builder::NullableRules() const {
+  // What a rule can match depends on the rules that it calls: once one of those turns out to match
+  // the empty text, its callers are looked at again. So the work is linear in the calls.
+  std::vector<std::vector<int>> callers(entries_.size());
+  const std::vector<bool> all(entries_.size(), true);
+  for (size_t rule = 0; rule < entries_.size(); ++rule) {
+    absl::flat_hash_set<NodeId> calls;
+    ReachesEnd(entries_[rule], all, &calls);
+    for (const NodeId call : calls)
+      callers[rule_of_call_.at(call)].push_back(static_cast<int>(rule));
+  }
   std::vector<bool> nullable(entries_.size());
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (size_t rule = 0; rule < entries_.size(); ++rule) {
-      if (nullable[rule] || !ReachesEnd(entries_[rule], nullable, nullptr)) continue;
-      nullable[rule] = changed = true;
-    }
+  std::vector<int> work(entries_.size());
+  std::iota(work.begin(), work.end(), 0);
+  while (!work.empty()) {
+    const int rule = work.back();
+    work.pop_back();
+    if (nullable[rule] || !ReachesEnd(entries_[rule], nullable, nullptr)) continue;
+    nullable[rule] = true;
+    work.insert(work.end(), callers[rule].begin(), callers[rule].end());
   }
   return nullable;
 }

@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kMaxReferences = 64;  // one after the other
 constexpr int kMaxSchemaDepth = 256;
+constexpr int kMaxExcludeDepth = 4;
 
 constexpr const char* kTypes[] = {"object",  "array",   "string", "number",
                                   "integer", "boolean", "null"};
@@ -277,7 +278,9 @@ absl::StatusOr<absl::flat_hash_set<std::string>> SchemaDocument::TypesOf(
   return absl::flat_hash_set<std::string>(std::begin(kTypes), std::end(kTypes));
 }
 
-bool SchemaDocument::Exclude(const SchemaJson& first, const SchemaJson& second) const {
+bool SchemaDocument::Exclude(const SchemaJson& first, const SchemaJson& second, int depth) const {
+  // References may lead back here.
+  if (depth > kMaxExcludeDepth) return false;
   const absl::StatusOr<SchemaJson> a = Followed(first);
   const absl::StatusOr<SchemaJson> b = Followed(second);
   if (!a.ok() || !b.ok() || !a->is_object() || !b->is_object()) return false;
@@ -292,7 +295,7 @@ bool SchemaDocument::Exclude(const SchemaJson& first, const SchemaJson& second) 
   if (!objects || !a->contains("properties") || !b->contains("properties")) return false;
   for (const auto& [name, schema] : (*a)["properties"].items()) {
     if (!Requires(*a, name) || !Requires(*b, name) || !(*b)["properties"].contains(name)) continue;
-    if (Exclude(schema, (*b)["properties"][name])) return true;
+    if (Exclude(schema, (*b)["properties"][name], depth + 1)) return true;
   }
   return false;
 }

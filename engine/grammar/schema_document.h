@@ -32,7 +32,7 @@ class SchemaDocument {
   absl::StatusOr<absl::flat_hash_set<std::string>> TypesOf(const SchemaJson& schema) const;
   // Whether no document can be valid under both, as far as types, enums and members with constant
   // values tell.
-  bool Exclude(const SchemaJson& a, const SchemaJson& b) const;
+  bool Exclude(const SchemaJson& a, const SchemaJson& b) const { return Exclude(a, b, 0); }
 
   // InvalidArgument naming a keyword of `schema` that restricts and is not supported.
   static absl::Status CheckKeywords(const SchemaJson& schema);
@@ -40,6 +40,8 @@ class SchemaDocument {
   static bool Restricts(absl::string_view keyword);
 
  private:
+  // `depth` members below the two that were asked about.
+  bool Exclude(const SchemaJson& a, const SchemaJson& b, int depth) const;
   explicit SchemaDocument(SchemaJson root) : root_(std::move(root)) {}
   // The schema itself, or, for one that is a reference alone, what it refers to.
   absl::StatusOr<SchemaJson> Followed(SchemaJson schema) const;

@@ -175,6 +175,10 @@ TEST(JsonSchemaTest, SaysWhereASchemaIsWrongOrNotSupported) {
       {R"({"type":"number","minimum":0.5})", "must be a whole number"},
       {R"({"type":"array","minItems":2,"maxItems":1})", "no number of items"},
       {R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", "schemas 0 and 1 may both allow"},
+      {R"({"oneOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/b"}],"$defs":{
+           "a":{"type":"object","properties":{"k":{"$ref":"#/$defs/a"}},"required":["k"]},
+           "b":{"type":"object","properties":{"k":{"$ref":"#/$defs/b"}},"required":["k"]}}})",
+       "schemas 0 and 1 may both allow"},
       {R"({"enum":[1],"type":"string"})", "exclude each other"},
       {R"({"properties":[]})", "properties is not an object"},
       {R"({"properties":{"a":5}})", "neither an object"},

@@ -76,6 +76,15 @@ TEST(NetworkTest, RefusesLeftRecursion) {
   EXPECT_THAT(status.message(), HasSubstr("left-recursive"));
 }
 
+TEST(NetworkTest, LongChainsOfRules) {
+  // That the first rule may be empty is known only once it is known of the last. If that took a
+  // look at all rules for each, this would not end within the test's time.
+  Grammar grammar;
+  constexpr int kRules = 60'000;
+  for (int i = 0; i < kRules; ++i) grammar.Add("rule", i + 1 < kRules ? Rule(i + 1) : Literal(""));
+  EXPECT_TRUE(BuildNetwork(grammar).ok());
+}
+
 TEST(NetworkTest, RefusesWhatGetsTooLarge) {
   const ExpressionPtr many = Repeat(Repeat(Literal("abcdef"), 0, 10'000), 0, 10'000);
   const Grammar grammar = Of(Sequence(std::vector<ExpressionPtr>(20, many)));
