@@ -76,6 +76,10 @@ Automaton::State Automaton::Next(State state, uint8_t byte) {
     states_[state].next->fill(kUnknown);
   }
   if (const State known = (*states_[state].next)[byte]; known != kUnknown) return known;
+  if (work_left_ <= 0) {
+    exhausted_ = true;
+    return kDead;
+  }
   std::vector<Way> ways;
   bool accepts = false;
   seen_.clear();
@@ -83,6 +87,7 @@ Automaton::State Automaton::Next(State state, uint8_t byte) {
     const grammar::Network::Node& node = network_->nodes[id];
     if (node.first <= byte && byte <= node.last) accepts |= Close({node.next, stack}, ways);
   }
+  work_left_ -= static_cast<int64_t>(states_[state].ways.size() + seen_.size());
   const State next = Intern(std::move(ways), accepts);
   (*states_[state].next)[byte] = next;
   return next;

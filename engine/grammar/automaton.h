@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -40,6 +41,13 @@ class Automaton {
   // What it has kept, in states of about a kilobyte. Unbounded nesting makes new ones for ever: the
   // caller starts a new automaton where this gets too much.
   size_t size() const { return states_.size() + stacks_.size() / 64; }
+  // From now on, transitions that were not taken before may look at so many ways; beyond that they
+  // are kDead, exhausted() says so, and nothing is kept of them.
+  void AllowWork(int64_t ways) {
+    work_left_ = ways;
+    exhausted_ = false;
+  }
+  bool exhausted() const { return exhausted_; }
   // A text was more ambiguous than kMaxWays, and ways were dropped: less is allowed than should be.
   bool overflowed() const { return overflowed_; }
 
@@ -75,6 +83,8 @@ class Automaton {
   absl::flat_hash_map<Way, StackId> stack_of_;
   State start_ = kDead;
   bool overflowed_ = false;
+  int64_t work_left_ = std::numeric_limits<int64_t>::max();
+  bool exhausted_ = false;
   absl::flat_hash_set<Way> seen_;  // of one closure
   std::vector<Way> work_;
 };

@@ -74,6 +74,13 @@ absl::StatusOr<std::shared_ptr<Constraint>> Constraint::Compile(
     return absl::InvalidArgumentError(absl::StrCat(
         "is too ambiguous: a text can begin in more than ", Automaton::kMaxWays, " ways"));
   }
+  // Before anybody waits for it. The first mask is kept.
+  ConstraintMatcher matcher(constraint);
+  matcher.Allowed();
+  if (matcher.failed()) {
+    return absl::InvalidArgumentError(
+        "is too ambiguous: it takes too long to find the tokens that a text can begin with");
+  }
   return constraint;
 }
 
@@ -92,6 +99,7 @@ ConstraintMatcher::ConstraintMatcher(std::shared_ptr<Constraint> constraint)
 void ConstraintMatcher::Restart() {
   running_ = constraint_->running();
   state_ = running_->automaton.start();
+  running_->automaton.AllowWork(Constraint::kMaxWork);
   for (const char byte : text_) {
     if (state_ == Automaton::kDead) return;
     state_ = running_->automaton.Next(state_, static_cast<uint8_t>(byte));
@@ -111,15 +119,22 @@ const TokenMask& ConstraintMatcher::Allowed() {
     allowed_ = found->second;
   } else {
     if (running_->masks.size() >= kMaxMasks) running_->masks.clear();
+    running_->automaton.AllowWork(Constraint::kMaxWork);
     allowed_ = std::make_shared<const TokenMask>(
         constraint_->tokens_->Allowed(running_->automaton, state_));
-    running_->masks[state_] = allowed_;
+    if (running_->automaton.exhausted()) {
+      failed_ = true;
+      allowed_ = std::make_shared<const TokenMask>(constraint_->tokens_->vocab_size());
+    } else {
+      running_->masks[state_] = allowed_;
+    }
   }
   return *allowed_;
 }
 
 void ConstraintMatcher::Accept(absl::string_view bytes) {
   text_.append(bytes.data(), bytes.size());
+  running_->automaton.AllowWork(Constraint::kMaxWork);
   for (const char byte : bytes) {
     if (state_ == Automaton::kDead) return;
     state_ = running_->automaton.Next(state_, static_cast<uint8_t>(byte));

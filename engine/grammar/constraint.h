@@ -48,6 +48,8 @@ class Constraint {
              std::shared_ptr<const TokenTrie> tokens)
       : network_(std::move(network)), tokens_(std::move(tokens)) {}
   static constexpr size_t kFull = 4096;  // Automaton::size()
+  // For one token. A few hundred thousand are common for the first token of JSON.
+  static constexpr int64_t kMaxWork = 2'000'000;
   std::shared_ptr<Running> running();
 
   const std::shared_ptr<const grammar::Network> network_;
@@ -60,13 +62,16 @@ class ConstraintMatcher {
  public:
   explicit ConstraintMatcher(std::shared_ptr<Constraint> constraint);
 
-  // The tokens that may come next; valid until the next call.
+  // The tokens that may come next; valid until the next call. None, and failed(), if it took too
+  // long to find out.
   const TokenMask& Allowed();
   // The text goes on with the bytes of a token. What Allowed did not allow ends the matcher:
   // nothing is allowed any more.
   void Accept(absl::string_view bytes);
   // Whether the text may end here.
   bool MayEnd() const { return state_ != Automaton::kDead && running_->automaton.Accepts(state_); }
+  // Whether the constraint is too ambiguous to go on with.
+  bool failed() const { return failed_; }
   // Whether it must: nothing can come any more.
   bool MustEnd() const {
     return state_ == Automaton::kDead || !running_->automaton.Continues(state_);
@@ -78,7 +83,8 @@ class ConstraintMatcher {
   const std::shared_ptr<Constraint> constraint_;
   std::shared_ptr<Constraint::Running> running_;
   Automaton::State state_;
-  std::string text_;                       // to go through again in a new automaton
+  std::string text_;  // to go through again in a new automaton
+  bool failed_ = false;
   size_t restart_at_ = Constraint::kFull;  // size of the automaton
   std::shared_ptr<const TokenMask> allowed_;
 };

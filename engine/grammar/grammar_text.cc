@@ -7,6 +7,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/status.h"
@@ -115,11 +116,13 @@ absl::StatusOr<ExpressionPtr> Parser::Alternative() {
     const char c = in_.Peek();
     if (c == '|' || c == ')' || c == '\n' || c == '\r') break;
     ASSIGN_OR_RETURN(ExpressionPtr atom, Atom());
-    while (true) {
-      SkipSpace(Nested());
-      ASSIGN_OR_RETURN(const std::optional<Scanner::Counts> counts, in_.Repetition());
-      if (!counts) break;
+    SkipSpace(Nested());
+    ASSIGN_OR_RETURN(const std::optional<Scanner::Counts> counts, in_.Repetition());
+    if (counts) {
       atom = Repeat(std::move(atom), counts->least, counts->most);
+      if (absl::StrContains("*+?{", in_.Peek()) && !in_.AtEnd()) {
+        return in_.Error("a repetition of a repetition needs a group");
+      }
     }
     parts.push_back(std::move(atom));
   }

@@ -17,6 +17,7 @@ namespace transmla::grammar {
 // Deeper groups are a mistake or an attack: parsers and expressions are recursive.
 inline constexpr int kMaxGroupDepth = 64;
 inline constexpr int kMaxRepetition = 10'000;
+inline constexpr int kMaxClassItems = 4096;
 
 // Reads a text character by character. The text must outlive it.
 class Scanner {
@@ -71,7 +72,8 @@ template <typename Escape>
 absl::StatusOr<CharSet> Scanner::Class(Escape&& escape) {
   const bool negated = Skip("^");
   CharSet set;
-  while (!Skip("]")) {
+  for (int items = 0; !Skip("]"); ++items) {
+    if (items >= kMaxClassItems) return Error("a class has more than 4096 characters and ranges");
     const auto item = [&]() -> absl::StatusOr<Escaped> {
       if (Skip("\\")) return escape(*this);
       const absl::StatusOr<uint32_t> c = Character();

@@ -348,10 +348,11 @@ absl::Status EngineLoop::TakeTokens(const Plan::Chunk& chunk, Live& live,
   draft_tokens_ += chunk.drafts;
   for (int row = 0;; ++row) {
     const Sequence& sequence = *chunk.sequence;
-    ASSIGN_OR_RETURN(
-        const transmla::Sample sample,
-        sampler_.Draw(logits.subspan(row * vocabulary, vocabulary),
-                      live.generation->NextSample(static_cast<int64_t>(sequence.tokens.size()))));
+    const SampleRequest& next =
+        live.generation->NextSample(static_cast<int64_t>(sequence.tokens.size()));
+    RETURN_IF_ERROR(live.generation->ConstraintStatus());
+    ASSIGN_OR_RETURN(const transmla::Sample sample,
+                     sampler_.Draw(logits.subspan(row * vocabulary, vocabulary), next));
     const bool guessed = row < chunk.drafts && sequence.draft[row] == sample.token;
     if (!TakeToken(number, live, sample, clock_->Now()) || !guessed) return absl::OkStatus();
     scheduler_.AcceptDraft(number);

@@ -90,6 +90,12 @@ const SampleRequest& Generation::NextSample(int64_t position) {
   return next_;
 }
 
+absl::Status Generation::ConstraintStatus() const {
+  if (!constraint_ || !constraint_->failed()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "the constraint is too ambiguous: it takes too long to find the tokens that may come next");
+}
+
 absl::Span<const int32_t> Generation::Guess(absl::Span<const int32_t> tokens) {
   int most =
       std::min(draft_tokens_, context_->max_context_tokens - static_cast<int>(tokens.size()) - 1);

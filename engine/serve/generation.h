@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
@@ -43,6 +44,8 @@ class Generation {
   void Started(absl::Time now, int cached_prompt_tokens);
   // How to draw the token at `position`; valid until the next call.
   const SampleRequest& NextSample(int64_t position);
+  // FailedPrecondition if the constraint is too ambiguous to find the next token with.
+  absl::Status ConstraintStatus() const;
   // Whether it wants guesses.
   bool drafts() const { return draft_tokens_ > 0; }
   // What may follow `tokens`, all that the sequence has, for draft_tokens; valid until they change.

@@ -129,6 +129,26 @@ TEST(ConstraintTest, GrowsPastAFullAutomaton) {
   }
 }
 
+TEST(ConstraintTest, RefusesWhatTakesTooLong) {
+  // Every byte leads to thousands of ways, through hundreds of states.
+  std::string pattern = "(";
+  for (int c = 'a'; c <= 'z'; ++c) pattern += std::string(1, static_cast<char>(c)) + "?.?";
+  pattern += "){0,150}";
+  const auto trie = std::make_shared<const TokenTrie>([] {
+    std::vector<std::string> tokens;
+    for (int a = 'a'; a <= 'z'; ++a) {
+      for (int b = 'a'; b <= 'z'; ++b) {
+        tokens.push_back({static_cast<char>(a), static_cast<char>(b)});
+      }
+    }
+    return tokens;
+  }());
+  const absl::Status status =
+      Constraint::Compile({.kind = ConstraintSpec::Kind::kRegex, .text = pattern}, trie).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("too ambiguous"));
+}
+
 TEST(ConstraintTest, RefusesWhatCannotBeMet) {
   const auto trie = std::make_shared<const TokenTrie>(Vocabulary());
   const auto status = [&](ConstraintSpec spec) { return Constraint::Compile(spec, trie).status(); };

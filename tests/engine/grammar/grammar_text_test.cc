@@ -51,6 +51,7 @@ TEST(GrammarTextTest, NamesMistakes) {
       {"root ::= \"\\q\"", "unknown escape"},
       {"root ::= \"a\"\nroot ::= \"b\"", "defined twice"},
       {"root ::= %", "is expected"},
+      {"root ::= \"a\"**", "needs a group"},
   };
   for (const auto& [text, problem] : cases) {
     const absl::Status status = ParseGrammarText(text).status();
