@@ -99,11 +99,8 @@ ConstraintMatcher::ConstraintMatcher(std::shared_ptr<Constraint> constraint)
 void ConstraintMatcher::Restart() {
   running_ = constraint_->running();
   state_ = running_->automaton.start();
-  running_->automaton.AllowWork(Constraint::kMaxWork);
-  for (const char byte : text_) {
-    if (state_ == Automaton::kDead) return;
-    state_ = running_->automaton.Next(state_, static_cast<uint8_t>(byte));
-  }
+  Advance(text_);
+  if (state_ == Automaton::kDead) return;
   // A text that needs as much by itself is not gone through again at every token.
   restart_at_ = std::max(Constraint::kFull, 2 * running_->automaton.size());
 }
@@ -134,6 +131,10 @@ const TokenMask& ConstraintMatcher::Allowed() {
 
 void ConstraintMatcher::Accept(absl::string_view bytes) {
   text_.append(bytes.data(), bytes.size());
+  Advance(bytes);
+}
+
+void ConstraintMatcher::Advance(absl::string_view bytes) {
   running_->automaton.AllowWork(Constraint::kMaxWork);
   for (const char byte : bytes) {
     if (state_ == Automaton::kDead) return;

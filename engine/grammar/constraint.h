@@ -79,6 +79,8 @@ class ConstraintMatcher {
 
  private:
   void Restart();
+  // Takes the state on by bytes that text_ has already.
+  void Advance(absl::string_view bytes);
 
   const std::shared_ptr<Constraint> constraint_;
   std::shared_ptr<Constraint::Running> running_;
