@@ -6,10 +6,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include "engine/base/random.h"
 #include "engine/base/thread.h"
+#include "engine/grammar/constraint_compiler.h"
 #include "tests/engine/serve/engine_loop_fixture.h"
 
 namespace transmla {
@@ -127,6 +129,44 @@ TEST_F(EngineLoopStressTest, CancellationsHitTheirOwnRequestOnly) {
   const int completed = CheckAll(all);
   EXPECT_GT(completed, 5);
   EXPECT_LT(completed, 160);
+}
+
+// Constraints compile on the senders' threads and are stepped through on the engine's: those of the
+// same words are one object.
+TEST_F(EngineLoopStressTest, ACrowdSharesConstraints) {
+  Start();
+  ConstraintCompiler compiler(TestVocabulary);
+  const std::vector<Sent> all = OnThreads(4, [&](int thread) {
+    std::vector<Sent> sent;
+    while (sent.size() < 40) {
+      const int i = static_cast<int>(sent.size());
+      Sent next{.request = Draw(thread, i), .sink = std::make_shared<RecordingSink>()};
+      next.request.stop.max_tokens = 100;
+      next.request.stop.stop_strings.clear();
+      const ConstraintSpec spec = {.kind = ConstraintSpec::Kind::kRegex,
+                                   .text = absl::StrCat("(ab|ba){3,", 4 + i % 3, "}!"),
+                                   .choices = {}};
+      absl::StatusOr<std::shared_ptr<Constraint>> constraint = compiler.Compile(spec);
+      EXPECT_TRUE(constraint.ok()) << constraint.status();
+      next.request.constraint = *constraint;
+      next.submitted = Submit(next.request, next.sink);
+      if (next.submitted.ok()) {
+        sent.push_back(std::move(next));
+      } else {
+        EXPECT_TRUE(absl::IsResourceExhausted(next.submitted)) << next.submitted;
+        SystemClock()->Sleep(absl::Milliseconds(1));
+      }
+    }
+    return sent;
+  });
+  ExpectEmpty();
+  for (const Sent& sent : all) {
+    const RecordingSink::Record record = sent.sink->record();
+    EXPECT_EQ(record.ends, 1);
+    EXPECT_THAT(record.text, testing::MatchesRegex("(ab|ba)+!")) << sent.request.id;
+    EXPECT_EQ(record.text.size() % 2, 1);
+    EXPECT_LE(record.text.size(), 13);
+  }
 }
 
 TEST_F(EngineLoopStressTest, StatsAreSaneWhileAllGoesOn) {

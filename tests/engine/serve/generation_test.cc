@@ -274,12 +274,7 @@ TEST_F(GenerationTest, FailTellsStatusAndUsage) {
 }
 
 std::shared_ptr<Constraint> Choice(const std::vector<std::string>& texts) {
-  static auto* const compiler = new ConstraintCompiler([] {
-    const TestTokenizer tokenizer;
-    std::vector<std::string> bytes;
-    for (int id = 0; id < tokenizer.vocab_size(); ++id) bytes.push_back(tokenizer.TokenBytes(id));
-    return bytes;
-  });
+  static auto* const compiler = new ConstraintCompiler(TestVocabulary);
   return *compiler->Compile({.kind = ConstraintSpec::Kind::kChoice, .text = "", .choices = texts});
 }
 

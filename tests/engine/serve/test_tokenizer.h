@@ -39,6 +39,14 @@ class TestTokenizer : public Tokenizer {
   const std::vector<TokenId> eos_ = {kEos};
 };
 
+// The bytes of every token, by id.
+inline std::vector<std::string> TestVocabulary() {
+  const TestTokenizer tokenizer;
+  std::vector<std::string> bytes;
+  for (int id = 0; id < tokenizer.vocab_size(); ++id) bytes.push_back(tokenizer.TokenBytes(id));
+  return bytes;
+}
+
 }  // namespace transmla
 
 #endif  // TRANSMLA_TESTS_ENGINE_SERVE_TEST_TOKENIZER_H_

@@ -1,0 +1,39 @@
+"""Documents that a server writes for the schemas of schemas.py, judged by Python's jsonschema."""
+import concurrent.futures
+import json
+
+import jsonschema
+
+from harness import pb, request
+from schemas import SCHEMAS
+
+AT_ONCE = 8
+MAX_TOKENS = 2000
+
+
+def judge_of(schema):
+    draft = jsonschema.Draft7Validator if "definitions" in schema else jsonschema.Draft202012Validator
+    return draft(schema, format_checker=jsonschema.FormatChecker())
+
+
+def write(server, schema, seed):
+    message = request("Answer:", MAX_TOKENS, greedy=False, constraint=pb.OutputConstraint(json_schema=json.dumps(schema)))
+    message.sampling.temperature = 1
+    message.sampling.seed = seed
+    return server.generate(message)
+
+
+def check(test, server, seeds):
+    """Every schema is asked for that often, several at a time; each answer must end by itself, parse and be valid."""
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = [(name, seed, pool.submit(write, server, schema, seed))
+                   for name, schema in SCHEMAS.items() for seed in range(seeds)]
+    valid = 0
+    for name, seed, answer in answers:
+        with test.subTest(schema=name, seed=seed):
+            result = answer.result()
+            test.assertEqual(result.finished[0].reason, pb.FINISH_REASON_STOP, result.text[:200])
+            judge_of(SCHEMAS[name]).validate(json.loads(result.text))
+            valid += 1
+    print(f"{valid} documents of {len(SCHEMAS)} schemas are valid")
+    test.assertEqual(valid, seeds * len(SCHEMAS))
