@@ -62,6 +62,16 @@ bool HoldsFrequencies(absl::string_view name) {
   return name == "rope_freqs.weight" || absl::EndsWith(name, "rotary_emb.inv_freq");
 }
 
+// Layers that only guess further tokens in training (mimo): no part of the model that is converted.
+bool IsLeftOut(absl::string_view name) {
+  return HoldsFrequencies(name) || absl::StartsWith(name, "model.mtp_layers.");
+}
+
+// One matrix that holds several projections (phi3).
+bool IsFused(absl::string_view name) {
+  return absl::StrContains(name, ".qkv_proj.") || absl::StrContains(name, ".attn_qkv.");
+}
+
 // Whether `name` (Hugging Face) is a projection that conversion replaces.
 bool IsReplaced(absl::string_view name) {
   for (const char* projection : {"q_proj", "k_proj", "v_proj"}) {
@@ -139,7 +149,11 @@ absl::StatusOr<SourceWeights> SourceWeights::Create(
   SourceWeights result(std::move(checkpoint), spec);
   const bool gguf = result.checkpoint_->format() == CheckpointFormat::kGguf;
   for (const TensorInfo& info : result.checkpoint_->tensors()) {
-    if (HoldsFrequencies(info.name)) continue;
+    if (IsLeftOut(info.name)) continue;
+    if (IsFused(info.name))
+      return absl::UnimplementedError(
+          absl::StrCat(result.checkpoint_->path(), ": tensor ", info.name,
+                       " holds q, k and v in one matrix, which conversion does not take apart"));
     const std::string name = gguf ? HuggingFaceName(info.name) : info.name;
     if (!IsKnown(name))
       return absl::UnimplementedError(absl::StrCat(result.checkpoint_->path(),

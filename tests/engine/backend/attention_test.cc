@@ -408,6 +408,26 @@ TEST_P(AttentionTest, BrokenScoresDoNotCrash) {
   }
 }
 
+TEST_P(AttentionTest, RefusesSoftCapsThatAreNone) {
+  const Case c;
+  auto store = backend().CreateKvStore(c.Layout(), 1);
+  ASSERT_TRUE(store.ok());
+  ASSERT_TRUE(backend()
+                  .Prepare({.max_tokens = 8,
+                            .max_sequences = 2,
+                            .max_logit_tokens = 1,
+                            .max_context_tokens = 64})
+                  .ok());
+  Activations q(backend(), {1, c.heads, c.head_dim});
+  ASSERT_TRUE(backend().Begin(MakeBatch({{0, 1, {0}}})).ok());
+  for (const float cap : {-1.0f, kNan, std::numeric_limits<float>::infinity()}) {
+    const absl::Status status = backend().GqaAttention(
+        {.q = q.view(), .store = store->get(), .scale = 1.0f, .soft_cap = cap, .out = q.view()});
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("soft_cap is"));
+  }
+}
+
 TEST_P(AttentionTest, RefusesPagesOutsideTheStore) {
   const Case c;
   auto store = backend().CreateKvStore(c.Layout(), 4);
