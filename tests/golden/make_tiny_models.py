@@ -228,7 +228,7 @@ def gguf_file(name, net, kind, architecture="llama"):
         read = write_tensor(writer, names[theirs], weight, kind)
         read = unpermute(read, turned) if turned else read - np.float32(offset)
         tensor.copy_(torch.from_numpy(np.ascontiguousarray(read)))
-    if architecture == "llama" and config.rope_scaling:
+    if architecture == "llama" and getattr(config, "rope_scaling", None):
         plain = config.rope_theta ** (-np.arange(0, config.head_dim, 2) / config.head_dim)
         factors = (plain / net.model.rotary_emb.inv_freq.numpy()).astype(np.float32)
         writer.add_tensor("rope_freqs.weight", factors)
@@ -274,7 +274,9 @@ def make_mla():
 
 def make_mistral():
     config = MistralConfig(**ODD, head_dim=14, sliding_window=WINDOW, tie_word_embeddings=False)
-    checkpoint("mistral", MistralForCausalLM(config), torch.bfloat16, 6)
+    mistral = MistralForCausalLM(config)
+    checkpoint("mistral", mistral, torch.bfloat16, 6)
+    gguf_file("mistral_gguf", mistral, gguf.GGMLQuantizationType.F16)
 
 
 def make_qwen3():
@@ -300,6 +302,9 @@ def make_phi3():
     """RoPE over 10 of a head's 14 dimensions."""
     config = Phi3Config(**WIDER, partial_rotary_factor=0.75, sliding_window=WINDOW, tie_word_embeddings=False)
     checkpoint("phi3", Phi3ForCausalLM(config), torch.bfloat16, 9)
+    whole = Phi3ForCausalLM(Phi3Config(**WIDER, sliding_window=WINDOW, tie_word_embeddings=False))
+    randomise(whole, 12)
+    gguf_file("phi3_gguf", whole, gguf.GGMLQuantizationType.F16, "phi3")
 
 
 GEMMA = dict(head_dim=14, query_pre_attn_scalar=14, sliding_window=WINDOW)
