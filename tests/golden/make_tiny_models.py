@@ -178,8 +178,9 @@ def write_gguf_metadata(writer, config):
     writer.add_rope_freq_base(config.rope_theta)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     writer.add_rope_dimension_count(head_dim)
-    writer.add_key_length(head_dim)
-    writer.add_value_length(head_dim)
+    if config.model_type != "llama":
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
     if getattr(config, "sliding_window", None):
         writer.add_sliding_window(config.sliding_window)
     if getattr(config, "attn_logit_softcapping", None):
