@@ -104,6 +104,11 @@ absl::Status CheckRope(const PackedWeight* inv_freq, int64_t rotary, float magni
   return absl::OkStatus();
 }
 
+absl::Status CheckSoftCap(float cap) {
+  if (cap >= 0.0f && std::isfinite(cap)) return absl::OkStatus();
+  return Invalid("soft_cap is ", cap, ", must be 0 or positive and finite");
+}
+
 absl::Status CheckStarts(const std::vector<int32_t>& starts, absl::string_view name, int sequences,
                          int64_t total) {
   if (starts.size() != static_cast<size_t>(sequences) + 1) {
@@ -254,6 +259,9 @@ absl::Status CheckNorm(const NormArgs& args, const StepFacts& step) {
                    args.in.shape.cols());
   }
   if (!(args.eps >= 0.0f)) return Invalid("norm eps is ", args.eps, ", must not be negative");
+  if (args.accumulate && args.in.data == args.out.data) {
+    return Invalid("norm adds to its own input; out must be another tensor");
+  }
   return absl::OkStatus();
 }
 
@@ -343,7 +351,7 @@ absl::Status CheckGqaAttention(const GqaAttentionArgs& args, const StepFacts& st
   if (args.sliding_window < 0) {
     return Invalid("sliding_window is ", args.sliding_window, ", must not be negative");
   }
-  return absl::OkStatus();
+  return CheckSoftCap(args.soft_cap);
 }
 
 absl::Status CheckMlaAttention(const MlaAttentionArgs& args, const StepFacts& step) {
@@ -381,6 +389,7 @@ absl::Status CheckLogits(const LogitsArgs& args, const StepFacts& step) {
   if (!(args.norm_eps >= 0.0f)) {
     return Invalid("final norm eps is ", args.norm_eps, ", must not be negative");
   }
+  RETURN_IF_ERROR(CheckSoftCap(args.soft_cap));
   return CheckDim(args.output->shape()[1], "output projection's width", args.hidden.shape[1],
                   "hidden size");
 }

@@ -22,14 +22,16 @@ struct EmbeddingArgs {
   MutableTensorView out;  // [tokens, hidden_size]
 };
 
-// out[t, c] = in[t, c] / sqrt(mean_c(in[t, c]²) + eps) · weight[c] for c < weight's length n; the
-// other columns of `out` are not touched. Root mean square norm (arXiv 1910.07467). `out` may be
-// `in`.
+// out[t, c] = in[t, c] / sqrt(mean_c(in[t, c]²) + eps) · weight[c] for c < weight's length n, or
+// out[t, c] += … if accumulate (the residual connection of a block whose result is normed); the
+// other columns of `out` are not touched. Root mean square norm (arXiv 1910.07467). Heads are
+// normed one by one as rows: [tokens, H, d] with a weight of [d].
 struct NormArgs {
-  TensorView in;                         // [rows, cols], n <= cols
+  TensorView in;                         // [rows…, cols], n <= cols
   const PackedWeight* weight = nullptr;  // [n], role kVector
   float eps = 1e-6f;
-  MutableTensorView out;  // [rows, cols]
+  bool accumulate = false;
+  MutableTensorView out;  // [rows…, cols]; may be `in`, unless accumulate
 };
 
 // out = in · weightᵀ + bias, or out += … if accumulate (the residual connection).
@@ -82,6 +84,7 @@ struct GqaAttentionArgs {
   const KvStore* store = nullptr;
   int layer = 0;
   float scale = 0.0f;      // multiplies scores before softmax
+  float soft_cap = 0.0f;   // scores become cap · tanh(score / cap) after `scale`; 0: they stay
   int sliding_window = 0;  // sees the last that many positions, its own included; 0: all
   MutableTensorView out;   // [tokens, H, d]
 };
@@ -107,12 +110,13 @@ struct GatedActivationArgs {
   MutableTensorView out;  // [tokens, intermediate_size]
 };
 
-// Logits of the batch's logit_tokens: norm, then output projection.
+// Logits of the batch's logit_tokens: norm, then output projection, then the soft cap.
 struct LogitsArgs {
   TensorView hidden;                          // [tokens, hidden_size]
   const PackedWeight* norm_weight = nullptr;  // [hidden_size]
   float norm_eps = 1e-6f;
   const PackedWeight* output = nullptr;  // [vocab_size, hidden_size]
+  float soft_cap = 0.0f;                 // logits become cap · tanh(logit / cap); 0: they stay
 };
 
 }  // namespace transmla

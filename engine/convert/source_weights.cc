@@ -44,9 +44,32 @@ absl::string_view Translate(const NamePair (&names)[kCount], absl::string_view g
   return {};
 }
 
+// The first feature of a grouped-query model that a latent model cannot carry; empty if there is
+// none.
+absl::string_view FeatureLost(const ModelSpec& spec) {
+  if (spec.qk_norm) return "norms of queries and keys";
+  if (spec.HasWindow()) return "a sliding window";
+  if (spec.attention_soft_cap != 0) return "soft caps on attention scores";
+  if (spec.final_soft_cap != 0) return "soft caps on logits";
+  if (spec.post_norms) return "norms behind attention and feed-forward blocks";
+  if (spec.activation != Activation::kSilu) return "an activation other than silu";
+  if (spec.embedding_scale != 1) return "scaled embeddings";
+  return {};
+}
+
 // Frequencies are in ModelSpec; the files' own copies are not passed on.
 bool HoldsFrequencies(absl::string_view name) {
   return name == "rope_freqs.weight" || absl::EndsWith(name, "rotary_emb.inv_freq");
+}
+
+// Layers that only guess further tokens in training (mimo): no part of the model that is converted.
+bool IsLeftOut(absl::string_view name) {
+  return HoldsFrequencies(name) || absl::StartsWith(name, "model.mtp_layers.");
+}
+
+// One matrix that holds several projections (phi3).
+bool IsFused(absl::string_view name) {
+  return absl::StrContains(name, ".qkv_proj.") || absl::StrContains(name, ".attn_qkv.");
 }
 
 // Whether `name` (Hugging Face) is a projection that conversion replaces.
@@ -114,6 +137,10 @@ absl::StatusOr<SourceWeights> SourceWeights::Create(
     return absl::InvalidArgumentError(
         absl::StrCat(checkpoint->path(), ": attention of family ", spec.family,
                      " is latent already; there is nothing to convert"));
+  if (const absl::string_view feature = FeatureLost(spec); !feature.empty())
+    return absl::UnimplementedError(
+        absl::StrCat(checkpoint->path(), ": the ", spec.family, " model has ", feature,
+                     ", which latent models do not have; converting it would change the model"));
   if (spec.inv_freq.empty() || static_cast<int>(spec.inv_freq[0].size()) * 2 != spec.gqa.head_dim)
     return absl::InvalidArgumentError(absl::StrCat(
         checkpoint->path(), ": RoPE turns ",
@@ -122,7 +149,11 @@ absl::StatusOr<SourceWeights> SourceWeights::Create(
   SourceWeights result(std::move(checkpoint), spec);
   const bool gguf = result.checkpoint_->format() == CheckpointFormat::kGguf;
   for (const TensorInfo& info : result.checkpoint_->tensors()) {
-    if (HoldsFrequencies(info.name)) continue;
+    if (IsLeftOut(info.name)) continue;
+    if (IsFused(info.name))
+      return absl::UnimplementedError(
+          absl::StrCat(result.checkpoint_->path(), ": tensor ", info.name,
+                       " holds q, k and v in one matrix, which conversion does not take apart"));
     const std::string name = gguf ? HuggingFaceName(info.name) : info.name;
     if (!IsKnown(name))
       return absl::UnimplementedError(absl::StrCat(result.checkpoint_->path(),

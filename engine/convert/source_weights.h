@@ -30,9 +30,9 @@ struct KeptTensor {
 // Immutable; keeps the checkpoint open.
 class SourceWeights {
  public:
-  // Unimplemented, naming it, if the checkpoint has a tensor whose meaning is unknown: dropping it
-  // would change the model. InvalidArgument if the model is not grouped-query attention with RoPE
-  // over whole heads.
+  // Unimplemented, naming it, if the model has a feature that conversion would lose, or the
+  // checkpoint a tensor whose meaning is unknown: dropping either would change the model.
+  // InvalidArgument if the model is not grouped-query attention with RoPE over whole heads.
   static absl::StatusOr<SourceWeights> Create(std::shared_ptr<const CheckpointReader> checkpoint,
                                               const ModelSpec& spec);
 

@@ -49,8 +49,16 @@ struct Config {
   std::optional<RopeScaling> rope_scaling;
   bool tie_word_embeddings = false;
   bool attention_bias = false;
-  std::string hidden_act = "silu";
+  std::string hidden_act = "silu";  // or "hidden_activation", where a file gives that
+  double partial_rotary_factor = 1;
   std::optional<int64_t> sliding_window;
+  // "layer_types": whether a layer's attention is "sliding_attention". Empty: not given.
+  std::vector<bool> layer_is_windowed;
+  int64_t sliding_window_pattern = 0;           // every that many layers one sees all; 0: not given
+  std::optional<double> rope_local_base_freq;   // rope_theta of layers with a window
+  std::optional<double> query_pre_attn_scalar;  // scores are divided by its root
+  std::optional<double> attn_logit_softcapping;  // scores become cap · tanh(score / cap)
+  std::optional<double> final_logit_softcapping;
 
   std::vector<int64_t> eos_token_ids;
   std::optional<int64_t> bos_token_id;

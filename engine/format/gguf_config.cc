@@ -14,6 +14,9 @@ namespace {
 // Token ids fit the vocabulary; the vocabulary is not known before its array is read.
 constexpr int64_t kMaxTokenId = kMaxVocabSize - 1;
 
+// Published are 30 and 50.
+constexpr double kLargestSoftCap = 1e6;
+
 class ConfigReader {
  public:
   explicit ConfigReader(const GgufContents& contents)
@@ -72,6 +75,7 @@ class ConfigReader {
 
   absl::Status ReadPerLayer(const std::string& key, int64_t most, int64_t& value) const;
   absl::Status ReadSizes();
+  absl::Status ReadSoftCap(const std::string& key, std::optional<double>& cap) const;
   absl::Status ReadHeadDims();
   absl::Status ReadLatent();
   absl::Status ReadRope();
@@ -124,8 +128,19 @@ absl::Status ConfigReader::ReadSizes() {
   int64_t window = 0;
   RETURN_IF_ERROR(ReadIntIfPresent(Key("attention.sliding_window"), 0, kMaxContext, window));
   if (window > 0) c.sliding_window = window;
+  RETURN_IF_ERROR(ReadIntIfPresent(Key("attention.sliding_window_pattern"), 1, kMaxLayers,
+                                   c.sliding_window_pattern));
+  RETURN_IF_ERROR(ReadSoftCap(Key("attn_logit_softcapping"), c.attn_logit_softcapping));
+  RETURN_IF_ERROR(ReadSoftCap(Key("final_logit_softcapping"), c.final_logit_softcapping));
   RETURN_IF_ERROR(ReadIntIfPresent(Key("expert_count"), 0, kMaxExperts, c.n_routed_experts));
   return ReadIntIfPresent(Key("leading_dense_block_count"), 0, kMaxLayers, c.first_k_dense_replace);
+}
+
+absl::Status ConfigReader::ReadSoftCap(const std::string& key, std::optional<double>& cap) const {
+  double value = 0;
+  RETURN_IF_ERROR(ReadFloatIfPresent(key, 0.0, kLargestSoftCap, value));
+  if (value > 0) cap = value;
+  return absl::OkStatus();
 }
 
 absl::Status ConfigReader::ReadHeadDims() {
@@ -181,6 +196,10 @@ absl::Status ConfigReader::ReadLatent() {
 absl::Status ConfigReader::ReadRope() {
   Config& c = config_;
   RETURN_IF_ERROR(ReadFloatIfPresent(Key("rope.freq_base"), 1.0, 1e12, c.rope_theta));
+  if (metadata_.Has(Key("rope.freq_base_swa"))) {
+    RETURN_IF_ERROR(
+        ReadFloatIfPresent(Key("rope.freq_base_swa"), 1.0, 1e12, c.rope_local_base_freq.emplace()));
+  }
   if (!metadata_.Has(Key("rope.scaling.type"))) return absl::OkStatus();
   ASSIGN_OR_RETURN(const absl::string_view type, metadata_.GetString(Key("rope.scaling.type")));
   if (type == "none") return absl::OkStatus();

@@ -190,13 +190,52 @@ absl::Status ReadSizes(const Fields& fields, Config& c) {
   RETURN_IF_ERROR(fields.ReadFloatIfPresent("rms_norm_eps", 0.0, 1.0, c.rms_norm_eps));
   RETURN_IF_ERROR(fields.ReadBoolIfPresent("attention_bias", c.attention_bias));
   RETURN_IF_ERROR(fields.ReadStringIfPresent("hidden_act", c.hidden_act));
+  RETURN_IF_ERROR(fields.ReadStringIfPresent("hidden_activation", c.hidden_act));
+  RETURN_IF_ERROR(fields.ReadTokenIds("eos_token_id", c.vocab_size, c.eos_token_ids));
+  return fields.ReadIntIfPresent("bos_token_id", 0, c.vocab_size - 1, c.bos_token_id);
+}
+
+// What scores and logits go through.
+absl::Status ReadScores(const Fields& fields, Config& c) {
+  for (const auto& [key, value] :
+       {std::pair{"query_pre_attn_scalar", &c.query_pre_attn_scalar},
+        std::pair{"attn_logit_softcapping", &c.attn_logit_softcapping},
+        std::pair{"final_logit_softcapping", &c.final_logit_softcapping}}) {
+    RETURN_IF_ERROR(fields.ReadFloatIfPresent(key, 1e-3, kLargestFactor, *value));
+  }
+  return absl::OkStatus();
+}
+
+// Which layers attend to a window, of how many positions.
+absl::Status ReadWindows(const Fields& fields, Config& c) {
   bool use_window = true;  // Qwen2 gives a window and switches it off
   RETURN_IF_ERROR(fields.ReadBoolIfPresent("use_sliding_window", use_window));
   std::optional<int64_t> window;
   RETURN_IF_ERROR(fields.ReadIntIfPresent("sliding_window", 1, kMaxContext, window));
   if (use_window) c.sliding_window = window;
-  RETURN_IF_ERROR(fields.ReadTokenIds("eos_token_id", c.vocab_size, c.eos_token_ids));
-  return fields.ReadIntIfPresent("bos_token_id", 0, c.vocab_size - 1, c.bos_token_id);
+  // Newer files of such models hide the number behind an underscore.
+  for (const char* key : {"sliding_window_pattern", "_sliding_window_pattern"}) {
+    RETURN_IF_ERROR(fields.ReadIntIfPresent(key, 1, kMaxLayers, c.sliding_window_pattern));
+  }
+  const json* types = fields.Find("layer_types");
+  if (types == nullptr) return absl::OkStatus();
+  if (!types->is_array() || static_cast<int64_t>(types->size()) != c.num_hidden_layers) {
+    return fields.Invalid("layer_types", absl::StrCat("is ", Fields::Show(*types),
+                                                      ", not an array of one name for each of the ",
+                                                      c.num_hidden_layers, " layers"));
+  }
+  for (const json& type : *types) {
+    if (type != "sliding_attention" && type != "full_attention") {
+      return absl::UnimplementedError(
+          fields
+              .Invalid("layer_types", absl::StrCat("names ", Fields::Show(type), "; ",
+                                                   "sliding_attention and full_attention are "
+                                                   "supported"))
+              .message());
+    }
+    c.layer_is_windowed.push_back(type == "sliding_attention");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ReadLatent(const Fields& fields, Config& c) {
@@ -227,14 +266,10 @@ absl::Status ReadLatent(const Fields& fields, Config& c) {
 // "rope_scaling", or "rope_parameters" of newer files, which holds rope_theta too.
 absl::Status ReadRope(const std::string& path, const Fields& fields, Config& c) {
   RETURN_IF_ERROR(fields.ReadFloatIfPresent("rope_theta", 1.0, 1e12, c.rope_theta));
-  double partial = 1.0;
-  RETURN_IF_ERROR(fields.ReadFloatIfPresent("partial_rotary_factor", 0.0, 1.0, partial));
-  if (partial != 1.0) {
-    return absl::UnimplementedError(
-        fields
-            .Invalid("partial_rotary_factor", absl::StrCat("is ", partial, "; only 1 is supported"))
-            .message());
-  }
+  RETURN_IF_ERROR(
+      fields.ReadFloatIfPresent("rope_local_base_freq", 1.0, 1e12, c.rope_local_base_freq));
+  RETURN_IF_ERROR(
+      fields.ReadFloatIfPresent("partial_rotary_factor", 0.0, 1.0, c.partial_rotary_factor));
   const char* key = fields.Find("rope_parameters") != nullptr ? "rope_parameters" : "rope_scaling";
   const json* object = fields.Find(key);
   if (object == nullptr) return absl::OkStatus();
@@ -281,6 +316,8 @@ absl::StatusOr<HfConfig> ParseHfConfig(const std::string& path, absl::string_vie
   Config& c = result.config;
   RETURN_IF_ERROR(ReadIdentity(fields, c));
   RETURN_IF_ERROR(ReadSizes(fields, c));
+  RETURN_IF_ERROR(ReadWindows(fields, c));
+  RETURN_IF_ERROR(ReadScores(fields, c));
   RETURN_IF_ERROR(ReadLatent(fields, c));
   RETURN_IF_ERROR(ReadRope(path, fields, c));
   result.gives_tie_word_embeddings = fields.Find("tie_word_embeddings") != nullptr;

@@ -1,5 +1,5 @@
-// Attention block of a layer: projections, cache write, attention, output projection added to the
-// residual stream.
+// Attention block of a layer: projections, cache write, attention, output projection, which is
+// added to the residual stream or, where a norm stands between, written to a tensor of its own.
 #ifndef TRANSMLA_ENGINE_MODEL_ATTENTION_H_
 #define TRANSMLA_ENGINE_MODEL_ATTENTION_H_
 
@@ -18,8 +18,9 @@ namespace transmla {
 struct AttentionStep {
   int64_t tokens = 0;
   int layer = 0;
-  TensorView normed;         // [tokens, hidden_size]: input of the projections
-  MutableTensorView hidden;  // [tokens, hidden_size]: the residual stream, added to
+  TensorView normed;       // [tokens, hidden_size]: input of the projections
+  MutableTensorView out;   // [tokens, hidden_size]
+  bool accumulate = true;  // added to `out`; else written
   KvStore* store = nullptr;
   DecoderObserver* observer = nullptr;  // may be null
 };

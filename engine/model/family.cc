@@ -1,16 +1,9 @@
 #include "engine/model/family.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 
 #include "engine/base/status.h"
-#include "engine/model/rope.h"
-#include "engine/tensor/block_formats.h"
 
 namespace transmla {
 
@@ -28,6 +21,8 @@ const TensorNames& HuggingFaceNames() {
       .gate = "model.layers.$.mlp.gate_proj.weight",
       .up = "model.layers.$.mlp.up_proj.weight",
       .down = "model.layers.$.mlp.down_proj.weight",
+      .q_norm = "model.layers.$.self_attn.q_norm.weight",
+      .k_norm = "model.layers.$.self_attn.k_norm.weight",
       .q_a = "model.layers.$.self_attn.q_a_proj",
       .q_a_norm = "model.layers.$.self_attn.q_a_layernorm.weight",
       .q_b = "model.layers.$.self_attn.q_b_proj",
@@ -55,6 +50,8 @@ const TensorNames& GgufNames() {
       .gate = "blk.$.ffn_gate.weight",
       .up = "blk.$.ffn_up.weight",
       .down = "blk.$.ffn_down.weight",
+      .q_norm = "blk.$.attn_q_norm.weight",
+      .k_norm = "blk.$.attn_k_norm.weight",
       .ignored = {"rope_freqs.weight"},
   };
   return *names;
@@ -77,65 +74,6 @@ ModelSpec CommonFeatures(const CheckpointReader& checkpoint) {
   spec.tie_word_embeddings = config.tie_word_embeddings;
   spec.eos_token_ids.assign(config.eos_token_ids.begin(), config.eos_token_ids.end());
   spec.bos_token_id = static_cast<int>(config.bos_token_id.value_or(-1));
-  return spec;
-}
-
-namespace {
-
-// Llama 3's GGUF files carry the stretch of each frequency as a tensor instead of hyper-parameters.
-absl::Status ApplyGgufRopeFactors(const CheckpointReader& checkpoint,
-                                  std::vector<float>& inv_freq) {
-  const absl::StatusOr<TensorView> factors = checkpoint.Tensor("rope_freqs.weight");
-  if (!factors.ok()) return absl::OkStatus();
-  if (factors->dtype != DType::kF32 ||
-      factors->shape.elements() != static_cast<int64_t>(inv_freq.size())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(checkpoint.path(), ": rope_freqs.weight is ", DTypeName(factors->dtype), " ",
-                     factors->shape.ToString(), "; expected f32 [", inv_freq.size(), "]"));
-  }
-  for (size_t t = 0; t < inv_freq.size(); ++t) {
-    float factor = 0;
-    std::memcpy(&factor, factors->as<char>() + t * sizeof(float), sizeof(float));
-    inv_freq[t] /= factor;
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
-
-absl::StatusOr<ModelSpec> LlamaFeatures(const CheckpointReader& checkpoint) {
-  const Config& config = checkpoint.config();
-  ModelSpec spec = CommonFeatures(checkpoint);
-  if (config.hidden_act != "silu") {
-    return absl::UnimplementedError(absl::StrCat(checkpoint.path(), ": hidden_act is \"",
-                                                 config.hidden_act, "\"; silu is supported"));
-  }
-  if (config.sliding_window.value_or(config.max_position_embeddings) <
-      config.max_position_embeddings) {
-    return absl::UnimplementedError(
-        absl::StrCat(checkpoint.path(), ": sliding_window is ", *config.sliding_window,
-                     ", less than the context of ", config.max_position_embeddings,
-                     "; models that attend to a window only are not supported yet"));
-  }
-  if (config.head_dim <= 0 || config.head_dim % 2 != 0 || !(config.rope_theta > 0)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(checkpoint.path(), ": head_dim is ", config.head_dim, " and rope_theta ",
-                     config.rope_theta, "; RoPE needs an even and a positive number"));
-  }
-  spec.gqa = {.num_attention_heads = static_cast<int>(config.num_attention_heads),
-              .num_key_value_heads = static_cast<int>(config.num_key_value_heads),
-              .head_dim = static_cast<int>(config.head_dim)};
-  ASSIGN_OR_RETURN(Rope rope, MakeRope(spec.gqa.head_dim, config.rope_theta, config.rope_scaling,
-                                       config.max_position_embeddings));
-  RETURN_IF_ERROR(ApplyGgufRopeFactors(checkpoint, rope.inv_freq));
-  spec.inv_freq.assign(spec.num_layers, rope.inv_freq);
-  spec.rope_magnitude = rope.magnitude;
-  spec.attention_scale = 1.0f / std::sqrt(static_cast<float>(spec.gqa.head_dim));
-  spec.source_cache_values = 2 * spec.gqa.num_key_value_heads * spec.gqa.head_dim;
-  const TensorNames& names =
-      checkpoint.format() == CheckpointFormat::kGguf ? GgufNames() : HuggingFaceNames();
-  spec.qkv_bias = checkpoint.Has(LayerName(names.q, 0) + ".bias");
-  spec.output_bias = checkpoint.Has(LayerName(names.attention_output, 0) + ".bias");
   return spec;
 }
 

@@ -21,13 +21,19 @@ namespace transmla {
 // none.
 struct TensorNames {
   absl::string_view embedding, final_norm, output;
-  absl::string_view attention_norm, feed_forward_norm;
-  absl::string_view q, k, v, attention_output;  // stems: ".weight" and ".bias" follow
+  absl::string_view attention_norm, feed_forward_norm;  // before each block
+  absl::string_view q, k, v, attention_output;          // stems: ".weight" and ".bias" follow
   absl::string_view gate, up, down;
+  // Of some families only.
+  absl::string_view post_attention_norm, post_feed_forward_norm;  // behind each block
+  absl::string_view q_norm, k_norm;
+  absl::string_view qkv;      // stem: q, k and v in one matrix, in this order
+  absl::string_view gate_up;  // gate and up in one matrix, in this order
   // MLA
   absl::string_view q_a, q_a_norm, q_b, kv_a, kv_a_norm, kv_b, inv_freq;
-  // Present in some files and not needed, by prefix or whole name.
+  // Present in some files and not needed, by whole name and by beginning.
   std::vector<absl::string_view> ignored;
+  std::vector<absl::string_view> ignored_prefixes;
 };
 
 // Hugging Face's names of the llama line, with DeepSeek's for latent attention.
@@ -44,20 +50,37 @@ struct Family {
   // llama.cpp's converter reorders the rows of q and k of this family so that rotary pairs are
   // neighbours.
   bool gguf_interleaves_rope = false;
+  // Hugging Face's class multiplies by 1 + weight in its norms: what to add to such files' weights.
+  // llama.cpp's converter has added it already.
+  float hugging_face_norm_offset = 0;
+  const TensorNames& (*hugging_face_names)() = HuggingFaceNames;
+  const TensorNames& (*gguf_names)() = GgufNames;
   // Fills everything of ModelSpec but its names.
   absl::StatusOr<ModelSpec> (*features)(const CheckpointReader& checkpoint);
+
+  const TensorNames& Names(CheckpointFormat format) const {
+    return format == CheckpointFormat::kGguf ? gguf_names() : hugging_face_names();
+  }
+  float NormOffset(CheckpointFormat format) const {
+    return format == CheckpointFormat::kGguf ? 0 : hugging_face_norm_offset;
+  }
 };
 
 extern const Family kLlama;
+extern const Family kMistral;
 extern const Family kQwen2;
+extern const Family kQwen3;
+extern const Family kMimo;
+extern const Family kPhi3;
+extern const Family kGemma2;
+extern const Family kGemma3;
 extern const Family kTransMla;
 
+// All of them, in the order of docs/conversion.md.
+absl::Span<const Family* const> Families();
 // Unimplemented names the architecture and those that are supported.
 absl::StatusOr<const Family*> FindFamily(const CheckpointReader& checkpoint);
 
-// What llama and its relatives share: sizes, GQA heads, RoPE over the whole head, biases as found
-// in the file.
-absl::StatusOr<ModelSpec> LlamaFeatures(const CheckpointReader& checkpoint);
 // Sizes, norms, vocabulary, context: everything but attention and RoPE.
 ModelSpec CommonFeatures(const CheckpointReader& checkpoint);
 

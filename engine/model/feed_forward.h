@@ -1,10 +1,9 @@
-// Gated feed-forward block of a layer: down(activation(gate(x)) · up(x)), added to the residual
-// stream.
+// Feed-forward block of a layer: its result is added to the residual stream or, where a norm stands
+// between, written to a tensor of its own.
 #ifndef TRANSMLA_ENGINE_MODEL_FEED_FORWARD_H_
 #define TRANSMLA_ENGINE_MODEL_FEED_FORWARD_H_
 
 #include <memory>
-#include <vector>
 
 #include "absl/status/status.h"
 
@@ -14,25 +13,26 @@
 
 namespace transmla {
 
-// Weights of all layers and the buffers they share. Thread-compatible.
+// One step of one layer.
+struct FeedForwardStep {
+  int layer = 0;
+  TensorView normed;       // [tokens, hidden_size]
+  MutableTensorView out;   // [tokens, hidden_size]
+  bool accumulate = true;  // added to `out`; else written
+};
+
+// Holds the weights of all layers and the buffers that layers share. Thread-compatible.
 class FeedForward {
  public:
-  FeedForward(const ModelSpec& spec, Backend* backend) : spec_(spec), backend_(backend) {}
-
-  absl::Status Allocate(const StepLimits& limits);
-  void Load(const TensorNames& names, WeightLoader& loader);
-  // `normed` [tokens, hidden_size] in, `hidden` [tokens, hidden_size] added to.
-  absl::Status Run(int layer, const TensorView& normed, const MutableTensorView& hidden);
-
- private:
-  struct Layer {
-    WeightPtr gate, up, down;
-  };
-  const ModelSpec spec_;
-  Backend* const backend_;
-  std::vector<Layer> layers_;
-  std::unique_ptr<DeviceTensor> gate_, up_;
+  virtual ~FeedForward() = default;
+  // Working memory, before the first Run.
+  virtual absl::Status Allocate(const StepLimits& limits) = 0;
+  virtual absl::Status Run(const FeedForwardStep& step) = 0;
 };
+
+// down(activation(gate(x)) · up(x)). Problems with tensors are noted in `loader`.
+std::unique_ptr<FeedForward> LoadGatedFeedForward(const ModelSpec& spec, const TensorNames& names,
+                                                  WeightLoader& loader, Backend* backend);
 
 }  // namespace transmla
 

@@ -9,6 +9,7 @@ namespace {
 struct Layer {
   WeightPtr q, k, v, output;
   WeightPtr q_bias, k_bias, v_bias, output_bias;
+  WeightPtr q_norm, k_norm;  // [head_dim]
   WeightPtr inv_freq;
 };
 
@@ -38,10 +39,18 @@ class GqaAttentionBlock : public Attention {
       const auto weight = [&](absl::string_view stem) { return LayerName(stem, i) + ".weight"; };
       const auto bias = [&](absl::string_view stem) { return LayerName(stem, i) + ".bias"; };
       Layer layer;
-      layer.q = loader.Matrix(weight(names.q), int64_t{heads} * dim, hidden, q_order);
-      layer.k = loader.Matrix(weight(names.k), int64_t{groups} * dim, hidden, k_order);
-      layer.v = loader.Matrix(weight(names.v), int64_t{groups} * dim, hidden);
+      if (names.qkv.empty()) {
+        layer.q = loader.Matrix(weight(names.q), int64_t{heads} * dim, hidden, q_order);
+        layer.k = loader.Matrix(weight(names.k), int64_t{groups} * dim, hidden, k_order);
+        layer.v = loader.Matrix(weight(names.v), int64_t{groups} * dim, hidden);
+      } else {
+        LoadFused(weight(names.qkv), loader, layer);
+      }
       layer.output = loader.Matrix(weight(names.attention_output), hidden, int64_t{heads} * dim);
+      if (spec_.qk_norm) {
+        layer.q_norm = loader.Norm(LayerName(names.q_norm, i), dim);
+        layer.k_norm = loader.Norm(LayerName(names.k_norm, i), dim);
+      }
       if (spec_.qkv_bias) {
         layer.q_bias = loader.Vector(bias(names.q), int64_t{heads} * dim, q_order);
         layer.k_bias = loader.Vector(bias(names.k), int64_t{groups} * dim, k_order);
@@ -66,15 +75,12 @@ class GqaAttentionBlock : public Attention {
     const MutableTensorView k_heads = Reshape(k, Shape({step.tokens, groups, dim}));
     const MutableTensorView v_heads = Reshape(v, Shape({step.tokens, groups, dim}));
     const MutableTensorView attended_heads = Reshape(attended, Shape({step.tokens, heads, dim}));
-    RETURN_IF_ERROR(backend_->Linear(
-        {.in = step.normed, .weight = layer.q.get(), .bias = layer.q_bias.get(), .out = q}));
-    RETURN_IF_ERROR(backend_->Linear(
-        {.in = step.normed, .weight = layer.k.get(), .bias = layer.k_bias.get(), .out = k}));
-    RETURN_IF_ERROR(backend_->Linear(
-        {.in = step.normed, .weight = layer.v.get(), .bias = layer.v_bias.get(), .out = v}));
+    RETURN_IF_ERROR(Project(step, q, k, v));
     if (step.observer != nullptr) {
       RETURN_IF_ERROR(step.observer->OnProjections(step.layer, q_heads, k_heads, v_heads));
     }
+    RETURN_IF_ERROR(NormHeads(layer.q_norm, q_heads));
+    RETURN_IF_ERROR(NormHeads(layer.k_norm, k_heads));
     RETURN_IF_ERROR(backend_->GqaCacheWrite({.q = q_heads,
                                              .k = k_heads,
                                              .v = v_heads,
@@ -86,6 +92,8 @@ class GqaAttentionBlock : public Attention {
                                             .store = step.store,
                                             .layer = step.layer,
                                             .scale = spec_.attention_scale,
+                                            .soft_cap = spec_.attention_soft_cap,
+                                            .sliding_window = spec_.WindowOf(step.layer),
                                             .out = attended_heads}));
     if (step.observer != nullptr) {
       RETURN_IF_ERROR(step.observer->OnAttentionOutput(step.layer, attended_heads));
@@ -93,11 +101,40 @@ class GqaAttentionBlock : public Attention {
     return backend_->Linear({.in = attended,
                              .weight = layer.output.get(),
                              .bias = layer.output_bias.get(),
-                             .accumulate = true,
-                             .out = step.hidden});
+                             .accumulate = step.accumulate,
+                             .out = step.out});
   }
 
  private:
+  // The rows of one matrix: all heads of q, then of k, then of v.
+  void LoadFused(const std::string& name, WeightLoader& loader, Layer& layer) const {
+    const auto [heads, groups, dim] = spec_.gqa;
+    const int64_t q = int64_t{heads} * dim;
+    const int64_t kv = int64_t{groups} * dim;
+    const WeightLoader::Fused fused{.name = name, .rows = q + 2 * kv, .cols = spec_.hidden_size};
+    layer.q = loader.RowsOf(fused, 0, q);
+    layer.k = loader.RowsOf(fused, q, kv);
+    layer.v = loader.RowsOf(fused, q + kv, kv);
+  }
+
+  absl::Status Project(const AttentionStep& step, const MutableTensorView& q,
+                       const MutableTensorView& k, const MutableTensorView& v) {
+    const Layer& layer = layers_[step.layer];
+    RETURN_IF_ERROR(backend_->Linear(
+        {.in = step.normed, .weight = layer.q.get(), .bias = layer.q_bias.get(), .out = q}));
+    RETURN_IF_ERROR(backend_->Linear(
+        {.in = step.normed, .weight = layer.k.get(), .bias = layer.k_bias.get(), .out = k}));
+    return backend_->Linear(
+        {.in = step.normed, .weight = layer.v.get(), .bias = layer.v_bias.get(), .out = v});
+  }
+
+  // Each head by itself.
+  absl::Status NormHeads(const WeightPtr& weight, const MutableTensorView& heads) {
+    if (weight == nullptr) return absl::OkStatus();
+    return backend_->Norm(
+        {.in = heads, .weight = weight.get(), .eps = spec_.norm_eps, .out = heads});
+  }
+
   const ModelSpec spec_;
   Backend* const backend_;
   std::vector<Layer> layers_;

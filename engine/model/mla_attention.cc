@@ -168,8 +168,8 @@ class MlaAttentionBlock : public Attention {
     return backend_->Linear({.in = attended,
                              .weight = layer.output.get(),
                              .bias = layer.output_bias.get(),
-                             .accumulate = true,
-                             .out = step.hidden});
+                             .accumulate = step.accumulate,
+                             .out = step.out});
   }
 
   const ModelSpec spec_;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 
 #include "engine/base/check_range.h"
 #include "engine/base/status.h"
@@ -16,6 +17,10 @@ constexpr int kMaxVocabulary = 1 << 22;
 constexpr int kMaxWidth = 1 << 20;
 constexpr int kMaxLayers = 1 << 10;
 constexpr int kMaxHeads = 1 << 12;
+// Published are 30 and 50. Below the least, quotients overflow; above the greatest, the cap would
+// change nothing.
+constexpr float kLeastSoftCap = 1e-3f;
+constexpr float kGreatestSoftCap = 1e6f;
 
 absl::Status ValidateGqa(const GqaSpec& gqa) {
   RETURN_IF_ERROR(CheckRange("num_attention_heads", gqa.num_attention_heads, 1, kMaxHeads));
@@ -79,7 +84,30 @@ absl::Status ValidateRope(const ModelSpec& spec) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateSoftCap(absl::string_view name, float cap) {
+  if (cap == 0 || (cap >= kLeastSoftCap && cap <= kGreatestSoftCap)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(name, " is ", cap, "; it must be from ",
+                                                 kLeastSoftCap, " to ", kGreatestSoftCap,
+                                                 ", or 0 for none"));
+}
+
+absl::Status ValidateWindows(const ModelSpec& spec) {
+  if (spec.sliding_window.empty()) return absl::OkStatus();
+  if (static_cast<int>(spec.sliding_window.size()) != spec.num_layers) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "windows are given for ", spec.sliding_window.size(), " of ", spec.num_layers, " layers"));
+  }
+  for (const int window : spec.sliding_window) {
+    RETURN_IF_ERROR(CheckRange("sliding_window", window, 0, spec.max_context_tokens));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+bool ModelSpec::HasWindow() const {
+  return std::any_of(sliding_window.begin(), sliding_window.end(), [](int w) { return w > 0; });
+}
 
 int ModelSpec::NumAttentionHeads() const {
   return attention == AttentionKind::kMla ? mla.num_attention_heads : gqa.num_attention_heads;
@@ -108,6 +136,13 @@ absl::Status ModelSpec::Validate() const {
   RETURN_IF_ERROR(CheckRange("max_position_embeddings", max_context_tokens, 1, 1 << 30));
   RETURN_IF_ERROR(attention == AttentionKind::kMla ? ValidateMla(mla) : ValidateGqa(gqa));
   RETURN_IF_ERROR(ValidateRope(*this));
+  RETURN_IF_ERROR(ValidateWindows(*this));
+  RETURN_IF_ERROR(ValidateSoftCap("attn_logit_softcapping", attention_soft_cap));
+  RETURN_IF_ERROR(ValidateSoftCap("final_logit_softcapping", final_soft_cap));
+  if (!(embedding_scale > 0) || !std::isfinite(embedding_scale)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("embedding_scale is ", embedding_scale, "; it must be positive and finite"));
+  }
   if (!std::isfinite(attention_scale) || attention_scale <= 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("attention_scale is ", attention_scale, "; it must be positive and finite"));

@@ -50,15 +50,25 @@ struct ModelSpec {
   MlaSpec mla;                // if attention is kMla
   bool qkv_bias = false;      // biases of the q and k/v (or q and kv_a) projections exist
   bool output_bias = false;   // bias of o_proj exists
+  bool qk_norm = false;       // GQA: norms of each head of q and k before RoPE
   float attention_scale = 0;  // multiplies scores before softmax
+  // GQA: scores become cap · tanh(score / cap); 0: they stay.
+  float attention_soft_cap = 0;
+  // GQA: positions that a layer's tokens see, their own included, [num_layers]; 0: all. Empty:
+  // every layer sees all.
+  std::vector<int> sliding_window;
 
   // Inverse frequencies a layer, radians a position: [num_layers][rotary pairs].
   std::vector<std::vector<float>> inv_freq;
   float rope_magnitude = 1;  // YaRN's factor on rotated keys and queries
 
   float norm_eps = 1e-6f;
+  // Results of the attention and feed-forward blocks are normed before they join the residual
+  // stream.
+  bool post_norms = false;
   Activation activation = Activation::kSilu;
   float embedding_scale = 1;
+  float final_soft_cap = 0;  // logits become cap · tanh(logit / cap); 0: they stay
   bool tie_word_embeddings = false;
 
   std::vector<int> eos_token_ids;
@@ -69,6 +79,9 @@ struct ModelSpec {
   int source_cache_values = 0;
 
   int NumAttentionHeads() const;
+  // Positions that `layer` sees; 0: all.
+  int WindowOf(int layer) const { return sliding_window.empty() ? 0 : sliding_window[layer]; }
+  bool HasWindow() const;  // in any layer
   // What this model caches, as `dtype`.
   KvLayout CacheLayout(DType dtype) const;
   // Bytes that source_cache_values would take as `dtype`, all layers. The heads of a converted

@@ -1,5 +1,6 @@
 #include "engine/model/weights.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -42,21 +43,23 @@ RowOrder HalfSplitOrder(int heads, int width, int rope) {
   return order;
 }
 
+void WeightLoader::Note(std::string problem) {
+  if (problems_.empty() || problems_.back() != problem) problems_.push_back(std::move(problem));
+}
+
 const TensorView* WeightLoader::Find(const std::string& name, const Shape& shape) {
   absl::StatusOr<TensorView> view = checkpoint_->Tensor(name);
   if (!view.ok()) {
-    problems_.push_back(absl::StrCat("missing ", name, " ", shape.ToString()));
+    Note(absl::StrCat("missing ", name, " ", shape.ToString()));
     return nullptr;
   }
   used_.insert(name);
   if (view->shape != shape) {
-    problems_.push_back(
-        absl::StrCat(name, " is ", view->shape.ToString(), ", expected ", shape.ToString()));
+    Note(absl::StrCat(name, " is ", view->shape.ToString(), ", expected ", shape.ToString()));
     return nullptr;
   }
   if (!IsDequantizable(view->dtype)) {
-    problems_.push_back(
-        absl::StrCat(name, " has type ", DTypeName(view->dtype), ", which weights cannot have"));
+    Note(absl::StrCat(name, " has type ", DTypeName(view->dtype), ", which weights cannot have"));
     return nullptr;
   }
   found_ = *std::move(view);
@@ -87,6 +90,24 @@ WeightPtr WeightLoader::Matrix(const std::string& name, int64_t rows, int64_t co
                 row_bytes);
   }
   return Pack(name, {copy->view(), copy, role});
+}
+
+WeightPtr WeightLoader::RowsOf(const Fused& fused, int64_t first, int64_t count) {
+  const TensorView* view = Find(fused.name, Shape({fused.rows, fused.cols}));
+  if (view == nullptr) return nullptr;
+  CHECK_LE(first + count, fused.rows);
+  const char* const rows = view->as<char>() + first * RowBytes(view->dtype, fused.cols);
+  return Pack(fused.name, {{rows, view->dtype, Shape({count, fused.cols})}, checkpoint_});
+}
+
+WeightPtr WeightLoader::Norm(const std::string& name, int64_t n) {
+  if (norm_offset_ == 0) return Vector(name, n);
+  const TensorView* view = Find(name, Shape({n}));
+  if (view == nullptr) return nullptr;
+  std::vector<float> values(n);
+  DequantizeRow(view->dtype, view->data, absl::MakeSpan(values));
+  for (float& value : values) value += norm_offset_;
+  return Vector(values, name);
 }
 
 WeightPtr WeightLoader::Vector(const std::string& name, int64_t n, const RowOrder& order) {
@@ -134,6 +155,11 @@ WeightPtr WeightLoader::PerHead(const std::string& name, const HeadRows& rows, i
   return Pack(name, {copy->view(), copy, WeightRole::kPerHead});
 }
 
+bool WeightLoader::IsIgnored(const TensorNames& names, absl::string_view tensor) const {
+  return std::any_of(names.ignored_prefixes.begin(), names.ignored_prefixes.end(),
+                     [&](absl::string_view prefix) { return absl::StartsWith(tensor, prefix); });
+}
+
 absl::Status WeightLoader::Finish(const TensorNames& names, int num_layers) {
   absl::flat_hash_set<std::string> known = used_;
   for (const absl::string_view pattern : names.ignored) {
@@ -141,7 +167,7 @@ absl::Status WeightLoader::Finish(const TensorNames& names, int num_layers) {
     for (int layer = 0; layer < num_layers; ++layer) known.insert(LayerName(pattern, layer));
   }
   for (const TensorInfo& tensor : checkpoint_->tensors()) {
-    if (!known.contains(tensor.name)) {
+    if (!known.contains(tensor.name) && !IsIgnored(names, tensor.name)) {
       problems_.push_back(absl::StrCat("unexpected ", tensor.name, " ", tensor.shape.ToString()));
     }
   }

@@ -29,14 +29,26 @@ RowOrder HalfSplitOrder(int heads, int width, int rope);
 // Thread-compatible.
 class WeightLoader {
  public:
-  WeightLoader(std::shared_ptr<const CheckpointReader> checkpoint, Backend* backend)
-      : checkpoint_(std::move(checkpoint)), backend_(backend) {}
+  // `norm_offset` is added to every element of every norm's weight (Family::NormOffset).
+  WeightLoader(std::shared_ptr<const CheckpointReader> checkpoint, Backend* backend,
+               float norm_offset)
+      : checkpoint_(std::move(checkpoint)), backend_(backend), norm_offset_(norm_offset) {}
 
   bool Has(absl::string_view name) const { return checkpoint_->Has(name); }
 
   // [rows, cols], kept in the checkpoint's own type; copied only where rows move.
   WeightPtr Matrix(const std::string& name, int64_t rows, int64_t cols, const RowOrder& order = {},
                    WeightRole role = WeightRole::kLinear);
+  // Rows [first, first + count) of a matrix that holds several weights, one below the other; never
+  // copied.
+  struct Fused {
+    std::string name;
+    int64_t rows = 0;  // of the whole matrix
+    int64_t cols = 0;
+  };
+  WeightPtr RowsOf(const Fused& fused, int64_t first, int64_t count);
+  // Weight of a norm, [n] as F32.
+  WeightPtr Norm(const std::string& name, int64_t n);
   // [n] as F32.
   WeightPtr Vector(const std::string& name, int64_t n, const RowOrder& order = {});
   // Values that no file holds.
@@ -66,10 +78,14 @@ class WeightLoader {
  private:
   // The tensor if it is there with that shape; otherwise notes the problem.
   const TensorView* Find(const std::string& name, const Shape& shape);
+  // Once, if the same problem is noted again at once.
+  void Note(std::string problem);
+  bool IsIgnored(const TensorNames& names, absl::string_view tensor) const;
   WeightPtr Pack(const std::string& name, const WeightSource& source);
 
   std::shared_ptr<const CheckpointReader> checkpoint_;
   Backend* backend_;
+  const float norm_offset_;
   TensorView found_;
   absl::flat_hash_set<std::string> used_;
   std::vector<std::string> problems_;

@@ -1,24 +1,37 @@
-"""Writes tiny_models/: random models of two layers, each as a checkpoint folder or a GGUF file, with transformers' logits.
+"""Writes tiny_models/: random models of few layers, each as a checkpoint folder or a GGUF file, with transformers' logits.
 
-Usage: python make_tiny_models.py      (after make_tokenizers.py, whose tiny.tokenizer.json the models carry)
+Usage: python make_tiny_models.py [FAMILY…]   (after make_tokenizers.py, whose tiny.tokenizer.json the models carry)
 
 README.md says what each model is for. Needs torch, transformers 4.52.4, safetensors, gguf.
 """
 
 import json
 import shutil
+import sys
 
 import gguf
 import numpy as np
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import load_file
+from safetensors.torch import save_file as save_torch_file
 from transformers import (
     DeepseekV3Config,
     DeepseekV3ForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 import golden
@@ -40,10 +53,24 @@ GQA = dict(**COMMON, num_key_value_heads=2, head_dim=16, rope_theta=10000.0)
 LLAMA3_SCALING = dict(
     rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64
 )
+# Sizes that no vector and no tile divides, a window shorter than the longest prompt, and transformers' own attention: the
+# fused ones leave out soft caps.
+ODD = dict(
+    vocab_size=VOCABULARY, hidden_size=44, intermediate_size=52, num_hidden_layers=3, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=512, rms_norm_eps=1e-5, bos_token_id=394, eos_token_id=395,
+    pad_token_id=None, attn_implementation="eager",
+)
+WIDER = ODD | dict(hidden_size=56)  # for families whose heads share the hidden size out
+WINDOW = 5
 MLA = dict(
     **COMMON, num_key_value_heads=4, kv_lora_rank=32, qk_rope_head_dim=8, qk_nope_head_dim=16, v_head_dim=12,
     first_k_dense_replace=2, rope_theta=10000.0, rope_interleave=True,
 ) | dict(rms_norm_eps=1e-6)  # transformers' latent norms use this constant and not the configuration's
+
+
+def norm_offset(net):
+    """What the network's norms add to their weights."""
+    return 1 if net.config.model_type.startswith("gemma") else 0
 
 
 def randomise(net, seed):
@@ -52,11 +79,11 @@ def randomise(net, seed):
     for name, tensor in net.state_dict().items():
         noise = torch.randn(tensor.shape, generator=generator)
         if "norm" in name:
-            tensor.copy_(1 + 0.2 * noise)
+            tensor.copy_(1 - norm_offset(net) + 0.2 * noise)
         elif name.endswith("bias"):
             tensor.copy_(0.5 * noise)
         elif "embed_tokens" in name:
-            tensor.copy_(noise)
+            tensor.copy_(noise / getattr(net.model.embed_tokens, "embed_scale", 1))
         else:
             tensor.copy_(1.5 * noise / tensor.shape[-1] ** 0.5)
     return net.eval()
@@ -66,7 +93,9 @@ def write_reference(net, folder):
     """Logits of every position, for prompts of random ids."""
     rng = np.random.default_rng(7)
     prompts = [rng.integers(0, VOCABULARY, length).tolist() for length in PROMPT_LENGTHS]
-    logits = {f"logits.{i}": net(torch.tensor([ids])).logits[0].numpy() for i, ids in enumerate(prompts)}
+    logits = {
+        f"logits.{i}": net(torch.tensor([ids]), use_cache=False).logits[0].numpy() for i, ids in enumerate(prompts)
+    }
     save_file(logits, folder / "reference.safetensors")
     (folder / "reference.safetensors").chmod(0o644)
     golden.write_json(folder / "reference.json", {"prompts": prompts})
@@ -108,15 +137,24 @@ def unpermute(weight, heads):
     return weight.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
 
 
-def gguf_names(layers):
+GGUF_PARTS = {
+    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+    "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
+}
+GEMMA_PARTS = GGUF_PARTS | {
+    "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+
+
+def gguf_names(net):
     names = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
              "lm_head.weight": "output.weight"}
-    parts = {
-        "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-        "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-        "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-    }
-    for layer in range(layers):
+    parts = GEMMA_PARTS if norm_offset(net) else GGUF_PARTS
+    for layer in range(net.config.num_hidden_layers):
         for theirs, ours in parts.items():
             names[f"model.layers.{layer}.{theirs}.weight"] = f"blk.{layer}.{ours}.weight"
     return names
@@ -138,7 +176,17 @@ def write_gguf_metadata(writer, config):
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_theta)
-    writer.add_rope_dimension_count(config.head_dim)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    writer.add_rope_dimension_count(head_dim)
+    if config.model_type != "llama":
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+    if getattr(config, "sliding_window", None):
+        writer.add_sliding_window(config.sliding_window)
+    if getattr(config, "attn_logit_softcapping", None):
+        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+    if getattr(config, "final_logit_softcapping", None):
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
     writer.add_vocab_size(config.vocab_size)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("llama-bpe")
@@ -151,28 +199,37 @@ def write_gguf_metadata(writer, config):
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def gguf_file(name, net, kind):
-    """The llama `net` as a GGUF whose matrices are of `kind`; the reference uses the weights as stored."""
+def write_tensor(writer, name, weight, kind):
+    """Returns what a reader makes of it."""
+    stored_as = gguf.GGMLQuantizationType.F32 if weight.ndim == 1 else kind
+    stored = gguf.quants.quantize(np.ascontiguousarray(weight), stored_as)
+    writer.add_tensor(name, stored, raw_dtype=stored_as)
+    return gguf.quants.dequantize(stored, stored_as).reshape(weight.shape).astype(np.float32)
+
+
+def gguf_file(name, net, kind, architecture="llama"):
+    """`net` as a GGUF whose matrices are of `kind`; the reference uses the weights as stored."""
     folder = OUT / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     config = net.config
-    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-    writer = gguf.GGUFWriter(folder / "model.gguf", "llama")
+    heads = {}
+    if architecture == "llama":
+        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    writer = gguf.GGUFWriter(folder / "model.gguf", architecture)
     write_gguf_metadata(writer, config)
-    names = gguf_names(config.num_hidden_layers)
+    names = gguf_names(net)
     for theirs, tensor in net.state_dict().items():
         if theirs == "lm_head.weight" and config.tie_word_embeddings:
             continue
         weight = tensor.numpy()
+        offset = norm_offset(net) if "norm" in theirs else 0
         turned = next((count for part, count in heads.items() if part in theirs), None)
-        weight = permute(weight, turned) if turned else weight
-        stored_as = gguf.GGMLQuantizationType.F32 if weight.ndim == 1 else kind
-        stored = gguf.quants.quantize(np.ascontiguousarray(weight), stored_as)
-        writer.add_tensor(names[theirs], stored, raw_dtype=stored_as)
-        read = gguf.quants.dequantize(stored, stored_as).reshape(weight.shape).astype(np.float32)
-        tensor.copy_(torch.from_numpy(np.ascontiguousarray(unpermute(read, turned) if turned else read)))
-    if config.rope_scaling:
+        weight = permute(weight, turned) if turned else weight + np.float32(offset)
+        read = write_tensor(writer, names[theirs], weight, kind)
+        read = unpermute(read, turned) if turned else read - np.float32(offset)
+        tensor.copy_(torch.from_numpy(np.ascontiguousarray(read)))
+    if architecture == "llama" and getattr(config, "rope_scaling", None):
         plain = config.rope_theta ** (-np.arange(0, config.head_dim, 2) / config.head_dim)
         factors = (plain / net.model.rotary_emb.inv_freq.numpy()).astype(np.float32)
         writer.add_tensor("rope_freqs.weight", factors)
@@ -195,10 +252,7 @@ def without_query_compression():
     return net
 
 
-def main():
-    torch.set_grad_enabled(False)
-    torch.set_num_threads(1)
-    OUT.mkdir(exist_ok=True)
+def make_llama():
     llama = LlamaForCausalLM(LlamaConfig(**GQA, tie_word_embeddings=True))
     checkpoint("llama_tied", llama, torch.float32, 1)
     gguf_file("llama_tied_q8_0_gguf", llama, gguf.GGMLQuantizationType.Q8_0)
@@ -207,12 +261,81 @@ def main():
     checkpoint("llama_untied_scaled_sharded", scaled, torch.bfloat16, 2, max_shard_size="100KB")
     gguf_file("llama_untied_scaled_f16_gguf", scaled, gguf.GGMLQuantizationType.F16)
 
+
+def make_qwen2():
     qwen = Qwen2ForCausalLM(Qwen2Config(**GQA, tie_word_embeddings=True))
     checkpoint("qwen2", qwen, torch.float16, 3)
 
+
+def make_mla():
     checkpoint("mla", without_query_compression(), torch.bfloat16, 4)
     mla_q = DeepseekV3ForCausalLM(DeepseekV3Config(**MLA, q_lora_rank=24, tie_word_embeddings=True))
     checkpoint("mla_q_lora", mla_q, torch.bfloat16, 5)
+
+
+def make_mistral():
+    config = MistralConfig(**ODD, head_dim=14, sliding_window=WINDOW, tie_word_embeddings=False)
+    mistral = MistralForCausalLM(config)
+    checkpoint("mistral", mistral, torch.bfloat16, 6)
+    gguf_file("mistral_gguf", mistral, gguf.GGMLQuantizationType.F16)
+
+
+def make_qwen3():
+    qwen = Qwen3ForCausalLM(Qwen3Config(**ODD, head_dim=14, tie_word_embeddings=True))
+    checkpoint("qwen3", qwen, torch.float16, 7)
+    gguf_file("qwen3_gguf", qwen, gguf.GGMLQuantizationType.F16, "qwen3")
+
+
+def make_mimo():
+    """transformers has no such class: qwen2 by another name, with a layer that nobody asks for."""
+    checkpoint("mimo", Qwen2ForCausalLM(Qwen2Config(**WIDER, tie_word_embeddings=True)), torch.bfloat16, 8)
+    folder = OUT / "mimo"
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"architectures": ["MiMoForCausalLM"], "model_type": "mimo", "num_nextn_predict_layers": 1}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    state = load_file(folder / "model.safetensors")
+    state["model.mtp_layers.0.input_proj.weight"] = torch.ones(4, 8, dtype=torch.bfloat16)
+    save_torch_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
+
+
+def make_phi3():
+    """RoPE over 10 of a head's 14 dimensions."""
+    config = Phi3Config(**WIDER, partial_rotary_factor=0.75, sliding_window=WINDOW, tie_word_embeddings=False)
+    checkpoint("phi3", Phi3ForCausalLM(config), torch.bfloat16, 9)
+    whole = Phi3ForCausalLM(Phi3Config(**WIDER, sliding_window=WINDOW, tie_word_embeddings=False))
+    randomise(whole, 12)
+    gguf_file("phi3_gguf", whole, gguf.GGMLQuantizationType.F16, "phi3")
+
+
+GEMMA = dict(head_dim=14, query_pre_attn_scalar=14, sliding_window=WINDOW)
+
+
+def make_gemma2():
+    config = Gemma2Config(**ODD, **GEMMA, attn_logit_softcapping=3.0, final_logit_softcapping=8.0)
+    gemma = Gemma2ForCausalLM(config)
+    checkpoint("gemma2", gemma, torch.bfloat16, 10)
+    gguf_file("gemma2_gguf", gemma, gguf.GGMLQuantizationType.F16, "gemma2")
+
+
+def make_gemma3():
+    """Seven layers, so that the sixth sees all positions without anything saying so."""
+    sizes = ODD | dict(num_hidden_layers=7, intermediate_size=36, num_attention_heads=2, num_key_value_heads=1)
+    gemma = Gemma3ForCausalLM(Gemma3TextConfig(**sizes, **GEMMA, rope_theta=1000000.0))
+    checkpoint("gemma3", gemma, torch.bfloat16, 11)
+    gguf_file("gemma3_gguf", gemma, gguf.GGMLQuantizationType.F16, "gemma3")
+
+
+def main():
+    makers = {name.removeprefix("make_"): make for name, make in globals().items() if name.startswith("make_")}
+    chosen = sys.argv[1:] or list(makers)
+    if unknown := set(chosen) - set(makers):
+        raise SystemExit(f"no family {', '.join(sorted(unknown))}; there are {', '.join(makers)}")
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(1)
+    OUT.mkdir(exist_ok=True)
+    for name in chosen:
+        makers[name]()
 
 
 if __name__ == "__main__":

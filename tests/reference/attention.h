@@ -16,15 +16,25 @@ struct AttentionResult {
   double tolerance = 0;  // on each element of what a float implementation returns
 };
 
-// softmax(scale · q · keysᵀ) · values over rows [begin, end). GQA: the head's keys and values; MLA:
-// [latent | rope key] and latent.
+// Which rows are seen, and what scores go through before softmax.
+struct AttentionRule {
+  int begin = 0;  // rows [begin, end)
+  int end = 0;
+  double scale = 1;
+  double soft_cap = 0;  // scores become cap · tanh(score / cap); 0: they stay
+};
+
+// softmax(scale · q · keysᵀ) · values. GQA: the head's keys and values; MLA: [latent | rope key]
+// and latent.
 //
 // Tolerance: a score of n products has an absolute error of at most δ = scale · (n + 3) · 2^-24 ·
 // Σ|q·k|; a weight exp(score - max) / total then has a relative error of at most 4δ plus some
 // roundings for each of exp, sum and quotient; and the result that of a sum of weighted values,
-// whose magnitudes are bounded by the greatest |value|.
+// whose magnitudes are bounded by the greatest |value|. A soft cap passes δ on, its slope being at
+// most 1, and adds some units in the last place of a score, at most 16 · cap · 2^-24.
 inline AttentionResult Attention(const Row& q, const std::vector<Row>& keys,
-                                 const std::vector<Row>& values, int begin, int end, double scale) {
+                                 const std::vector<Row>& values, const AttentionRule& rule) {
+  const auto [begin, end, scale, cap] = rule;
   std::vector<double> scores;
   double greatest = -std::numeric_limits<double>::infinity();
   double magnitude = 0;
@@ -35,7 +45,8 @@ inline AttentionResult Attention(const Row& q, const std::vector<Row>& keys,
       score += q[c] * keys[j][c];
       sum += std::abs(q[c] * keys[j][c]);
     }
-    scores.push_back(score * scale);
+    score *= scale;
+    scores.push_back(cap == 0 ? score : cap * std::tanh(score / cap));
     greatest = std::max(greatest, scores.back());
     magnitude = std::max(magnitude, sum);
   }
@@ -52,7 +63,8 @@ inline AttentionResult Attention(const Row& q, const std::vector<Row>& keys,
     }
   }
   for (double& value : result.out) value /= total;
-  const double delta = scale * (static_cast<double>(q.size()) + 3) * 0x1p-24 * magnitude;
+  const double delta =
+      (scale * (static_cast<double>(q.size()) + 3) * magnitude + 16 * cap) * 0x1p-24;
   result.tolerance = largest_value * (4 * delta + (16 + (end - begin)) * 0x1p-23);
   return result;
 }

@@ -41,8 +41,9 @@ struct Call {
   int64_t value_dim = 0;        // of one key/value head
   bool values_in_keys = false;  // MLA: values are the keys' first value_dim columns
   float scale = 0.0f;
-  int window = 0;        // 0: all
-  float* out = nullptr;  // [tokens, heads, value_dim]
+  float soft_cap = 0.0f;  // 0: none
+  int window = 0;         // 0: all
+  float* out = nullptr;   // [tokens, heads, value_dim]
 
   int group() const { return heads / kv_heads; }
   int block_tokens() const { return std::max(1, kTargetRows / group()); }
@@ -215,6 +216,15 @@ class BlockAttention {
     return to;
   }
 
+  // Products of queries and keys [from, to) of a tile → weights (Kernels::softmax_tile).
+  float Softmax(float* scores, int from, int to, SoftmaxState* state) const {
+    if (call_.soft_cap == 0.0f) {
+      return kernels_.softmax_tile(scores, from, to, call_.scale, state);
+    }
+    kernels_.soft_cap(call_.scale, call_.soft_cap, to - from, scores + from);
+    return kernels_.softmax_tile(scores, from, to, 1.0f, state);
+  }
+
   // Takes in cached positions [base, base + kPageTokens) as far as each row sees them.
   void RunTile(int base, SoftmaxState* state, float* sums) {
     // The tokens that see anything of the tile.
@@ -267,8 +277,7 @@ class BlockAttention {
         ++next;
       }
       for (int r = t * group; r < next * group; ++r) {
-        work_.alpha[r] = kernels_.softmax_tile(work_.scores + int64_t{r} * kPageTokens, from, to,
-                                               call_.scale, state + r);
+        work_.alpha[r] = Softmax(work_.scores + int64_t{r} * kPageTokens, from, to, state + r);
       }
       sum.p = work_.scores + int64_t{t} * group * kPageTokens;
       sum.rows = (next - t) * group;
@@ -417,6 +426,7 @@ absl::Status GqaAttention(CpuContext& context, const RaggedBatch& batch,
   call.key_dim = dim;
   call.value_dim = dim;
   call.scale = args.scale;
+  call.soft_cap = args.soft_cap;
   call.window = args.sliding_window;
   call.out = args.out.as<float>();
   return Run(context, batch, call);

@@ -208,6 +208,9 @@ absl::StatusOr<absl::Span<const float>> CpuBackend::DoFinish(const LogitsArgs& a
   product.out = logits;
   product.out_stride = vocab;
   RunProduct(context_, product);
+  if (args.soft_cap > 0) {
+    SoftCap(context_, args.soft_cap, static_cast<int64_t>(tokens.size()), vocab, logits);
+  }
   return absl::MakeConstSpan(logits, tokens.size() * vocab);
 }
 

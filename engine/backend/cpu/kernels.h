@@ -76,11 +76,16 @@ struct Kernels {
 
   // out[c] = in[c] / sqrt(mean(in²) + eps) · weight[c]; `out` may be `in`.
   void (*rms_norm)(const float* in, const float* weight, float eps, int64_t n, float* out);
+  // out[c] += in[c] / sqrt(mean(in²) + eps) · weight[c].
+  void (*rms_norm_add)(const float* in, const float* weight, float eps, int64_t n, float* out);
 
   // out = x / (1 + exp(-x)) · up; `out` may be `gate`.
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
   // out = x / 2 · (1 + tanh(sqrt(2 / π) · (x + 0.044715 x³))) · up.
   void (*gelu_tanh_mul)(const float* gate, const float* up, int64_t n, float* out);
+
+  // values[i] = cap · tanh(values[i] · scale / cap), within some units in the last place. cap > 0.
+  void (*soft_cap)(float scale, float cap, int64_t n, float* values);
 
   // out[i] = exp(in[i]) within 2 units in the last place; results below 2^-125 are 0.
   void (*exp)(const float* in, int64_t n, float* out);

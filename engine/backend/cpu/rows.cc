@@ -39,10 +39,16 @@ void Norm(CpuContext& context, const NormArgs& args) {
   const int64_t cols = args.in.shape.cols();
   const int64_t n = args.weight->shape()[0];
   const float* weight = AsCpu(*args.weight).vector();
+  const auto kernel = args.accumulate ? context.kernels->rms_norm_add : context.kernels->rms_norm;
   ForEachRow(context, args.in.shape.rows(), cols, [&](int64_t row) {
-    context.kernels->rms_norm(args.in.as<float>() + row * cols, weight, args.eps, n,
-                              args.out.as<float>() + row * cols);
+    kernel(args.in.as<float>() + row * cols, weight, args.eps, n,
+           args.out.as<float>() + row * cols);
   });
+}
+
+void SoftCap(CpuContext& context, float cap, int64_t rows, int64_t cols, float* values) {
+  ForEachRow(context, rows, cols,
+             [&](int64_t row) { context.kernels->soft_cap(1.0f, cap, cols, values + row * cols); });
 }
 
 void GatedActivation(CpuContext& context, const GatedActivationArgs& args) {

@@ -1,4 +1,4 @@
-// Operations that treat each token's row by itself: embedding, norm, gated activation.
+// Operations that treat each token's row by itself: embedding, norm, soft cap, gated activation.
 #ifndef TRANSMLA_ENGINE_BACKEND_CPU_ROWS_H_
 #define TRANSMLA_ENGINE_BACKEND_CPU_ROWS_H_
 
@@ -10,6 +10,8 @@ namespace transmla::cpu {
 
 void Embedding(CpuContext& context, const RaggedBatch& batch, const EmbeddingArgs& args);
 void Norm(CpuContext& context, const NormArgs& args);
+// cap · tanh(value / cap) of a [rows, cols] matrix, in place.
+void SoftCap(CpuContext& context, float cap, int64_t rows, int64_t cols, float* values);
 void GatedActivation(CpuContext& context, const GatedActivationArgs& args);
 
 }  // namespace transmla::cpu

@@ -8,10 +8,15 @@
 
 namespace transmla {
 
+absl::Span<const Family* const> Families() {
+  static constexpr std::array kFamilies = {&kLlama, &kMistral, &kQwen2,  &kQwen3,   &kMimo,
+                                           &kPhi3,  &kGemma2,  &kGemma3, &kTransMla};
+  return kFamilies;
+}
+
 absl::StatusOr<const Family*> FindFamily(const CheckpointReader& checkpoint) {
-  const std::array<const Family*, 3> families = {&kLlama, &kQwen2, &kTransMla};
   std::string supported;
-  for (const Family* family : families) {
+  for (const Family* family : Families()) {
     for (const absl::string_view architecture : family->architectures) {
       if (architecture == checkpoint.config().architecture) return family;
       absl::StrAppend(&supported, supported.empty() ? "" : ", ", architecture);

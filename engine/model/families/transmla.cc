@@ -50,6 +50,11 @@ absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
                                                  config.n_routed_experts,
                                                  "; models with experts are not supported yet"));
   }
+  if (config.partial_rotary_factor != 1) {
+    return absl::UnimplementedError(absl::StrCat(checkpoint.path(), ": partial_rotary_factor is ",
+                                                 config.partial_rotary_factor,
+                                                 "; latent models need it to be 1"));
+  }
   if (config.hidden_act != "silu" || config.qk_rope_head_dim < 2 ||
       config.qk_rope_head_dim % 2 != 0 || !(config.rope_theta > 0)) {
     return absl::InvalidArgumentError(

@@ -30,6 +30,7 @@ struct Case {
   int rope = 10;
   int nope = 14;
   int window = 0;
+  float soft_cap = 0;  // GQA
   DType cache = DType::kF32;
   int group = 0;       // I8
   bool still = false;  // frequencies are 0: keys reach the cache as they are, bit for bit
@@ -177,6 +178,7 @@ class Runner {
                                     .store = store_.get(),
                                     .layer = kLayer,
                                     .scale = c_.scale(),
+                                    .soft_cap = c_.soft_cap,
                                     .sliding_window = c_.window,
                                     .out = out.view()}));
     return out.Read();
@@ -286,7 +288,8 @@ void ExpectReference(const Case& c, const Sequence& s, const std::vector<float>&
     for (int t = 0; t < s.tokens; ++t) {
       const int begin = c.window == 0 ? 0 : std::max(0, t + 1 - c.window);
       const reference::AttentionResult want = reference::Attention(
-          ReferenceQuery(c, s, t, head), keys, values, begin, t + 1, c.scale());
+          ReferenceQuery(c, s, t, head), keys, values,
+          {.begin = begin, .end = t + 1, .scale = c.scale(), .soft_cap = c.soft_cap});
       for (int i = 0; i < dim; ++i) {
         ASSERT_NEAR(out[int64_t{t} * c.out_width() + head * dim + i], want.out[i],
                     want.tolerance + Slack(c))
@@ -305,6 +308,9 @@ std::vector<Case> Cases() {
   cases.push_back({.window = 1});
   cases.push_back({.window = 70});
   cases.push_back({.head_dim = 40, .window = 300, .cache = DType::kBF16});
+  // Scores have a deviation of 0.3 · sqrt(20): the one cap bends nearly all, the other few.
+  cases.push_back({.soft_cap = 0.5f});
+  cases.push_back({.window = 70, .soft_cap = 5.0f});
   cases.push_back({.kind = AttentionKind::kMla});
   cases.push_back(
       {.kind = AttentionKind::kMla, .heads = 9, .rank = 128, .rope = 32, .cache = DType::kBF16});
@@ -333,7 +339,8 @@ std::vector<Case> Cases() {
 std::string Describe(const Case& c) {
   return absl::StrCat(c.mla() ? "MLA" : "GQA", " heads ", c.heads, " kv heads ", c.kv_heads,
                       " head_dim ", c.head_dim, " rank ", c.rank, " rope ", c.rope, " window ",
-                      c.window, " cache ", CacheDTypeName(c.cache), c.still ? " still" : "");
+                      c.window, " soft cap ", c.soft_cap, " cache ", CacheDTypeName(c.cache),
+                      c.still ? " still" : "");
 }
 
 class AttentionTest : public BackendTest {};
@@ -388,9 +395,9 @@ TEST_P(AttentionTest, ResultDependsOnTheSequenceAlone) {
 }
 
 TEST_P(AttentionTest, BrokenScoresDoNotCrash) {
-  for (const Case& c :
-       {Case{}, Case{.kind = AttentionKind::kMla}, Case{.cache = DType::kI8, .group = 20},
-        Case{.kind = AttentionKind::kMla, .cache = DType::kI8, .group = 24}}) {
+  for (const Case& c : {Case{}, Case{.soft_cap = 2.0f}, Case{.kind = AttentionKind::kMla},
+                        Case{.cache = DType::kI8, .group = 20},
+                        Case{.kind = AttentionKind::kMla, .cache = DType::kI8, .group = 24}}) {
     for (const float value : {kNan, std::numeric_limits<float>::infinity(),
                               -std::numeric_limits<float>::infinity(), 3e38f}) {
       Sequence sequence = MakeSequence(c, 80, 5);
@@ -398,6 +405,26 @@ TEST_P(AttentionTest, BrokenScoresDoNotCrash) {
       Runner runner(backend(), c, {sequence});
       runner.Step({{0, 0, 80}});
     }
+  }
+}
+
+TEST_P(AttentionTest, RefusesSoftCapsThatAreNone) {
+  const Case c;
+  auto store = backend().CreateKvStore(c.Layout(), 1);
+  ASSERT_TRUE(store.ok());
+  ASSERT_TRUE(backend()
+                  .Prepare({.max_tokens = 8,
+                            .max_sequences = 2,
+                            .max_logit_tokens = 1,
+                            .max_context_tokens = 64})
+                  .ok());
+  Activations q(backend(), {1, c.heads, c.head_dim});
+  ASSERT_TRUE(backend().Begin(MakeBatch({{0, 1, {0}}})).ok());
+  for (const float cap : {-1.0f, kNan, std::numeric_limits<float>::infinity()}) {
+    const absl::Status status = backend().GqaAttention(
+        {.q = q.view(), .store = store->get(), .scale = 1.0f, .soft_cap = cap, .out = q.view()});
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("soft_cap is"));
   }
 }
 

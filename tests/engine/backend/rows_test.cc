@@ -50,6 +50,57 @@ TEST_P(RowsTest, NormAgreesWithReferenceAndLeavesOtherColumns) {
   }
 }
 
+// The norm behind a block: its result joins the residual stream.
+TEST_P(RowsTest, NormAddsToWhatIsThere) {
+  Random random(5);
+  for (const int64_t n : {1, 7, 44, 65}) {
+    const int64_t rows = 3;
+    const std::vector<float> in = RandomFloats(random, rows * n, 3.0);
+    const std::vector<float> weight = RandomFloats(random, n);
+    const std::vector<float> residual = RandomFloats(random, rows * n);
+    const WeightPtr packed = PackFloats(backend(), {n}, weight, WeightRole::kVector);
+    Activations x(backend(), {rows, n}, in);
+    Activations y(backend(), {rows, n}, residual);
+    const NormArgs args{
+        .in = x.view(), .weight = packed.get(), .eps = 1e-5f, .accumulate = true, .out = y.view()};
+    ASSERT_TRUE(backend().Norm(args).ok());
+    const std::vector<float> out = y.Read();
+    for (int64_t row = 0; row < rows; ++row) {
+      const std::vector<double> want =
+          reference::RmsNorm(in.data() + row * n, weight.data(), 1e-5f, n);
+      for (int64_t c = 0; c < n; ++c) {
+        const double sum = residual[row * n + c] + want[c];
+        EXPECT_NEAR(out[row * n + c], sum,
+                    0x1p-24 * ((n / 2.0 + 6) * std::abs(want[c]) + std::abs(sum)) + 1e-30);
+      }
+    }
+    NormArgs onto_itself = args;
+    onto_itself.out = x.view();
+    EXPECT_TRUE(absl::IsInvalidArgument(backend().Norm(onto_itself)));
+  }
+}
+
+// Norms of queries and keys: the rows of [tokens, heads, head_dim] are heads.
+TEST_P(RowsTest, NormTakesHeadsOneByOne) {
+  Random random(6);
+  const int64_t tokens = 3;
+  const int64_t heads = 5;
+  const int64_t dim = 14;
+  const std::vector<float> in = RandomFloats(random, tokens * heads * dim);
+  const std::vector<float> weight = RandomFloats(random, dim);
+  const WeightPtr packed = PackFloats(backend(), {dim}, weight, WeightRole::kVector);
+  Activations x(backend(), {tokens, heads, dim}, in);
+  ASSERT_TRUE(backend().Norm({.in = x.view(), .weight = packed.get(), .out = x.view()}).ok());
+  const std::vector<float> out = x.Read();
+  for (int64_t row = 0; row < tokens * heads; ++row) {
+    const std::vector<double> want =
+        reference::RmsNorm(in.data() + row * dim, weight.data(), 1e-6f, dim);
+    for (int64_t c = 0; c < dim; ++c) {
+      EXPECT_NEAR(out[row * dim + c], want[c], (dim / 2.0 + 6) * 0x1p-24 * std::abs(want[c]));
+    }
+  }
+}
+
 TEST_P(RowsTest, ActivationsAgreeWithReferenceOverAllMagnitudes) {
   std::vector<float> gate;
   for (float x = -200.0f; x <= 200.0f; x += 0.037f) gate.push_back(x);
@@ -147,6 +198,19 @@ TEST_P(RowsTest, FinishGivesLogitsOfTheTokensAskedFor) {
           reference::DotProduct(output.data() + v * hidden, rounded.data(), hidden);
       EXPECT_NEAR((*logits)[i * vocab + v], dot.sum, 2 * reference::DotTolerance(dot, hidden));
     }
+  }
+  const std::vector<float> plain(logits->begin(), logits->end());
+  LogitsArgs capped = args;
+  capped.soft_cap = 6.0f;  // of logits with a deviation of 7
+  logits = backend().Finish(capped);
+  ASSERT_TRUE(logits.ok());
+  for (size_t i = 0; i < plain.size(); ++i) {
+    const double want = 6.0 * std::tanh(plain[i] / 6.0);
+    EXPECT_NEAR((*logits)[i], want, 16 * 0x1p-24 * std::abs(want)) << plain[i];
+  }
+  for (const float cap : {-1.0f, kNan, std::numeric_limits<float>::infinity()}) {
+    capped.soft_cap = cap;
+    EXPECT_TRUE(absl::IsInvalidArgument(backend().Finish(capped).status())) << cap;
   }
   batch.logit_tokens.clear();
   ASSERT_TRUE(backend().Begin(batch).ok());

@@ -194,6 +194,9 @@ void AddGgufTensors(std::vector<BadInput>& cases) {
 }
 
 void AddGgufConfigs(std::vector<BadInput>& cases) {
+  cases.push_back(Gguf("GGUF: soft cap of -50",
+                       [](GgufBuilder& b) { b.F32("llama.final_logit_softcapping", -50.0f); },
+                       {"final_logit_softcapping is -50"}));
   cases.push_back(Gguf("GGUF: no architecture",
                        [](GgufBuilder& b) { b.Drop("general.architecture"); },
                        {"general.architecture"}));
@@ -337,6 +340,19 @@ void AddHfConfigs(std::vector<BadInput>& cases) {
                            with("\"num_attention_heads\": 2, \"num_key_value_heads\": 1",
                                 "\"num_attention_heads\": 3, \"num_key_value_heads\": 2"),
                            {"num_key_value_heads is 2", "divide"}));
+  cases.push_back(HfConfig(
+      "config.json: kinds of attention for two layers of one",
+      with("\"bos_token_id\": 0", "\"layer_types\": [\"full_attention\", \"full_attention\"]"),
+      {"layer_types", "1 layers"}));
+  cases.push_back(HfConfig("config.json: an unknown kind of attention",
+                           with("\"bos_token_id\": 0", "\"layer_types\": [\"linear_attention\"]"),
+                           {"linear_attention", "sliding_attention"}));
+  cases.push_back(HfConfig("config.json: soft cap of -50",
+                           with("\"bos_token_id\": 0", "\"attn_logit_softcapping\": -50"),
+                           {"attn_logit_softcapping is -50"}));
+  cases.push_back(HfConfig("config.json: RoPE over twice the head",
+                           with("\"bos_token_id\": 0", "\"partial_rotary_factor\": 2"),
+                           {"partial_rotary_factor is 2"}));
   cases.push_back(HfConfig("config.json: rope_theta of zero",
                            with("\"rope_theta\": 10000.0", "\"rope_theta\": 0"),
                            {"rope_theta is 0"}));

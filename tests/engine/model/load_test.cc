@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -203,6 +204,63 @@ TEST(LoadTest, RefusesWhatTheForwardPassDoesNotCompute) {
       Load(with(R"("sliding_window": 32, "use_sliding_window": false)"), SmallLlama()).ok());
   EXPECT_THAT(Load(LatentConfig(R"(, "n_routed_experts": 8)"), SmallLatent()),
               Fails(kUnimplemented, HasSubstr("n_routed_experts is 8")));
+}
+
+std::string FamilyConfig(absl::string_view architecture, absl::string_view more) {
+  return ConfigWith("\"architectures\": [\"LlamaForCausalLM\"]",
+                    absl::StrCat("\"architectures\": [\"", architecture, "\"], ", more));
+}
+
+TEST(LoadTest, FamiliesRefuseWhatTheyDoNotCompute) {
+  const auto refused = [](absl::string_view architecture, absl::string_view more,
+                          absl::StatusCode code, const std::string& message) {
+    EXPECT_THAT(Spec(FamilyConfig(architecture, more), SmallLlama()).status(),
+                Fails(code, HasSubstr(message)))
+        << architecture;
+  };
+  refused("LlamaForCausalLM", R"("partial_rotary_factor": 0.5)", kUnimplemented,
+          "partial_rotary_factor is 0.5");
+  refused("Qwen3ForCausalLM", R"("sliding_window": 8)", kUnimplemented, "sliding_window is 8");
+  refused("Phi3ForCausalLM", R"("partial_rotary_factor": 0.1)", kInvalid, "even number");
+  refused("Phi3ForCausalLM", R"("rope_scaling": {"type": "longrope"})", kUnimplemented, "longrope");
+  refused("Phi3ForCausalLM", R"("rope_scaling": {"type": "su"})", kUnimplemented, "longrope");
+  refused("Gemma2ForCausalLM", R"("query_pre_attn_scalar": 4)", kUnimplemented, "hidden_act");
+  refused("Gemma2ForCausalLM", R"("hidden_activation": "gelu_pytorch_tanh")", kInvalid,
+          "query_pre_attn_scalar is missing");
+  refused("Gemma3ForCausalLM", R"("hidden_activation": "gelu_pytorch_tanh",
+          "query_pre_attn_scalar": 4, "rope_scaling": {"rope_type": "yarn", "factor": 4})",
+          kUnimplemented, "yarn");
+}
+
+TEST(LoadTest, WindowsComeFromThePatternOrTheConfig) {
+  const auto windows = [](absl::string_view architecture, absl::string_view more) {
+    const std::string config = absl::StrReplaceAll(
+        FamilyConfig(architecture,
+                     absl::StrCat(R"("hidden_activation": "gelu_pytorch_tanh", "sliding_window": 9,
+                                  "query_pre_attn_scalar": 4)",
+                                  more)),
+        {{"\"num_hidden_layers\": 1", "\"num_hidden_layers\": 4"}});
+    const absl::StatusOr<ModelSpec> spec = Spec(config, SmallLlama());
+    CHECK_OK(spec.status());
+    return spec->sliding_window;
+  };
+  EXPECT_THAT(windows("Gemma2ForCausalLM", ""), ElementsAre(9, 0, 9, 0));
+  EXPECT_THAT(windows("Gemma3ForCausalLM", ""), ElementsAre(9, 9, 9, 9));
+  EXPECT_THAT(windows("Gemma3ForCausalLM", R"(, "sliding_window_pattern": 3)"),
+              ElementsAre(9, 9, 0, 9));
+  EXPECT_THAT(windows("Gemma3ForCausalLM", R"(, "layer_types": ["full_attention",
+                      "sliding_attention", "full_attention", "sliding_attention"])"),
+              ElementsAre(0, 9, 0, 9));
+}
+
+// Three rows of notes about one missing matrix would be two too many.
+TEST(LoadTest, AFusedMatrixIsMissedOnce) {
+  const absl::Status status =
+      Load(FamilyConfig("Phi3ForCausalLM", R"("use_cache": true)"), SmallLlama());
+  const std::string missing = "missing model.layers.0.self_attn.qkv_proj.weight [16, 8]";
+  EXPECT_THAT(status, Fails(kInvalid, HasSubstr(missing)));
+  const std::string message(status.message());
+  EXPECT_EQ(message.find(missing), message.rfind(missing));
 }
 
 TEST(LoadTest, ReadsFeaturesOfLatentModels) {

@@ -94,6 +94,15 @@ TEST(ModelSpecTest, ErrorsNameFieldAndValue) {
       {[](ModelSpec& s) { s.inv_freq[0][2] = std::numeric_limits<float>::infinity(); },
        "not finite"},
       {[](ModelSpec& s) { s.attention_scale = 0; }, "attention_scale is 0"},
+      {[](ModelSpec& s) { s.sliding_window = {5}; }, "given for 1 of 2 layers"},
+      {[](ModelSpec& s) {
+         s.sliding_window = {5, -1};
+       },
+       "sliding_window is -1"},
+      {[](ModelSpec& s) { s.attention_soft_cap = -1; }, "attn_logit_softcapping is -1"},
+      {[](ModelSpec& s) { s.final_soft_cap = std::numeric_limits<float>::infinity(); },
+       "final_logit_softcapping is inf"},
+      {[](ModelSpec& s) { s.embedding_scale = 0; }, "embedding_scale is 0"},
       {[](ModelSpec& s) { s.norm_eps = 0; }, "rms_norm_eps is 0"},
       {[](ModelSpec& s) { s.norm_eps = std::numeric_limits<float>::quiet_NaN(); }, "rms_norm_eps"},
   };
