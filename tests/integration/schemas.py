@@ -1,4 +1,6 @@
-"""JSON schemas for constrained output. Bounded, so that even a model of random weights comes to an end."""
+"""JSON schemas for constrained output. Bounded, so that even a model of random weights comes to an end; but those of
+UNBOUNDED, whose documents a model that likes to repeat itself need never end."""
+UNBOUNDED = {"list by recursion"}
 WORD = {"type": "string", "minLength": 1, "maxLength": 12}
 POINT = {"type": "object", "properties": {"x": {"type": "number", "minimum": -90, "maximum": 90},
                                           "y": {"type": "number", "exclusiveMinimum": 0}}, "required": ["x", "y"]}
