@@ -7,17 +7,11 @@ import grpc
 
 import documents
 import harness
+from documents import sampled
 from harness import pb, request
 from schemas import SCHEMAS
 
 SEEDS = 9
-
-
-def sampled(seed, max_tokens=2000, **fields):
-    message = request("Answer:", max_tokens, greedy=False, **fields)
-    message.sampling.temperature = 1
-    message.sampling.seed = seed
-    return message
 
 
 class ConstraintsTest(unittest.TestCase):
