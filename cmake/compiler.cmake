@@ -32,6 +32,8 @@ if(TRANSMLA_SANITIZE)
   list(JOIN TRANSMLA_SANITIZE "," sanitizers)
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${sanitizers}>
     $<$<COMPILE_LANGUAGE:CXX>:-fno-omit-frame-pointer> $<$<COMPILE_LANGUAGE:CXX>:-fno-sanitize-recover=all>)
+  # GCC says of itself that sanitizers make it warn of variables that are initialised.
+  target_compile_options(transmla_warnings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>)
   add_link_options(-fsanitize=${sanitizers})
   # A sanitizer opens modules in the program's place: only the old kind of path is then looked up.
   add_link_options(-Wl,--disable-new-dtags)

@@ -74,8 +74,8 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const v1::ConvertModelRequest& r
     const std::optional<Recipe> recipe = ParseRecipe(from.recipe());
     if (!recipe.has_value()) {
       return InvalidField("options.recipe", absl::StrCat("is \"", from.recipe(),
-                                                         "\"; it must be \"transmla\" or "
-                                                         "\"equivalent\""));
+                                                         "\"; it must be \"best\", "
+                                                         "\"transmla\" or \"equivalent\""));
     }
     options.recipe = *recipe;
   }

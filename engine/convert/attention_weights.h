@@ -31,6 +31,7 @@ struct LatentWeights {
   Matrix kv_a;                 // [R + Dr, D]
   std::vector<double> kv_a_bias;  // [R + Dr], or empty
   Matrix kv_b;                    // [H·(Dn + Dv), R]
+  std::vector<double> o_bias;     // [D], of the output projection, or empty
   std::vector<float> inv_freq;    // [Dr / 2], radians a position
 };
 

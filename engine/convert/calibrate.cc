@@ -58,9 +58,10 @@ class LatentObserver : public DecoderObserver {
   std::vector<float> buffer_;
 };
 
-// Runs all sequences, each from position 0, as many side by side as fit a step.
-absl::Status RunAll(Decoder& decoder, Backend& backend, TokenSequences sequences,
-                    DecoderObserver& observer, const SequenceProgress& progress) {
+}  // namespace
+
+absl::Status ObserveSequences(Decoder& decoder, Backend& backend, TokenSequences sequences,
+                              DecoderObserver& observer, const SequenceProgress& progress) {
   size_t longest = 1;
   for (const std::vector<int32_t>& sequence : sequences)
     longest = std::max(longest, sequence.size());
@@ -86,8 +87,6 @@ absl::Status RunAll(Decoder& decoder, Backend& backend, TokenSequences sequences
   return absl::OkStatus();
 }
 
-}  // namespace
-
 StepLimits CalibrationLimits(int length) {
   return {.max_tokens = kStepTokens,
           .max_sequences = LanesFor(length),
@@ -112,7 +111,7 @@ absl::StatusOr<std::vector<SecondMoment>> CalibrateKeys(Decoder& decoder, Backen
                                                         const SequenceProgress& progress) {
   CHECK(decoder.spec().attention == AttentionKind::kGqa);
   KeyMoments observer(backend, decoder.spec());
-  RETURN_IF_ERROR(RunAll(decoder, backend, sequences, observer, progress));
+  RETURN_IF_ERROR(ObserveSequences(decoder, backend, sequences, observer, progress));
   return observer.Take();
 }
 
@@ -121,7 +120,7 @@ absl::StatusOr<LatentMoments> CalibrateLatents(Decoder& decoder, Backend& backen
                                                const SequenceProgress& progress) {
   CHECK(decoder.spec().attention == AttentionKind::kMla);
   LatentObserver observer(backend, decoder.spec(), with_queries);
-  RETURN_IF_ERROR(RunAll(decoder, backend, sequences, observer, progress));
+  RETURN_IF_ERROR(ObserveSequences(decoder, backend, sequences, observer, progress));
   return observer.Take();
 }
 

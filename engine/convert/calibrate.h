@@ -27,6 +27,11 @@ using SequenceProgress = std::function<absl::Status(int done, int total)>;
 // What calibration needs a model loaded with, for sequences of `length` tokens.
 StepLimits CalibrationLimits(int length);
 
+// Runs all sequences, each from position 0, as many side by side as fit a step, for `observer` to
+// see.
+absl::Status ObserveSequences(Decoder& decoder, Backend& backend, TokenSequences sequences,
+                              DecoderObserver& observer, const SequenceProgress& progress);
+
 // Sums k·kᵀ of a grouped-query model's keys before RoPE, biases included, over all that it runs
 // while this observes it: one moment [L, L] a layer. The backend must outlive it.
 class KeyMoments : public DecoderObserver {

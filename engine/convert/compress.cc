@@ -79,9 +79,18 @@ absl::StatusOr<LatentBasis> CompressKeysAndValues(const Matrix& moment,
   return result;
 }
 
-LatentBasis IdentityBasis(int width) {
-  LatentBasis result;
-  result.basis = Matrix::Identity(width);
+LatentMap MakeLatentMap(const LatentBasis& latent, int key_width) {
+  const int64_t width = latent.basis.rows(), rank = latent.basis.cols();
+  LatentMap result;
+  result.encoder = Matrix(rank, width);
+  result.decoder = Matrix(width, rank);
+  for (int64_t i = 0; i < width; ++i) {
+    const double divisor = i < key_width ? latent.key_divisor : 1;
+    for (int64_t j = 0; j < rank; ++j) {
+      result.encoder(j, i) = latent.basis(i, j) / divisor;
+      result.decoder(i, j) = latent.basis(i, j) * divisor;
+    }
+  }
   return result;
 }
 

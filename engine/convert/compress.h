@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 
+#include "engine/convert/latent_layer.h"
 #include "engine/linalg/matrix.h"
 
 namespace transmla {
@@ -33,8 +34,8 @@ struct CompressOptions {
 absl::StatusOr<LatentBasis> CompressKeysAndValues(const Matrix& moment,
                                                   const CompressOptions& options);
 
-// The basis that loses nothing: latent = [k_nope; v].
-LatentBasis IdentityBasis(int width);
+// The maps of a basis whose first `key_width` rows are keys'.
+LatentMap MakeLatentMap(const LatentBasis& latent, int key_width);
 
 // Leading `rank` eigenvectors of a second moment, as columns. For the query's low rank.
 absl::StatusOr<Matrix> PrincipalComponents(const Matrix& moment, int rank);

@@ -9,7 +9,6 @@
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
-#include "engine/convert/latent_checkpoint.h"
 #include "engine/format/safetensors_writer.h"
 #include "engine/tensor/block_formats.h"
 #include "engine/tokenizer/export.h"
@@ -37,7 +36,7 @@ absl::StatusOr<std::vector<TensorInfo>> DeclareTensors(const SourceWeights& weig
     infos.push_back({kept.name, options.dtype, view.shape});
   }
   for (int layer = 0; layer < spec.num_layers; ++layer) {
-    for (TensorInfo& info : LatentTensorInfos(layer, spec, options.mla, options.dtype))
+    for (TensorInfo& info : LatentTensorInfos(layer, spec, options.mla, options.biases, options.dtype))
       infos.push_back(std::move(info));
   }
   return infos;
@@ -118,7 +117,7 @@ absl::Status WriteLatentModel(FileSystem& files, const std::string& folder,
                               const EmitOptions& options) {
   CHECK_EQ(static_cast<int>(source.inv_freq.size()), weights.spec().num_layers);
   RETURN_IF_ERROR(WriteWeights(files, folder, weights, source, options));
-  const Config config = LatentConfig(weights, options.mla, options.attention_scale);
+  const Config config = LatentConfig(weights, options.mla, options.biases, options.attention_scale);
   RETURN_IF_ERROR(WriteFileAtomically(files, JoinPath(folder, "config.json"),
                                       ConfigJson(config, options.dtype)));
   return WriteTokenizerFiles(weights.checkpoint(), &files, folder);

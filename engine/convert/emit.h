@@ -15,6 +15,7 @@
 
 #include "engine/base/file.h"
 #include "engine/convert/attention_weights.h"
+#include "engine/convert/latent_checkpoint.h"
 #include "engine/convert/source_weights.h"
 #include "engine/model/model_spec.h"
 
@@ -22,6 +23,7 @@ namespace transmla {
 
 struct EmitOptions {
   MlaSpec mla;
+  LatentBiases biases;
   double attention_scale = 0;
   DType dtype = DType::kBF16;  // F32, F16 or BF16
   int64_t max_shard_bytes = 0;

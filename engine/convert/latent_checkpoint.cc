@@ -77,6 +77,8 @@ std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, 
   if (!weights.kv_a_bias.empty())
     tensors.push_back(MakeTensor(prefix + "kv_a_proj_with_mqa.bias", weights.kv_a_bias, dtype));
   tensors.push_back(MakeTensor(prefix + "kv_b_proj.weight", weights.kv_b, dtype));
+  if (!weights.o_bias.empty())
+    tensors.push_back(MakeTensor(prefix + "o_proj.bias", weights.o_bias, dtype));
   tensors.push_back(MakeTensor(
       prefix + "rotary_emb.inv_freq",
       std::vector<double>(weights.inv_freq.begin(), weights.inv_freq.end()), DType::kF32));
@@ -84,7 +86,7 @@ std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, 
 }
 
 std::vector<TensorInfo> LatentTensorInfos(int layer, const ModelSpec& source, const MlaSpec& mla,
-                                          DType dtype) {
+                                          const LatentBiases& biases, DType dtype) {
   const std::string prefix = absl::StrCat("model.layers.", layer, ".self_attn.");
   const std::string q = prefix + (mla.q_lora_rank > 0 ? "q_b_proj" : "q_proj");
   const int64_t hidden = source.hidden_size;
@@ -96,23 +98,25 @@ std::vector<TensorInfo> LatentTensorInfos(int layer, const ModelSpec& source, co
     infos.push_back({prefix + "q_a_proj.weight", dtype, Shape({mla.q_lora_rank, hidden})});
   infos.push_back({q + ".weight", dtype,
                    Shape({q_rows, mla.q_lora_rank > 0 ? int64_t{mla.q_lora_rank} : hidden})});
-  if (source.qkv_bias) infos.push_back({q + ".bias", dtype, Shape({q_rows})});
+  if (biases.query) infos.push_back({q + ".bias", dtype, Shape({q_rows})});
   infos.push_back({prefix + "kv_a_proj_with_mqa.weight", dtype, Shape({kv_rows, hidden})});
-  if (source.qkv_bias)
+  if (biases.latent)
     infos.push_back({prefix + "kv_a_proj_with_mqa.bias", dtype, Shape({kv_rows})});
   infos.push_back({prefix + "kv_b_proj.weight", dtype,
                    Shape({heads * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank})});
+  if (biases.output) infos.push_back({prefix + "o_proj.bias", dtype, Shape({hidden})});
   return infos;
 }
 
-Config LatentConfig(const SourceWeights& source, const MlaSpec& mla, double attention_scale) {
+Config LatentConfig(const SourceWeights& source, const MlaSpec& mla, const LatentBiases& biases,
+                    double attention_scale) {
   const ModelSpec& spec = source.spec();
   Config config = source.checkpoint().config();
   config.architecture = "TransMlaForCausalLM";
   config.model_type = "transmla";
   config.num_key_value_heads = spec.gqa.num_attention_heads;
   config.head_dim = mla.qk_rope_head_dim;
-  config.attention_bias = spec.qkv_bias;
+  config.attention_bias = biases.query || biases.latent;
   config.tie_word_embeddings = spec.tie_word_embeddings;
   config.kv_lora_rank = mla.kv_lora_rank;
   config.q_lora_rank = mla.q_lora_rank;

@@ -24,16 +24,24 @@ struct NamedTensor {
   HostTensor tensor;
 };
 
+// Which biases LatentWeights have, in every layer alike.
+struct LatentBiases {
+  bool query = false;   // q_bias
+  bool latent = false;  // kv_a_bias
+  bool output = false;  // o_bias; the source's own, if it has one, is passed on with its projection
+};
+
 // The tensors of docs/checkpoint_format.md for layer `layer`, without o_proj, which the source
 // passes on. `dtype` is F32, F16 or BF16; inverse frequencies are always F32.
 std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, DType dtype);
 
 // Names, types and shapes of what LatentTensors gives, but the inverse frequencies.
 std::vector<TensorInfo> LatentTensorInfos(int layer, const ModelSpec& source, const MlaSpec& mla,
-                                          DType dtype);
+                                          const LatentBiases& biases, DType dtype);
 
 // The result's hyper-parameters. `attention_scale` multiplies scores before softmax.
-Config LatentConfig(const SourceWeights& source, const MlaSpec& mla, double attention_scale);
+Config LatentConfig(const SourceWeights& source, const MlaSpec& mla, const LatentBiases& biases,
+                    double attention_scale);
 
 // config.json of docs/checkpoint_format.md.
 std::string ConfigJson(const Config& config, DType dtype);

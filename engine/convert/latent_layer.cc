@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 
 #include "engine/base/check.h"
 #include "engine/linalg/product.h"
@@ -20,15 +21,21 @@ std::vector<double> ToVector(const Matrix& column) {
   return {column.values().begin(), column.values().end()};
 }
 
-// Rows a head: the head's own rows of `q`, then those rows seen through the rope part of the
-// rotation; scaled. `q` is [H·d, columns]; the result [H·(d + Dr), columns].
+int64_t Rank(const LatentLayerPlan& plan) {
+  const int64_t width = plan.key_map.rows();
+  return plan.latent.encoder.empty() ? 2 * width - plan.qk_rope_head_dim
+                                     : plan.latent.encoder.rows();
+}
+
+// Rows a head: the head's own rows of `q`, then those rows seen through the rope part of the query
+// map; scaled. `q` is [H·d, columns]; the result [H·(d + Dr), columns].
 Matrix WithRopeRows(const Matrix& q, const LatentLayerPlan& plan) {
   const int64_t d = plan.source.head_dim;
   const int64_t rope = plan.qk_rope_head_dim;
   const int64_t group = plan.source.num_attention_heads / plan.source.num_key_value_heads;
   Matrix result(plan.source.num_attention_heads * (d + rope), q.cols());
   for (int64_t head = 0; head < plan.source.num_attention_heads; ++head) {
-    const Matrix turned = Multiply(plan.rotation.block(0, head / group * d, rope, d),
+    const Matrix turned = Multiply(plan.query_map.block(0, head / group * d, rope, d),
                                    q.block(head * d, 0, d, q.cols()));
     for (int64_t i = 0; i < d + rope; ++i) {
       const absl::Span<const double> from = i < d ? q.row(head * d + i) : turned.row(i - d);
@@ -44,14 +51,14 @@ Matrix WithRopeRows(const Matrix& q, const LatentLayerPlan& plan) {
 Matrix Encode(const Matrix& k, const Matrix& v, const LatentLayerPlan& plan) {
   const int64_t rope = plan.qk_rope_head_dim;
   const int64_t keys = k.rows() - rope;
-  const Matrix turned = Multiply(plan.rotation, k);
+  const Matrix turned = Multiply(plan.key_map, k);
   Matrix stacked(keys + v.rows(), k.cols());
   for (int64_t i = 0; i < stacked.rows(); ++i) {
     const absl::Span<double> to = stacked.row(i);
-    for (int64_t j = 0; j < k.cols(); ++j)
-      to[j] = i < keys ? turned(rope + i, j) / plan.latent.key_divisor : v(i - keys, j);
+    for (int64_t j = 0; j < k.cols(); ++j) to[j] = i < keys ? turned(rope + i, j) : v(i - keys, j);
   }
-  const Matrix latent = Multiply(plan.latent.basis, Transpose::kYes, stacked, Transpose::kNo);
+  const Matrix latent =
+      plan.latent.encoder.empty() ? std::move(stacked) : Multiply(plan.latent.encoder, stacked);
   Matrix result(latent.rows() + rope, k.cols());
   for (int64_t i = 0; i < latent.rows(); ++i)
     std::copy_n(latent.row(i).begin(), k.cols(), result.row(i).begin());
@@ -66,22 +73,33 @@ Matrix Decoder(const LatentLayerPlan& plan) {
   const int64_t d = plan.source.head_dim;
   const int64_t width = d * plan.source.num_key_value_heads;
   const int64_t rope = plan.qk_rope_head_dim;
-  const int64_t rank = plan.latent.basis.cols();
+  const int64_t rank = Rank(plan);
   const int64_t group = plan.source.num_attention_heads / plan.source.num_key_value_heads;
-  // Turning back is the rotation's transpose; rope dimensions contribute elsewhere.
-  const Matrix keys = Multiply(plan.rotation.block(rope, 0, width - rope, width), Transpose::kYes,
-                               plan.latent.basis.block(0, 0, width - rope, rank), Transpose::kNo);
+  const Matrix identity = plan.latent.decoder.empty() ? Matrix::Identity(rank) : Matrix();
+  const Matrix& decoder = plan.latent.decoder.empty() ? identity : plan.latent.decoder;
+  // A query scores what the position-free rows of its map make of it; rope dimensions contribute
+  // elsewhere.
+  const Matrix keys = Multiply(plan.query_map.block(rope, 0, width - rope, width), Transpose::kYes,
+                               decoder.block(0, 0, width - rope, rank), Transpose::kNo);
   Matrix result(plan.source.num_attention_heads * 2 * d, rank);
   for (int64_t head = 0; head < plan.source.num_attention_heads; ++head) {
     for (int64_t i = 0; i < d; ++i) {
       const int64_t source_row = head / group * d + i;
-      const absl::Span<double> key_row = result.row(head * 2 * d + i);
-      for (int64_t j = 0; j < rank; ++j) key_row[j] = plan.latent.key_divisor * keys(source_row, j);
-      std::copy_n(plan.latent.basis.row(width - rope + source_row).begin(), rank,
+      std::copy_n(keys.row(source_row).begin(), rank, result.row(head * 2 * d + i).begin());
+      std::copy_n(decoder.row(width - rope + source_row).begin(), rank,
                   result.row(head * 2 * d + d + i).begin());
     }
   }
   return result;
+}
+
+// Takes the centre out of the latent rows of kv_a's bias.
+void ShiftLatent(const LatentLayerPlan& plan, LatentWeights& weights) {
+  const Matrix centre = Column(plan.latent.centre);
+  const Matrix shift =
+      plan.latent.encoder.empty() ? centre : Multiply(plan.latent.encoder, centre);
+  weights.kv_a_bias.resize(weights.kv_a.rows());
+  for (int64_t i = 0; i < shift.rows(); ++i) weights.kv_a_bias[i] -= shift(i, 0);
 }
 
 }  // namespace
@@ -94,8 +112,8 @@ double QueryScale(const ModelSpec& source, int qk_rope_head_dim) {
 LatentWeights BuildLatentLayer(const GqaWeights& source, const LatentLayerPlan& plan) {
   const int64_t width = int64_t{plan.source.head_dim} * plan.source.num_key_value_heads;
   CHECK_EQ(source.k.rows(), width);
-  CHECK_EQ(plan.rotation.rows(), width);
-  CHECK_EQ(plan.latent.basis.rows(), 2 * width - plan.qk_rope_head_dim);
+  CHECK_EQ(plan.key_map.rows(), width);
+  CHECK_EQ(plan.query_map.rows(), width);
   LatentWeights result;
   if (plan.query_basis.empty()) {
     result.q = WithRopeRows(source.q, plan);
@@ -108,6 +126,7 @@ LatentWeights BuildLatentLayer(const GqaWeights& source, const LatentLayerPlan& 
     result.q_bias = ToVector(WithRopeRows(Column(source.q_bias), plan));
     result.kv_a_bias = ToVector(Encode(Column(source.k_bias), Column(source.v_bias), plan));
   }
+  if (!plan.latent.centre.empty()) ShiftLatent(plan, result);
   result.kv_b = Decoder(plan);
   result.inv_freq = plan.inv_freq;
   return result;

@@ -14,7 +14,7 @@ namespace {
 // A shard smaller than this could not hold a header and a row of any real model.
 constexpr int64_t kMinShardBytes = 1 << 20;
 
-absl::Status ValidateShape(const ConvertOptions& options, const ModelSpec& source) {
+absl::Status ValidateFolding(const ConvertOptions& options, const ModelSpec& source) {
   RotationShape rotation{.num_key_value_heads = source.gqa.num_key_value_heads,
                          .head_dim = source.gqa.head_dim,
                          .qk_rope_head_dim = options.qk_rope_head_dim,
@@ -22,8 +22,15 @@ absl::Status ValidateShape(const ConvertOptions& options, const ModelSpec& sourc
   // 0 asks for the search, which starts at the least freqfold there is.
   if (options.freqfold == 0 && options.qk_rope_head_dim > 0)
     rotation.freqfold = rotation.collapse();
-  RETURN_IF_ERROR(ValidateRotation(rotation));
-  const int64_t width = rotation.width();
+  return ValidateRotation(rotation);
+}
+
+absl::Status ValidateShape(const ConvertOptions& options, const ModelSpec& source) {
+  const int64_t width = int64_t{source.gqa.num_key_value_heads} * source.gqa.head_dim;
+  RETURN_IF_ERROR(CheckRange("qk_rope_head_dim", options.qk_rope_head_dim, 2, width));
+  if (options.qk_rope_head_dim % 2 != 0)
+    return absl::InvalidArgumentError(absl::StrCat("qk_rope_head_dim is ", options.qk_rope_head_dim,
+                                                   " but must be even: rotary pairs are two"));
   if (options.kv_lora_rank == 0 && width <= options.qk_rope_head_dim)
     return absl::InvalidArgumentError(absl::StrCat(
         "half of this model's cache, ", width,
@@ -36,6 +43,13 @@ absl::Status ValidateShape(const ConvertOptions& options, const ModelSpec& sourc
   if (!std::isfinite(options.balance_kv_ratio))
     return absl::InvalidArgumentError(
         absl::StrCat("balance_kv_ratio is ", options.balance_kv_ratio, " but must be a number"));
+  if (options.recipe == Recipe::kBest && options.freqfold != 0)
+    return absl::InvalidArgumentError(absl::StrCat(
+        "freqfold is ", options.freqfold,
+        " but recipe best folds no frequencies; leave it out, or take recipe transmla"));
+  if (options.recipe == Recipe::kBest && !(options.balance_kv_ratio > 0))
+    return absl::InvalidArgumentError(absl::StrCat("balance_kv_ratio is ", options.balance_kv_ratio,
+                                                   " but must be positive for recipe best"));
   return absl::OkStatus();
 }
 
@@ -60,12 +74,14 @@ absl::string_view RecipeName(Recipe recipe) {
       return "equivalent";
     case Recipe::kTransMla:
       return "transmla";
+    case Recipe::kBest:
+      return "best";
   }
   return "";
 }
 
 std::optional<Recipe> ParseRecipe(absl::string_view name) {
-  for (const Recipe recipe : {Recipe::kEquivalent, Recipe::kTransMla}) {
+  for (const Recipe recipe : {Recipe::kEquivalent, Recipe::kTransMla, Recipe::kBest}) {
     if (name == RecipeName(recipe)) return recipe;
   }
   return std::nullopt;
@@ -76,7 +92,8 @@ absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& sou
     return absl::InvalidArgumentError(
         absl::StrCat("the source's attention (family ", source.family,
                      ") is latent already; give a model with grouped-query attention"));
-  if (options.recipe == Recipe::kTransMla) RETURN_IF_ERROR(ValidateShape(options, source));
+  if (options.recipe == Recipe::kTransMla) RETURN_IF_ERROR(ValidateFolding(options, source));
+  if (options.recipe != Recipe::kEquivalent) RETURN_IF_ERROR(ValidateShape(options, source));
   RETURN_IF_ERROR(ValidateText(options, source));
   if (options.dtype.has_value() && *options.dtype != DType::kF32 && *options.dtype != DType::kF16 &&
       *options.dtype != DType::kBF16)

@@ -19,9 +19,10 @@ namespace transmla {
 enum class Recipe {
   kEquivalent,  // lossless: logits equal up to rounding, cache no larger than the source's
   kTransMla,    // the published one (arXiv 2502.07864): RoRoPE, FreqFold, BKV-PCA
+  kBest,        // ours: complex rotations and a low rank, weighed by what scores and outputs see
 };
 
-absl::string_view RecipeName(Recipe recipe);  // "equivalent", "transmla"
+absl::string_view RecipeName(Recipe recipe);  // "equivalent", "transmla", "best"
 std::optional<Recipe> ParseRecipe(absl::string_view name);
 
 struct ConvertOptions {
@@ -30,15 +31,16 @@ struct ConvertOptions {
   bool overwrite = false;
   Recipe recipe = Recipe::kTransMla;
 
-  // Shape of the result (recipe transmla; equivalent derives its own). Names and meaning as in the
-  // published converter.
-  int qk_rope_head_dim = 64;  // even, divides head_dim
+  // Shape of the result (equivalent derives its own). Names and meaning as in the published
+  // converter.
+  int qk_rope_head_dim = 64;  // even; of recipe transmla, divides head_dim
   int kv_lora_rank = 0;  // latent values a token; 0: as many as make the cache half of the source's
   int q_lora_rank = 0;   // 0: the query projection stays whole
-  int freqfold = 0;      // neighbouring frequencies folded together; 0: chosen by perplexity on the
+  int freqfold = 0;      // recipe transmla: neighbouring frequencies folded together; 0: chosen by perplexity on the
                          // calibration text
-  double balance_kv_ratio =
-      1.0;  // times mean norm of values over that of position-free keys; <= 0: no balancing
+  // Recipe transmla: times mean norm of values over that of position-free keys; <= 0: no balancing.
+  // Recipe best: times the weight of keys that is as large as that of values; positive.
+  double balance_kv_ratio = 1.0;
 
   // Calibration. Text comes from `text_files` in order; without any, the model samples its own.
   std::vector<std::string> text_files;

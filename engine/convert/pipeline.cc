@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -13,10 +12,12 @@
 #include "engine/base/check.h"
 #include "engine/base/cpu_info.h"
 #include "engine/base/status.h"
+#include "engine/convert/best_recipe.h"
 #include "engine/convert/calibrate.h"
 #include "engine/convert/emit.h"
 #include "engine/convert/equivalent.h"
 #include "engine/convert/evaluate.h"
+#include "engine/convert/fitted_recipe.h"
 #include "engine/convert/loaded_model.h"
 #include "engine/convert/plan.h"
 #include "engine/convert/progress.h"
@@ -48,11 +49,12 @@ class Conversion {
   bool runs_source() const { return !lossless() || evaluates(); }
 
   absl::Status Load();
+  std::unique_ptr<FittedRecipe> MakeRecipe();
   StepLimits SourceLimits() const;
   absl::Status GetText();
   absl::Status ReadTexts();
   absl::Status SampleTexts();
-  absl::Status FitTransMla();
+  absl::Status Fit();
   absl::Status Write();
   EmitSource LosslessSource() const;
   absl::Status Evaluate();
@@ -69,14 +71,14 @@ class Conversion {
   std::shared_ptr<const Tokenizer> tokenizer_;
   LoadedModel source_;
   TextSplit text_;
-  std::vector<SecondMoment> keys_;          // of the source, a layer
-  std::unique_ptr<TransMlaRecipe> recipe_;  // null for the lossless recipe
+  std::unique_ptr<FittedRecipe> recipe_;  // null for the lossless recipe
+  bool observed_ = false;                 // the recipe has seen the calibration text
 };
 
 absl::StatusOr<ConversionReport> Conversion::Run() {
   RETURN_IF_ERROR(Load());
   RETURN_IF_ERROR(GetText());
-  if (!lossless()) RETURN_IF_ERROR(FitTransMla());
+  if (!lossless()) RETURN_IF_ERROR(Fit());
   RETURN_IF_ERROR(Write());
   RETURN_IF_ERROR(Evaluate());
   RETURN_IF_ERROR(Publish());
@@ -93,6 +95,7 @@ absl::Status Conversion::Load() {
   report_ = PlannedReport(options_, spec);
   ASSIGN_OR_RETURN(SourceWeights weights, SourceWeights::Create(checkpoint, spec));
   weights_ = std::make_unique<SourceWeights>(std::move(weights));
+  recipe_ = MakeRecipe();
   ASSIGN_OR_RETURN(const LoadedTokenizer loaded, LoadTokenizer(*checkpoint));
   tokenizer_ = loaded.tokenizer;
   if (runs_source()) {
@@ -102,6 +105,18 @@ absl::Status Conversion::Load() {
   ASSIGN_OR_RETURN(folder_,
                    StagedFolder::Create(*context_.files, options_.destination, options_.overwrite));
   return progress_.Advance(1, 1);
+}
+
+std::unique_ptr<FittedRecipe> Conversion::MakeRecipe() {
+  switch (options_.recipe) {
+    case Recipe::kEquivalent:
+      return nullptr;
+    case Recipe::kTransMla:
+      return std::make_unique<TransMlaRecipe>(options_, context_, *weights_, progress_);
+    case Recipe::kBest:
+      return std::make_unique<BestRecipe>(options_, *weights_, progress_);
+  }
+  return nullptr;
 }
 
 StepLimits Conversion::SourceLimits() const {
@@ -163,12 +178,11 @@ absl::Status Conversion::SampleTexts() {
       options_.evaluation_length};
   const int total = calibration.sequences + evaluation.sequences;
   // The model need not read again what it has just written.
-  std::optional<KeyMoments> keys;
-  if (!lossless()) keys.emplace(*source_.backend, weights_->spec());
+  DecoderObserver* const observer = lossless() ? nullptr : &recipe_->Observe(*source_.backend);
   ASSIGN_OR_RETURN(text_.calibration,
                    SampleSequences(*source_.decoder, *source_.backend, calibration, options_.seed,
-                                   SequenceReporter(0, total), keys ? &*keys : nullptr));
-  if (keys) keys_ = keys->Take();
+                                   SequenceReporter(0, total), observer));
+  observed_ = true;
   // Another seed: evaluation on calibration's own text would flatter the result.
   ASSIGN_OR_RETURN(text_.evaluation,
                    SampleSequences(*source_.decoder, *source_.backend, evaluation, ~options_.seed,
@@ -176,18 +190,15 @@ absl::Status Conversion::SampleTexts() {
   return absl::OkStatus();
 }
 
-absl::Status Conversion::FitTransMla() {
+absl::Status Conversion::Fit() {
   RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCalibrate, weights_->spec().num_layers));
   const int sequences = static_cast<int>(text_.calibration.size());
-  if (keys_.empty()) {
-    ASSIGN_OR_RETURN(keys_, CalibrateKeys(*source_.decoder, *source_.backend, text_.calibration,
-                                          SequenceReporter(0, sequences)));
+  if (!observed_) {
+    RETURN_IF_ERROR(ObserveSequences(*source_.decoder, *source_.backend, text_.calibration,
+                                     recipe_->Observe(*source_.backend),
+                                     SequenceReporter(0, sequences)));
   }
-  recipe_ = std::make_unique<TransMlaRecipe>(options_, context_, *weights_, progress_);
-  RETURN_IF_ERROR(recipe_->Rotate(keys_, text_.calibration, text_.evaluation, &report_));
-  keys_.clear();
-  ASSIGN_OR_RETURN(const LatentMoments moments, recipe_->CalibrateRotated(text_.calibration));
-  return recipe_->Compress(moments, &report_);
+  return recipe_->Fit(text_.calibration, text_.evaluation, &report_);
 }
 
 EmitSource Conversion::LosslessSource() const {
@@ -221,6 +232,7 @@ absl::Status Conversion::Write() {
   RETURN_IF_ERROR(
       WriteLatentModel(*context_.files, folder_->path(), *weights_, source,
                        {.mla = ResolveShape(options_, weights_->spec()),
+                        .biases = ResolveBiases(options_, weights_->spec()),
                         .attention_scale = ResolveAttentionScale(options_, weights_->spec()),
                         .dtype = ResolveDType(options_),
                         .max_shard_bytes = options_.max_shard_bytes}));

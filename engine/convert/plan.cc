@@ -32,6 +32,13 @@ MlaSpec ResolveShape(const ConvertOptions& options, const ModelSpec& source) {
   return mla;
 }
 
+LatentBiases ResolveBiases(const ConvertOptions& options, const ModelSpec& source) {
+  const bool centred = options.recipe == Recipe::kBest;
+  return {.query = source.qkv_bias,
+          .latent = source.qkv_bias || centred,
+          .output = centred && !source.output_bias};
+}
+
 double ResolveAttentionScale(const ConvertOptions& options, const ModelSpec& source) {
   if (options.recipe == Recipe::kEquivalent) return source.attention_scale;
   const MlaSpec mla = ResolveShape(options, source);

@@ -2,6 +2,7 @@
 #ifndef TRANSMLA_ENGINE_CONVERT_PLAN_H_
 #define TRANSMLA_ENGINE_CONVERT_PLAN_H_
 
+#include "engine/convert/latent_checkpoint.h"
 #include "engine/convert/options.h"
 #include "engine/convert/report.h"
 #include "engine/model/model_spec.h"
@@ -10,6 +11,9 @@ namespace transmla {
 
 // The result's attention. REQUIRES: ValidateOptions(options, source) is OK.
 MlaSpec ResolveShape(const ConvertOptions& options, const ModelSpec& source);
+
+// The biases that the recipe's weights have.
+LatentBiases ResolveBiases(const ConvertOptions& options, const ModelSpec& source);
 
 // What multiplies scores before softmax in the result.
 double ResolveAttentionScale(const ConvertOptions& options, const ModelSpec& source);

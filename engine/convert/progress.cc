@@ -13,6 +13,7 @@ constexpr double kLeastShareForEstimate = 0.02;
 
 // Rough shares of the time of a conversion on a CPU; only the progress bar depends on them.
 std::vector<double> StageWeights(const ConvertOptions& options) {
+  const bool best = options.recipe == Recipe::kBest;
   const bool lossless = options.recipe == Recipe::kEquivalent;
   const bool sampled = options.text_files.empty();
   const double evaluate = options.evaluation_sequences > 0 ? 15 : 0.1;
@@ -20,8 +21,8 @@ std::vector<double> StageWeights(const ConvertOptions& options) {
       /*load=*/2,
       /*text=*/sampled && !(lossless && options.evaluation_sequences == 0) ? 40.0 : 1.0,
       /*calibrate=*/lossless || sampled ? 0.1 : 20.0,
-      /*rotate=*/lossless ? 0.1 : (options.freqfold == 0 ? 25.0 : 8.0),
-      /*compress=*/lossless ? 0.1 : 22.0,
+      /*rotate=*/lossless ? 0.1 : (best ? 0.1 : options.freqfold == 0 ? 25.0 : 8.0),
+      /*compress=*/lossless ? 0.1 : best ? 5.0 : 22.0,
       /*write=*/4,
       /*evaluate=*/evaluate};
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);

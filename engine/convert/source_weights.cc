@@ -1,5 +1,6 @@
 #include "engine/convert/source_weights.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <utility>
@@ -230,6 +231,20 @@ absl::StatusOr<std::vector<double>> SourceWeights::Bias(int layer, char which) c
     bias[row] =
         values[FileRow(static_cast<int64_t>(row), spec_.gqa.head_dim, HasInterleavedRows(which))];
   return bias;
+}
+
+absl::StatusOr<Matrix> SourceWeights::Output(int layer) const {
+  const std::string name =
+      checkpoint_->format() == CheckpointFormat::kGguf
+          ? absl::StrCat("blk.", layer, ".attn_output.weight")
+          : absl::StrCat("model.layers.", layer, ".self_attn.o_proj.weight");
+  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Tensor(name));
+  RETURN_IF_ERROR(CheckShape(name, tensor.shape, Shape({spec_.hidden_size, Rows('q')})));
+  ASSIGN_OR_RETURN(const std::vector<float> values,
+                   DecodeFinite(tensor, absl::StrCat(checkpoint_->path(), ": ", name)));
+  Matrix matrix(spec_.hidden_size, Rows('q'));
+  std::copy(values.begin(), values.end(), matrix.values().begin());
+  return matrix;
 }
 
 absl::StatusOr<GqaWeights> SourceWeights::Attention(int layer) const {

@@ -43,6 +43,8 @@ class SourceWeights {
 
   // Decoded to float64. DataLoss, naming the tensor, if an element is not finite.
   absl::StatusOr<GqaWeights> Attention(int layer) const;
+  // The output projection, [D, H·d]; alike.
+  absl::StatusOr<Matrix> Output(int layer) const;
 
  private:
   SourceWeights(std::shared_ptr<const CheckpointReader> checkpoint, const ModelSpec& spec)

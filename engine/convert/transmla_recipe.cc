@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -49,6 +50,17 @@ TransMlaRecipe::TransMlaRecipe(const ConvertOptions& options, const ConversionCo
                                const SourceWeights& source, ProgressTracker& progress)
     : options_(options), context_(context), source_(source), progress_(progress) {}
 
+DecoderObserver& TransMlaRecipe::Observe(Backend& backend) {
+  return observer_.emplace(backend, source_.spec());
+}
+
+absl::Status TransMlaRecipe::Fit(TokenSequences calibration, TokenSequences evaluation,
+                                 ConversionReport* report) {
+  RETURN_IF_ERROR(Rotate(observer_->Take(), calibration, evaluation, report));
+  ASSIGN_OR_RETURN(const LatentMoments moments, CalibrateRotated(calibration));
+  return Compress(moments, report);
+}
+
 absl::StatusOr<std::vector<LatentLayerPlan>> TransMlaRecipe::PartialRopePlans(
     const std::vector<SecondMoment>& keys, int freqfold) const {
   const ModelSpec& spec = source_.spec();
@@ -59,6 +71,7 @@ absl::StatusOr<std::vector<LatentLayerPlan>> TransMlaRecipe::PartialRopePlans(
   std::vector<LatentLayerPlan> plans;
   for (int layer = 0; layer < spec.num_layers; ++layer) {
     RETURN_IF_ERROR(progress_.Advance(0, 1));
+    // Orthogonal, so that queries turn as keys do.
     absl::StatusOr<Matrix> rotation = RopeRotation(keys[layer].sum(), shape);
     if (!rotation.ok()) return AnnotateLayer(rotation.status(), layer);
     LatentLayerPlan plan;
@@ -66,8 +79,8 @@ absl::StatusOr<std::vector<LatentLayerPlan>> TransMlaRecipe::PartialRopePlans(
     plan.query_scale = QueryScale(spec, options_.qk_rope_head_dim);
     plan.nope_scale = double{spec.rope_magnitude} * spec.rope_magnitude;
     plan.qk_rope_head_dim = options_.qk_rope_head_dim;
-    plan.rotation = *std::move(rotation);
-    plan.latent = IdentityBasis(2 * shape.width() - options_.qk_rope_head_dim);
+    plan.query_map = *rotation;
+    plan.key_map = *std::move(rotation);
     plan.inv_freq = KeptFrequencies(spec.inv_freq[layer], shape);
     plans.push_back(std::move(plan));
   }
@@ -78,9 +91,12 @@ absl::StatusOr<LoadedModel> TransMlaRecipe::LoadPartialRope(
     const std::vector<LatentLayerPlan>& plans, const StepLimits& limits) {
   MlaSpec mla = ResolveShape(options_, source_.spec());
   mla.q_lora_rank = 0;
-  mla.kv_lora_rank = static_cast<int>(plans[0].latent.basis.cols());
+  // Nothing is compressed yet.
+  mla.kv_lora_rank =
+      static_cast<int>(2 * plans[0].key_map.rows()) - options_.qk_rope_head_dim;
   auto checkpoint = std::make_shared<LatentCheckpoint>(
-      source_, LatentConfig(source_, mla, ResolveAttentionScale(options_, source_.spec())));
+      source_, LatentConfig(source_, mla, ResolveBiases(options_, source_.spec()),
+                            ResolveAttentionScale(options_, source_.spec())));
   for (size_t layer = 0; layer < plans.size(); ++layer) {
     RETURN_IF_ERROR(progress_.Advance(0, 1));
     ASSIGN_OR_RETURN(const GqaWeights weights, source_.Attention(static_cast<int>(layer)));
@@ -143,19 +159,21 @@ absl::Status TransMlaRecipe::CompressLayer(const LatentMoments& moments, int lay
   const int64_t width = moment.rows() - options_.qk_rope_head_dim;
   const int rank = ResolveShape(options_, source_.spec()).kv_lora_rank;
   LatentLayerPlan& plan = plans_[layer];
-  const int key_width = static_cast<int>(plan.rotation.rows()) - options_.qk_rope_head_dim;
-  ASSIGN_OR_RETURN(plan.latent,
+  const int key_width = static_cast<int>(plan.key_map.rows()) - options_.qk_rope_head_dim;
+  LatentBasis& basis = bases_[layer];
+  ASSIGN_OR_RETURN(basis,
                    CompressKeysAndValues(LeadingBlock(moment, width),
                                          {.key_width = key_width,
                                           .kv_lora_rank = rank,
                                           .balance_kv_ratio = options_.balance_kv_ratio}));
+  plan.latent = MakeLatentMap(basis, key_width);
   if (options_.q_lora_rank > 0) {
     ASSIGN_OR_RETURN(plan.query_basis,
                      PrincipalComponents(moments.query[layer].sum(), options_.q_lora_rank));
   }
   report->layer = layer;
-  report->key_error = plan.latent.key_error;
-  report->value_error = plan.latent.value_error;
+  report->key_error = basis.key_error;
+  report->value_error = basis.value_error;
   const double rope = Trace(moment, width, moment.rows());
   const double keys = rope + Trace(moment, 0, key_width);
   report->rope_key_energy_kept = keys > 0 ? rope / keys : 1;
@@ -176,6 +194,7 @@ absl::StatusOr<LatentMoments> TransMlaRecipe::CalibrateRotated(TokenSequences ca
 absl::Status TransMlaRecipe::Compress(const LatentMoments& moments, ConversionReport* report) {
   const int layers = source_.spec().num_layers;
   report->layers.resize(layers);
+  bases_.resize(layers);
   for (int layer = 0; layer < layers; ++layer) {
     RETURN_IF_ERROR(AnnotateLayer(CompressLayer(moments, layer, &report->layers[layer]), layer));
     RETURN_IF_ERROR(progress_.Advance(9 * layers + layer + 1, 10 * layers, layer + 1));

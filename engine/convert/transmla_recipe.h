@@ -6,7 +6,7 @@
 #ifndef TRANSMLA_ENGINE_CONVERT_TRANSMLA_RECIPE_H_
 #define TRANSMLA_ENGINE_CONVERT_TRANSMLA_RECIPE_H_
 
-#include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,6 +14,8 @@
 
 #include "engine/convert/attention_weights.h"
 #include "engine/convert/calibrate.h"
+#include "engine/convert/compress.h"
+#include "engine/convert/fitted_recipe.h"
 #include "engine/convert/latent_layer.h"
 #include "engine/convert/loaded_model.h"
 #include "engine/convert/options.h"
@@ -23,13 +25,19 @@
 
 namespace transmla {
 
-// Thread-compatible. All references must outlive it.
-class TransMlaRecipe {
+// All references must outlive it.
+class TransMlaRecipe : public FittedRecipe {
  public:
   TransMlaRecipe(const ConvertOptions& options, const ConversionContext& context,
                  const SourceWeights& source, ProgressTracker& progress);
 
-  // Stage kRotate; fills freqfold and perplexity_partial_rope of `report`. `keys` are the source's
+  DecoderObserver& Observe(Backend& backend) override;
+  absl::Status Fit(TokenSequences calibration, TokenSequences evaluation,
+                   ConversionReport* report) override;
+  absl::StatusOr<LatentWeights> Layer(int layer) const override;
+  std::vector<std::vector<float>> InverseFrequencies() const override;
+
+  // What Fit does, step by step. Stage kRotate; fills freqfold and perplexity_partial_rope of `report`. `keys` are the source's
   // (CalibrateKeys) over `calibration`; `evaluation` may be empty.
   absl::Status Rotate(const std::vector<SecondMoment>& keys, TokenSequences calibration,
                       TokenSequences evaluation, ConversionReport* report);
@@ -38,11 +46,10 @@ class TransMlaRecipe {
   absl::StatusOr<LatentMoments> CalibrateRotated(TokenSequences calibration);
   absl::Status Compress(const LatentMoments& moments, ConversionReport* report);
 
-  // The converted attention of a layer. REQUIRES: Rotate and Compress succeeded.
-  absl::StatusOr<LatentWeights> Layer(int layer) const;
-  std::vector<std::vector<float>> InverseFrequencies() const;
-  // How a layer is converted: rotation and basis. REQUIRES: Rotate and Compress succeeded.
+  // How a layer is converted: its rotation is the plan's key_map. REQUIRES: Rotate and Compress
+  // succeeded.
   const LatentLayerPlan& plan(int layer) const { return plans_[layer]; }
+  const LatentBasis& basis(int layer) const { return bases_[layer]; }
 
  private:
   // Plans of all layers that rotate with `freqfold` and keep everything.
@@ -62,7 +69,9 @@ class TransMlaRecipe {
   const ConversionContext& context_;
   const SourceWeights& source_;
   ProgressTracker& progress_;
+  std::optional<KeyMoments> observer_;
   std::vector<LatentLayerPlan> plans_;  // a layer
+  std::vector<LatentBasis> bases_;      // a layer, once compressed
 };
 
 }  // namespace transmla

@@ -59,7 +59,7 @@ class HelpTest(unittest.TestCase):
             (["generate", "a", "--max-tokens", "many"], "--max-tokens cannot be \"many\""),
             (["generate", "a", "--max_tokens"], "--max_tokens needs a value"),
             (["convert", "only-one"], "usage: transmla convert SOURCE DEST"),
-            (["convert", "a", "b", "--recipe", "magic"], "--recipe is 'magic'; it must be transmla or equivalent"),
+            (["convert", "a", "b", "--recipe", "magic"], "--recipe is 'magic'; it must be best, transmla or equivalent"),
             (["convert", "a", "b", "--dtype=q4_0"], "--dtype is 'q4_0'; it must be f32, f16 or bf16"),
             (["convert", "a", "b", "--remote", "--eval-text=x"], "do not go with --remote"),
             (["eval", "model"], "eval needs --text FILE"),

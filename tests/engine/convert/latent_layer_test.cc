@@ -4,7 +4,9 @@
 
 #include "gtest/gtest.h"
 
+#include "engine/convert/compress.h"
 #include "engine/convert/rotate.h"
+#include "engine/linalg/symmetric_eigen.h"
 #include "tests/engine/convert/attention_reference.h"
 
 namespace transmla {
@@ -30,8 +32,8 @@ LatentLayerPlan PlanFor(const GqaSpec& gqa, const GqaWeights& source, int rope, 
   plan.source = gqa;
   plan.query_scale = QueryScale(SpecOf(gqa), rope);
   plan.qk_rope_head_dim = rope;
-  plan.rotation = *RopeRotation(Gram(testing::Project(x, source.k, source.k_bias)), shape);
-  plan.latent = IdentityBasis(2 * shape.width() - rope);
+  plan.key_map = *RopeRotation(Gram(testing::Project(x, source.k, source.k_bias)), shape);
+  plan.query_map = plan.key_map;
   plan.inv_freq = KeptFrequencies(testing::DefaultFrequencies(gqa.head_dim), shape);
   return plan;
 }
@@ -39,7 +41,9 @@ LatentLayerPlan PlanFor(const GqaSpec& gqa, const GqaWeights& source, int rope, 
 MlaSpec MlaOf(const LatentLayerPlan& plan) {
   return {.num_attention_heads = plan.source.num_attention_heads,
           .q_lora_rank = static_cast<int>(plan.query_basis.cols()),
-          .kv_lora_rank = static_cast<int>(plan.latent.basis.cols()),
+          .kv_lora_rank = plan.latent.encoder.empty()
+                              ? static_cast<int>(2 * plan.key_map.rows()) - plan.qk_rope_head_dim
+                              : static_cast<int>(plan.latent.encoder.rows()),
           .qk_nope_head_dim = plan.source.head_dim,
           .qk_rope_head_dim = plan.qk_rope_head_dim,
           .v_head_dim = plan.source.head_dim};
@@ -126,15 +130,53 @@ TEST_P(LatentLayerTest, FullRankLatentIsTheUncompressedOne) {
   Matrix z(x.rows(), width);
   for (int64_t t = 0; t < x.rows(); ++t)
     for (int64_t j = 0; j < width; ++j) z(t, j) = latents(t, j);
-  plan.latent =
-      *CompressKeysAndValues(Gram(z), {.key_width = 20, .kv_lora_rank = static_cast<int>(width)});
+  const auto compressed = [&](int64_t rank) {
+    return MakeLatentMap(*CompressKeysAndValues(Gram(z), {.key_width = 20,
+                                                   .kv_lora_rank = static_cast<int>(rank)}),
+                  20);
+  };
+  plan.latent = compressed(width);
   EXPECT_LT(testing::MaxDifference(Attention(BuildLatentLayer(source, plan), plan, x), wanted),
             1e-9);
 
   // As many components as there are samples hold those samples exactly.
-  plan.latent = *CompressKeysAndValues(Gram(z), {.key_width = 20, .kv_lora_rank = kTokens});
+  plan.latent = compressed(kTokens);
   EXPECT_LT(testing::MaxDifference(Attention(BuildLatentLayer(source, plan), plan, x), wanted),
             1e-6);
+}
+
+// What is taken out of keys changes no attention; what is taken out of values comes out of it as it
+// is, and has to be added behind it.
+TEST_P(LatentLayerTest, ACentreLosesNothing) {
+  const GqaSpec gqa{.num_attention_heads = 6, .num_key_value_heads = 3, .head_dim = 8};
+  const GqaWeights source = testing::RandomGqa(gqa, kHidden, GetParam(), 7);
+  LatentLayerPlan plan = PlanFor(gqa, source, 4, 2);
+  const Matrix x = Inputs();
+  const Matrix wanted = Attention(BuildLatentLayer(source, plan), plan, x);
+  Random random(9);
+  plan.latent.centre = testing::RandomVector(44, random);
+  for (const bool identity : {true, false}) {
+    if (!identity) {
+      plan.latent.encoder = testing::RandomMatrix(44, 44, random);
+      const Matrix inverse_root = Multiply(plan.latent.encoder, Transpose::kYes,
+                                           plan.latent.encoder, Transpose::kNo);
+      const SymmetricEigen eigen = *DecomposeSymmetric(inverse_root);
+      Matrix scaled = eigen.vectors;
+      for (int64_t i = 0; i < 44; ++i)
+        for (int64_t j = 0; j < 44; ++j) scaled(i, j) /= eigen.values[j];
+      plan.latent.decoder = Multiply(
+          Multiply(scaled, Transpose::kNo, eigen.vectors, Transpose::kYes), Transpose::kNo,
+          plan.latent.encoder, Transpose::kYes);
+    }
+    const LatentWeights shifted = BuildLatentLayer(source, plan);
+    ASSERT_EQ(shifted.kv_a_bias.size(), 44 + 4);
+    Matrix attended = Attention(shifted, plan, x);
+    for (int64_t t = 0; t < attended.rows(); ++t)
+      for (int head = 0; head < 6; ++head)
+        for (int i = 0; i < 8; ++i)
+          attended(t, head * 8 + i) += plan.latent.centre[20 + head / 2 * 8 + i];
+    EXPECT_LT(testing::MaxDifference(attended, wanted), 1e-7) << identity;
+  }
 }
 
 TEST_P(LatentLayerTest, FullRankQueryProjectionIsTheWholeOne) {

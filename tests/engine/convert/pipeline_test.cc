@@ -132,6 +132,45 @@ TEST_P(SourceTest, EquivalentModelGivesTheSourcesLogits) {
   EXPECT_TRUE(report->layers.empty());
 }
 
+// As wide as the source, recipe best loses nothing: every map of it is exact.
+TEST_P(SourceTest, BestAtFullSizeGivesTheSourcesLogits) {
+  const TempFolder folder;
+  ConvertOptions options = TinyOptions(GetParam(), folder.File("model"));
+  options.recipe = Recipe::kBest;
+  options.qk_rope_head_dim = kTinyWidth;
+  options.kv_lora_rank = kTinyWidth;
+  options.dtype = DType::kF32;
+  const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(ExpectLoads(options.destination).attention, AttentionKind::kMla);
+  ASSERT_TRUE(report->quality.has_value());
+  EXPECT_LT(report->quality->max_logit_difference, 5e-4);
+  EXPECT_EQ(report->quality->greedy_agreement, 1);
+  EXPECT_LT(std::abs(report->quality->kl_divergence), 1e-6);
+}
+
+TEST_P(SourceTest, BestCompressesAndReports) {
+  const TempFolder folder;
+  ConvertOptions options = TinyOptions(GetParam(), folder.File("model"));
+  options.recipe = Recipe::kBest;
+  options.q_lora_rank = 40;
+  const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+  ASSERT_TRUE(report.ok()) << report.status();
+  const ModelSpec spec = ExpectLoads(options.destination);
+  EXPECT_EQ(spec.mla.kv_lora_rank, 24);
+  EXPECT_EQ(spec.mla.q_lora_rank, 40);
+  EXPECT_TRUE(spec.output_bias);
+  EXPECT_EQ(report->recipe, "best");
+  ASSERT_EQ(report->layers.size(), kTinyLayers);
+  for (const LayerReport& layer : report->layers) {
+    for (const double share : {layer.rope_key_energy_kept, layer.key_error, layer.value_error}) {
+      EXPECT_GT(share, 0);
+      EXPECT_LT(share, 1);
+    }
+  }
+  EXPECT_GT(report->quality->kl_divergence, 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, SourceTest,
                          ::testing::Values("llama_tied", "llama_untied_scaled_sharded", "qwen2",
                                            "llama_tied_q8_0_gguf/model.gguf",

@@ -65,22 +65,22 @@ Matrix LeadingColumns(const Matrix& m, int64_t count) {
 
 // Our bases of a layer in the source's coordinates.
 Matrix RopeBasis(const LatentLayerPlan& plan) {
-  Matrix basis(plan.rotation.cols(), plan.qk_rope_head_dim);
+  Matrix basis(plan.key_map.cols(), plan.qk_rope_head_dim);
   for (int64_t i = 0; i < basis.rows(); ++i)
-    for (int64_t j = 0; j < basis.cols(); ++j) basis(i, j) = plan.rotation(j, i);
+    for (int64_t j = 0; j < basis.cols(); ++j) basis(i, j) = plan.key_map(j, i);
   return basis;
 }
 
-Matrix LatentColumns(const LatentLayerPlan& plan) {
-  const int64_t width = plan.rotation.rows(), keys = width - plan.qk_rope_head_dim;
-  const int64_t rank = plan.latent.basis.cols();
+Matrix LatentColumns(const LatentLayerPlan& plan, const LatentBasis& latent) {
+  const int64_t width = plan.key_map.rows(), keys = width - plan.qk_rope_head_dim;
+  const int64_t rank = latent.basis.cols();
   const Matrix turned_back =
-      Multiply(plan.rotation.block(plan.qk_rope_head_dim, 0, keys, width), Transpose::kYes,
-               plan.latent.basis.block(0, 0, keys, rank), Transpose::kNo);
+      Multiply(plan.key_map.block(plan.qk_rope_head_dim, 0, keys, width), Transpose::kYes,
+               latent.basis.block(0, 0, keys, rank), Transpose::kNo);
   Matrix basis(2 * width, rank);
   for (int64_t i = 0; i < width; ++i) {
     std::copy_n(turned_back.row(i).begin(), rank, basis.row(i).begin());
-    std::copy_n(plan.latent.basis.row(keys + i).begin(), rank, basis.row(width + i).begin());
+    std::copy_n(latent.basis.row(keys + i).begin(), rank, basis.row(width + i).begin());
   }
   return basis;
 }
@@ -92,7 +92,7 @@ void CompareLayers(const TransMlaRecipe& recipe, int num_layers, const Published
     const LatentLayerPlan& plan = recipe.plan(layer);
     const double published_divisor = setting.key_divisors[layer];
     row->divisor_difference = std::max(row->divisor_difference,
-                                       std::abs(plan.latent.key_divisor / published_divisor - 1));
+                                       std::abs(recipe.basis(layer).key_divisor / published_divisor - 1));
     const std::string prefix = absl::StrCat("rope", setting.qk_rope_head_dim, ".layer", layer, ".");
     const auto rope = published.bases.find(prefix + "rope_basis");
     const auto latent = published.bases.find(prefix + "latent_basis");
@@ -100,7 +100,7 @@ void CompareLayers(const TransMlaRecipe& recipe, int num_layers, const Published
     row->rope_angle = std::max(row->rope_angle, LargestAngle(RopeBasis(plan), rope->second));
     row->latent_angle = std::max(
         row->latent_angle,
-        LargestAngle(LatentColumns(plan), LeadingColumns(latent->second, setting.kv_lora_rank)));
+        LargestAngle(LatentColumns(plan, recipe.basis(layer)), LeadingColumns(latent->second, setting.kv_lora_rank)));
     ++row->layers_compared;
   }
 }
@@ -110,7 +110,7 @@ absl::StatusOr<double> ConvertedPerplexity(const ParitySource& source, const Tra
                                            const ConvertOptions& options) {
   const ModelSpec& spec = source.weights->spec();
   auto checkpoint = std::make_shared<LatentCheckpoint>(
-      *source.weights, LatentConfig(*source.weights, ResolveShape(options, spec),
+      *source.weights, LatentConfig(*source.weights, ResolveShape(options, spec), ResolveBiases(options, spec),
                                     ResolveAttentionScale(options, spec)));
   for (int layer = 0; layer < spec.num_layers; ++layer) {
     ASSIGN_OR_RETURN(const LatentWeights weights, recipe.Layer(layer));

@@ -1,0 +1,42 @@
+// What the recipe `best` knows of a layer's attention: second moments of what its projections give.
+#ifndef TRANSMLA_ENGINE_CONVERT_ATTENTION_STATISTICS_H_
+#define TRANSMLA_ENGINE_CONVERT_ATTENTION_STATISTICS_H_
+
+#include <vector>
+
+#include "absl/status/status.h"
+
+#include "engine/backend/backend.h"
+#include "engine/convert/moments.h"
+#include "engine/model/decoder.h"
+
+namespace transmla {
+
+// Sums over tokens, before RoPE, biases included.
+struct AttentionStatistics {
+  SecondMoment key_value;             // of [k; v], width 2·L
+  std::vector<double> key_value_sum;  // Σ [k; v], [2·L]
+  std::vector<SecondMoment> query;    // a head: width d
+  SecondMoment all_queries;           // of all heads side by side, width H·d; empty unless asked for
+};
+
+// Gathers them from a grouped-query model over all that it runs while this observes it. The backend
+// must outlive it. Memory is that of the sums.
+class AttentionObserver : public DecoderObserver {
+ public:
+  AttentionObserver(Backend& backend, const ModelSpec& spec, bool with_all_queries);
+  absl::Status OnProjections(int layer, const TensorView& q, const TensorView& k,
+                             const TensorView& v) override;
+  // Ends the sums: one a layer.
+  std::vector<AttentionStatistics> Take() { return std::move(layers_); }
+
+ private:
+  Backend& backend_;
+  const GqaSpec gqa_;
+  std::vector<AttentionStatistics> layers_;
+  std::vector<float> q_, k_, v_, rows_;  // of a step, on the host
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_CONVERT_ATTENTION_STATISTICS_H_

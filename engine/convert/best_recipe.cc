@@ -1,0 +1,195 @@
+#include "engine/convert/best_recipe.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "engine/base/status.h"
+#include "engine/convert/compress.h"
+#include "engine/convert/plan.h"
+#include "engine/convert/weighted_latent.h"
+#include "engine/linalg/product.h"
+
+namespace transmla {
+namespace {
+
+// Rows and columns [begin, begin + size) of a moment, divided by the number of its vectors.
+Matrix MeanBlock(const SecondMoment& moment, int64_t begin, int64_t size) {
+  Matrix mean(size, size);
+  for (int64_t i = 0; i < size; ++i)
+    for (int64_t j = 0; j < size; ++j)
+      mean(i, j) = moment.sum()(begin + i, begin + j) / static_cast<double>(moment.count());
+  return mean;
+}
+
+// [k; v] of the source to [k_nope; v]: the position-free rows of `key_map`, and values as they are.
+Matrix PositionFreeMap(const Matrix& key_map, int64_t rope) {
+  const int64_t width = key_map.rows(), keys = width - rope;
+  Matrix map(keys + width, 2 * width);
+  for (int64_t i = 0; i < keys; ++i)
+    std::copy_n(key_map.row(rope + i).begin(), width, map.row(i).begin());
+  for (int64_t i = 0; i < width; ++i) map(keys + i, width + i) = 1;
+  return map;
+}
+
+// map · moment · mapᵀ
+Matrix Mapped(const ConstMatrixView& map, const Matrix& moment) {
+  return Multiply(Multiply(map, moment), Transpose::kNo, map, Transpose::kYes);
+}
+
+// Mean over tokens and heads of q·qᵀ, queries as the position-free keys see them.
+Matrix KeyWeight(const GqaSpec& gqa, const std::vector<Matrix>& queries, const Matrix& query_map,
+                 int64_t rope) {
+  const int64_t keys = query_map.rows() - rope, d = gqa.head_dim;
+  const int64_t group = gqa.num_attention_heads / gqa.num_key_value_heads;
+  Matrix weight(keys, keys);
+  for (int64_t head = 0; head < gqa.num_attention_heads; ++head) {
+    const Matrix seen = Mapped(query_map.block(rope, head / group * d, keys, d), queries[head]);
+    for (size_t i = 0; i < seen.values().size(); ++i)
+      weight.values()[i] += seen.values()[i] / gqa.num_attention_heads;
+  }
+  return weight;
+}
+
+double Trace(const Matrix& m, int64_t begin, int64_t end) {
+  double sum = 0;
+  for (int64_t i = begin; i < end; ++i) sum += m(i, i);
+  return sum;
+}
+
+}  // namespace
+
+DecoderObserver& BestRecipe::Observe(Backend& backend) {
+  return observer_.emplace(backend, source_.spec(), options_.q_lora_rank > 0);
+}
+
+std::vector<double> BestRecipe::Centre(const AttentionStatistics& statistics,
+                                       const Matrix& key_map) const {
+  const int64_t width = key_map.rows();
+  Matrix mean(2 * width, 1);
+  for (int64_t i = 0; i < 2 * width; ++i)
+    mean(i, 0) =
+        statistics.key_value_sum[i] / static_cast<double>(statistics.key_value.count());
+  // An output projection with a bias of its own keeps it, and the values their mean.
+  if (source_.spec().output_bias) std::fill_n(mean.values().begin() + width, width, 0.0);
+  const Matrix centre =
+      Multiply(PositionFreeMap(key_map, ResolveShape(options_, source_.spec()).qk_rope_head_dim),
+               mean);
+  return {centre.values().begin(), centre.values().end()};
+}
+
+absl::StatusOr<Matrix> BestRecipe::ValueWeight(int layer) const {
+  const GqaSpec& gqa = source_.spec().gqa;
+  const int64_t d = gqa.head_dim, group = gqa.num_attention_heads / gqa.num_key_value_heads;
+  ASSIGN_OR_RETURN(const Matrix output, source_.Output(layer));
+  Matrix weight(gqa.num_key_value_heads * d, gqa.num_key_value_heads * d);
+  for (int64_t head = 0; head < gqa.num_attention_heads; ++head) {
+    const ConstMatrixView columns = output.block(0, head * d, output.rows(), d);
+    const Matrix gram = Multiply(columns, Transpose::kYes, columns, Transpose::kNo);
+    const int64_t at = head / group * d;
+    for (int64_t i = 0; i < d; ++i)
+      for (int64_t j = 0; j < d; ++j) weight(at + i, at + j) += gram(i, j);
+  }
+  return weight;
+}
+
+absl::Status BestRecipe::FitLayer(const AttentionStatistics& statistics, int layer,
+                                  int max_distance, LayerReport* report) {
+  const ModelSpec& spec = source_.spec();
+  const MlaSpec shape = ResolveShape(options_, spec);
+  const int64_t rope = shape.qk_rope_head_dim;
+  const int64_t width = statistics.key_value.width() / 2;
+  const Matrix key_moment = MeanBlock(statistics.key_value, 0, width);
+  std::vector<Matrix> queries;
+  for (const SecondMoment& head : statistics.query)
+    queries.push_back(MeanBlock(head, 0, head.width()));
+
+  ASSIGN_OR_RETURN(const std::vector<KeyComponent> components,
+                   DecomposeKeys({.gqa = spec.gqa,
+                                  .key_moment = &key_moment,
+                                  .query_moments = queries,
+                                  .inv_freq = spec.inv_freq[layer],
+                                  .max_distance = max_distance}));
+  KeyMaps maps = MakeKeyMaps(components, spec.gqa, spec.inv_freq[layer], shape.qk_rope_head_dim);
+  const Matrix moment = Mapped(PositionFreeMap(maps.key_map, rope),
+                               MeanBlock(statistics.key_value, 0, 2 * width));
+  const Matrix key_weight = KeyWeight(spec.gqa, queries, maps.query_map, rope);
+  ASSIGN_OR_RETURN(const Matrix value_weight, ValueWeight(layer));
+  const std::vector<double> centre = Centre(statistics, maps.key_map);
+  ASSIGN_OR_RETURN(WeightedLatent latent,
+                   CompressWeighted({.moment = &moment,
+                                     .centre = centre,
+                                     .key_weight = &key_weight,
+                                     .value_weight = &value_weight,
+                                     .kv_lora_rank = shape.kv_lora_rank,
+                                     .balance = options_.balance_kv_ratio}));
+  report->layer = layer;
+  report->key_error = latent.key_error;
+  report->value_error = latent.value_error;
+  const Matrix rotated = Mapped(maps.key_map, key_moment);
+  const double energy = Trace(rotated, 0, width);
+  report->rope_key_energy_kept = energy > 0 ? Trace(rotated, 0, rope) / energy : 1;
+
+  LatentLayerPlan& plan = plans_[layer];
+  plan.source = spec.gqa;
+  plan.query_scale = QueryScale(spec, shape.qk_rope_head_dim);
+  plan.nope_scale = double{spec.rope_magnitude} * spec.rope_magnitude;
+  plan.qk_rope_head_dim = shape.qk_rope_head_dim;
+  plan.key_map = std::move(maps.key_map);
+  plan.query_map = std::move(maps.query_map);
+  plan.inv_freq = std::move(maps.inv_freq);
+  plan.latent = std::move(latent.map);
+  if (options_.q_lora_rank > 0) {
+    ASSIGN_OR_RETURN(plan.query_basis,
+                     PrincipalComponents(statistics.all_queries.sum(), options_.q_lora_rank));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BestRecipe::Fit(TokenSequences calibration, TokenSequences, ConversionReport* report) {
+  const int layers = source_.spec().num_layers;
+  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kRotate, layers));
+  std::vector<AttentionStatistics> statistics = observer_->Take();
+  // Text says nothing about distances longer than its sequences.
+  const int max_distance = static_cast<int>(calibration[0].size()) - 1;
+  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCompress, layers));
+  plans_.resize(layers);
+  report->layers.resize(layers);
+  for (int layer = 0; layer < layers; ++layer) {
+    RETURN_IF_ERROR(
+        Annotate(FitLayer(statistics[layer], layer, max_distance, &report->layers[layer]),
+                 absl::StrCat("layer ", layer)));
+    statistics[layer] = {};
+    RETURN_IF_ERROR(progress_.Advance(layer + 1, layers, layer + 1));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LatentWeights> BestRecipe::Layer(int layer) const {
+  const LatentLayerPlan& plan = plans_[layer];
+  ASSIGN_OR_RETURN(const GqaWeights weights, source_.Attention(layer));
+  LatentWeights latent = BuildLatentLayer(weights, plan);
+  if (source_.spec().output_bias) return latent;
+  // Attention's weights sum to 1: what was taken out of the values comes back behind it.
+  const GqaSpec& gqa = source_.spec().gqa;
+  const int64_t d = gqa.head_dim, group = gqa.num_attention_heads / gqa.num_key_value_heads;
+  const int64_t values = gqa.num_key_value_heads * d;
+  const double* mean = plan.latent.centre.data() + plan.latent.centre.size() - values;
+  Matrix attended(gqa.num_attention_heads * d, 1);
+  for (int64_t head = 0; head < gqa.num_attention_heads; ++head)
+    for (int64_t i = 0; i < d; ++i) attended(head * d + i, 0) = mean[head / group * d + i];
+  ASSIGN_OR_RETURN(const Matrix output, source_.Output(layer));
+  const Matrix bias = Multiply(output, attended);
+  latent.o_bias.assign(bias.values().begin(), bias.values().end());
+  return latent;
+}
+
+std::vector<std::vector<float>> BestRecipe::InverseFrequencies() const {
+  std::vector<std::vector<float>> frequencies;
+  for (const LatentLayerPlan& plan : plans_) frequencies.push_back(plan.inv_freq);
+  return frequencies;
+}
+
+}  // namespace transmla

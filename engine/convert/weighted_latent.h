@@ -1,0 +1,41 @@
+// The latent of position-free keys and values that loses least of what scores and outputs see.
+//
+// TransMLA's BKV-PCA (compress.h) minimises the error of keys and values themselves. Here both are
+// centred, for constants cost nothing (LatentMap::centre), and weighed: keys by the second moment of
+// the queries that score them, values by what the output projection makes of them. What is minimised
+// is then the error of q·k and of the block's output (docs/conversion.md, section 11). CARE (arXiv
+// 2603.17946) weighs by the covariance of the inputs, which working on k and v themselves contains.
+#ifndef TRANSMLA_ENGINE_CONVERT_WEIGHTED_LATENT_H_
+#define TRANSMLA_ENGINE_CONVERT_WEIGHTED_LATENT_H_
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+#include "engine/convert/latent_layer.h"
+#include "engine/linalg/matrix.h"
+
+namespace transmla {
+
+struct WeightedLatentInput {
+  const Matrix* moment = nullptr;      // mean of z·zᵀ, z = [k_nope; v], [K + L, K + L]
+  absl::Span<const double> centre;     // mean of z where it may be taken out, else 0; [K + L]
+  const Matrix* key_weight = nullptr;  // mean of q·qᵀ over tokens and heads, as scores see k_nope [K, K]
+  const Matrix* value_weight = nullptr;  // Σ W_oᵀ·W_o over the heads that read a value, [L, L]
+  int kv_lora_rank = 0;                  // 1 … K + L
+  double balance = 1;                    // times the weight of keys that gives both equal traces
+};
+
+struct WeightedLatent {
+  LatentMap map;
+  double key_error = 0;    // as LatentBasis
+  double value_error = 0;  // alike
+};
+
+// DataLoss if an input is not finite. O((K + L)³).
+absl::StatusOr<WeightedLatent> CompressWeighted(const WeightedLatentInput& input);
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_CONVERT_WEIGHTED_LATENT_H_
