@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 
 #include "engine/base/command_line.h"
@@ -16,6 +17,7 @@
 #include "engine/convert/pipeline.h"
 #include "engine/engine.h"
 #include "server/config.h"
+#include "server/heap_trimmer.h"
 #include "server/logging.h"
 #include "server/server.h"
 #include "server/signals.h"
@@ -25,6 +27,9 @@ namespace transmla {
 namespace {
 
 constexpr int kBadUsage = 2;
+
+// Often enough that memory follows the load, seldom enough that nobody waits for it.
+constexpr absl::Duration kTrimPeriod = absl::Seconds(10);
 
 int Fail(const absl::Status& status, int exit_code = EXIT_FAILURE) {
   StopLogging();
@@ -82,6 +87,7 @@ int Serve(const ServerConfig& config) {
                        server.metrics_address(), "; loading ", config.engine.model_path));
   if (const absl::Status status = server.Load(); !status.ok()) return Fail(status);
   LogInfo(absl::StrCat("model ", config.engine.model_name, " is ready"));
+  const HeapTrimmer trimmer(kTrimPeriod);
   server.Wait().IgnoreError();
   server.Drain();
   // An engine that died, before or while the last streams ran.

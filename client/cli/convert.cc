@@ -27,6 +27,8 @@ ABSL_FLAG(bool, remote, false,
           "Convert on the server at --server; paths are below its conversion root");
 ABSL_FLAG(std::optional<int>, qk_rope_head_dim, std::nullopt, "Rope key values a token");
 ABSL_FLAG(std::optional<int>, kv_lora_rank, std::nullopt, "Latent values a token");
+ABSL_FLAG(std::optional<double>, cache_ratio, std::nullopt,
+          "Cache of the result over the source's, instead of --kv-lora-rank");
 ABSL_FLAG(std::optional<int>, q_lora_rank, std::nullopt, "Rank of the query projection; 0: whole");
 ABSL_FLAG(std::optional<int>, freqfold, std::nullopt, "Frequencies folded together; 0: chosen");
 ABSL_FLAG(std::optional<double>, balance_kv_ratio, std::nullopt, "Balance of keys and values");
@@ -59,6 +61,7 @@ absl::StatusOr<ConvertOptions> LocalOptions(absl::Span<const std::string> argume
   options.recipe = *recipe;
   Set(options.qk_rope_head_dim, absl::GetFlag(FLAGS_qk_rope_head_dim));
   Set(options.kv_lora_rank, absl::GetFlag(FLAGS_kv_lora_rank));
+  Set(options.cache_ratio, absl::GetFlag(FLAGS_cache_ratio));
   Set(options.q_lora_rank, absl::GetFlag(FLAGS_q_lora_rank));
   Set(options.freqfold, absl::GetFlag(FLAGS_freqfold));
   Set(options.balance_kv_ratio, absl::GetFlag(FLAGS_balance_kv_ratio));
@@ -119,6 +122,7 @@ ConversionRequest RemoteRequest(absl::Span<const std::string> arguments) {
           .recipe = absl::GetFlag(FLAGS_recipe),
           .qk_rope_head_dim = As<uint32_t>(absl::GetFlag(FLAGS_qk_rope_head_dim)),
           .kv_lora_rank = As<uint32_t>(absl::GetFlag(FLAGS_kv_lora_rank)),
+          .cache_ratio = absl::GetFlag(FLAGS_cache_ratio),
           .q_lora_rank = As<uint32_t>(absl::GetFlag(FLAGS_q_lora_rank)),
           .freqfold = As<uint32_t>(absl::GetFlag(FLAGS_freqfold)),
           .balance_kv_ratio = absl::GetFlag(FLAGS_balance_kv_ratio),
@@ -183,8 +187,9 @@ const Command kConvertCommand = {
         "  --recipe R            transmla: the paper's, smaller cache, some loss (default);\n"
         "                        best: ours, less loss at the same cache;\n"
         "                        equivalent: same logits, cache of the same size\n"
-        "  --qk-rope-head-dim N  rope key values cached a token and layer (64)\n"
-        "  --kv-lora-rank N      latent values cached a token and layer (half the source's cache)\n"
+        "  --cache-ratio X       cache of the result over the source's (0.5)\n"
+        "  --qk-rope-head-dim N  rope key values cached a token and layer (by the ratio)\n"
+        "  --kv-lora-rank N      latent values cached a token and layer, instead of the ratio\n"
         "  --q-lora-rank N       low rank of the query projection (0: whole)\n"
         "  --freqfold N          neighbouring frequencies folded together (0: chosen by "
         "perplexity)\n"

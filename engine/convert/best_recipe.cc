@@ -39,7 +39,7 @@ Matrix Mapped(const ConstMatrixView& map, const Matrix& moment) {
   return Multiply(Multiply(map, moment), Transpose::kNo, map, Transpose::kYes);
 }
 
-// Mean over tokens and heads of q·qᵀ, queries as the position-free keys see them.
+// Σ over heads of `queries`, as the position-free keys see them.
 Matrix KeyWeight(const GqaSpec& gqa, const std::vector<Matrix>& queries, const Matrix& query_map,
                  int64_t rope) {
   const int64_t keys = query_map.rows() - rope, d = gqa.head_dim;
@@ -48,7 +48,7 @@ Matrix KeyWeight(const GqaSpec& gqa, const std::vector<Matrix>& queries, const M
   for (int64_t head = 0; head < gqa.num_attention_heads; ++head) {
     const Matrix seen = Mapped(query_map.block(rope, head / group * d, keys, d), queries[head]);
     for (size_t i = 0; i < seen.values().size(); ++i)
-      weight.values()[i] += seen.values()[i] / gqa.num_attention_heads;
+      weight.values()[i] += seen.values()[i];
   }
   return weight;
 }
@@ -80,19 +80,35 @@ std::vector<double> BestRecipe::Centre(const AttentionStatistics& statistics,
   return {centre.values().begin(), centre.values().end()};
 }
 
-absl::StatusOr<Matrix> BestRecipe::ValueWeight(int layer) const {
-  const GqaSpec& gqa = source_.spec().gqa;
+absl::StatusOr<BestRecipe::OutputWeights> BestRecipe::WeighOutput(
+    const AttentionStatistics& statistics, int layer) const {
+  const ModelSpec& spec = source_.spec();
+  const GqaSpec& gqa = spec.gqa;
   const int64_t d = gqa.head_dim, group = gqa.num_attention_heads / gqa.num_key_value_heads;
+  const int64_t width = gqa.num_key_value_heads * d;
+  const auto count = static_cast<double>(statistics.key_value.count());
+  const double scale =
+      double{spec.attention_scale} * spec.rope_magnitude * spec.rope_magnitude;
   ASSIGN_OR_RETURN(const Matrix output, source_.Output(layer));
-  Matrix weight(gqa.num_key_value_heads * d, gqa.num_key_value_heads * d);
+  OutputWeights weights{.values = Matrix(width, width), .scores = {}};
   for (int64_t head = 0; head < gqa.num_attention_heads; ++head) {
     const ConstMatrixView columns = output.block(0, head * d, output.rows(), d);
     const Matrix gram = Multiply(columns, Transpose::kYes, columns, Transpose::kNo);
     const int64_t at = head / group * d;
-    for (int64_t i = 0; i < d; ++i)
-      for (int64_t j = 0; j < d; ++j) weight(at + i, at + j) += gram(i, j);
+    double spread = 0;
+    for (int64_t i = 0; i < d; ++i) {
+      for (int64_t j = 0; j < d; ++j) {
+        weights.values(at + i, at + j) += gram(i, j);
+        const int64_t a = width + at + i, b = width + at + j;
+        const double covariance =
+            statistics.key_value.sum()(a, b) / count -
+            statistics.key_value_sum[a] / count * statistics.key_value_sum[b] / count;
+        spread += gram(i, j) * covariance;
+      }
+    }
+    weights.scores.push_back(scale * scale * std::max(spread, 0.0));
   }
-  return weight;
+  return weights;
 }
 
 absl::Status BestRecipe::FitLayer(const AttentionStatistics& statistics, int layer,
@@ -103,8 +119,11 @@ absl::Status BestRecipe::FitLayer(const AttentionStatistics& statistics, int lay
   const int64_t width = statistics.key_value.width() / 2;
   const Matrix key_moment = MeanBlock(statistics.key_value, 0, width);
   std::vector<Matrix> queries;
-  for (const SecondMoment& head : statistics.query)
-    queries.push_back(MeanBlock(head, 0, head.width()));
+  ASSIGN_OR_RETURN(const OutputWeights weights, WeighOutput(statistics, layer));
+  for (size_t head = 0; head < statistics.query.size(); ++head) {
+    queries.push_back(MeanBlock(statistics.query[head], 0, spec.gqa.head_dim));
+    for (double& value : queries.back().values()) value *= weights.scores[head];
+  }
 
   ASSIGN_OR_RETURN(const std::vector<KeyComponent> components,
                    DecomposeKeys({.gqa = spec.gqa,
@@ -116,13 +135,12 @@ absl::Status BestRecipe::FitLayer(const AttentionStatistics& statistics, int lay
   const Matrix moment = Mapped(PositionFreeMap(maps.key_map, rope),
                                MeanBlock(statistics.key_value, 0, 2 * width));
   const Matrix key_weight = KeyWeight(spec.gqa, queries, maps.query_map, rope);
-  ASSIGN_OR_RETURN(const Matrix value_weight, ValueWeight(layer));
   const std::vector<double> centre = Centre(statistics, maps.key_map);
   ASSIGN_OR_RETURN(WeightedLatent latent,
                    CompressWeighted({.moment = &moment,
                                      .centre = centre,
                                      .key_weight = &key_weight,
-                                     .value_weight = &value_weight,
+                                     .value_weight = &weights.values,
                                      .kv_lora_rank = shape.kv_lora_rank,
                                      .balance = options_.balance_kv_ratio}));
   report->layer = layer;

@@ -37,7 +37,16 @@ class BestRecipe : public FittedRecipe {
                         LayerReport* report);
   // What z = [k_nope; v] is around: [K + L], zero where it may not be taken out.
   std::vector<double> Centre(const AttentionStatistics& statistics, const Matrix& key_map) const;
-  absl::StatusOr<Matrix> ValueWeight(int layer) const;
+  // What errors do to the output of a layer's attention, to first order and in mean squares: an
+  // error e of a value adds W_o·e to it, one of a head's score moves weight between values, and so
+  // what that head makes of a value's distance from the mean. How many positions share the weight
+  // counts alike for both.
+  struct OutputWeights {
+    Matrix values;               // Σ W_oᵀ·W_o over the heads that read a value, [L, L]
+    std::vector<double> scores;  // of q·k a head: score scale² · E|W_o·(v − mean)|²
+  };
+  absl::StatusOr<OutputWeights> WeighOutput(const AttentionStatistics& statistics,
+                                            int layer) const;
 
   const ConvertOptions& options_;
   const SourceWeights& source_;

@@ -1,6 +1,8 @@
 #include "engine/convert/options.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "absl/strings/str_cat.h"
 
@@ -14,6 +16,31 @@ namespace {
 // A shard smaller than this could not hold a header and a row of any real model.
 constexpr int64_t kMinShardBytes = 1 << 20;
 
+int64_t KeyWidth(const ModelSpec& source) {
+  return int64_t{source.gqa.num_key_value_heads} * source.gqa.head_dim;
+}
+
+// Values a token and layer that the result caches if no rank says otherwise.
+int64_t CachedValues(const ConvertOptions& options, const ModelSpec& source) {
+  const double ratio = options.cache_ratio > 0 ? options.cache_ratio : 0.5;
+  return std::llround(ratio * 2 * static_cast<double>(KeyWidth(source)));
+}
+
+// How much of the cache the rope key gets. TransMLA's authors take 64 of half a cache, and about a
+// third of smaller ones; recipe best, which chooses each pair, needs a sixth (docs/conversion.md,
+// section 11).
+int ChooseRopeDim(const ConvertOptions& options, const ModelSpec& source) {
+  const int64_t cached = CachedValues(options, source);
+  if (options.recipe == Recipe::kBest)
+    return static_cast<int>(std::max<int64_t>(2, cached / 12 * 2));
+  constexpr int kPublished = 64;
+  if (options.kv_lora_rank > 0) return kPublished;
+  int dim = 2;
+  for (int d = 4; d <= kPublished && 3 * d <= cached; d += 2)
+    if (source.gqa.head_dim % d == 0) dim = d;
+  return dim;
+}
+
 absl::Status ValidateFolding(const ConvertOptions& options, const ModelSpec& source) {
   RotationShape rotation{.num_key_value_heads = source.gqa.num_key_value_heads,
                          .head_dim = source.gqa.head_dim,
@@ -26,28 +53,35 @@ absl::Status ValidateFolding(const ConvertOptions& options, const ModelSpec& sou
 }
 
 absl::Status ValidateShape(const ConvertOptions& options, const ModelSpec& source) {
-  const int64_t width = int64_t{source.gqa.num_key_value_heads} * source.gqa.head_dim;
+  const int64_t width = KeyWidth(source);
   RETURN_IF_ERROR(CheckRange("qk_rope_head_dim", options.qk_rope_head_dim, 2, width));
   if (options.qk_rope_head_dim % 2 != 0)
     return absl::InvalidArgumentError(absl::StrCat("qk_rope_head_dim is ", options.qk_rope_head_dim,
                                                    " but must be even: rotary pairs are two"));
-  if (options.kv_lora_rank == 0 && width <= options.qk_rope_head_dim)
-    return absl::InvalidArgumentError(absl::StrCat(
-        "half of this model's cache, ", width,
-        " values a token and layer, is filled by a qk_rope_head_dim of ", options.qk_rope_head_dim,
-        "; set kv_lora_rank, or a smaller qk_rope_head_dim"));
-  RETURN_IF_ERROR(
-      CheckRange("kv_lora_rank", options.kv_lora_rank, 0, 2 * width - options.qk_rope_head_dim));
+  if (options.recipe == Recipe::kTransMla) RETURN_IF_ERROR(ValidateFolding(options, source));
+  return CheckRange("kv_lora_rank", options.kv_lora_rank, 1,
+                    2 * width - options.qk_rope_head_dim);
+}
+
+absl::Status ValidateRecipe(const ConvertOptions& options, const ModelSpec& source) {
   RETURN_IF_ERROR(CheckRange("q_lora_rank", options.q_lora_rank, 0,
                              int64_t{source.gqa.num_attention_heads} * source.gqa.head_dim));
+  if (!(options.cache_ratio >= 0 && options.cache_ratio <= 1))
+    return absl::InvalidArgumentError(absl::StrCat("cache_ratio is ", options.cache_ratio,
+                                                   " but must be above 0 and at most 1"));
+  if (options.cache_ratio > 0 && options.kv_lora_rank != 0)
+    return absl::InvalidArgumentError(absl::StrCat(
+        "cache_ratio is ", options.cache_ratio, " and kv_lora_rank ", options.kv_lora_rank,
+        ", but one follows from the other; give one of them"));
   if (!std::isfinite(options.balance_kv_ratio))
     return absl::InvalidArgumentError(
         absl::StrCat("balance_kv_ratio is ", options.balance_kv_ratio, " but must be a number"));
-  if (options.recipe == Recipe::kBest && options.freqfold != 0)
+  if (options.recipe != Recipe::kBest) return absl::OkStatus();
+  if (options.freqfold != 0)
     return absl::InvalidArgumentError(absl::StrCat(
         "freqfold is ", options.freqfold,
         " but recipe best folds no frequencies; leave it out, or take recipe transmla"));
-  if (options.recipe == Recipe::kBest && !(options.balance_kv_ratio > 0))
+  if (!(options.balance_kv_ratio > 0))
     return absl::InvalidArgumentError(absl::StrCat("balance_kv_ratio is ", options.balance_kv_ratio,
                                                    " but must be positive for recipe best"));
   return absl::OkStatus();
@@ -92,8 +126,8 @@ absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& sou
     return absl::InvalidArgumentError(
         absl::StrCat("the source's attention (family ", source.family,
                      ") is latent already; give a model with grouped-query attention"));
-  if (options.recipe == Recipe::kTransMla) RETURN_IF_ERROR(ValidateFolding(options, source));
-  if (options.recipe != Recipe::kEquivalent) RETURN_IF_ERROR(ValidateShape(options, source));
+  if (options.recipe != Recipe::kEquivalent)
+    RETURN_IF_ERROR(ValidateRecipe(options, source));
   RETURN_IF_ERROR(ValidateText(options, source));
   if (options.dtype.has_value() && *options.dtype != DType::kF32 && *options.dtype != DType::kF16 &&
       *options.dtype != DType::kBF16)
@@ -103,6 +137,25 @@ absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& sou
     return absl::InvalidArgumentError(absl::StrCat("max_shard_bytes is ", options.max_shard_bytes,
                                                    " but must be at least ", kMinShardBytes));
   return absl::OkStatus();
+}
+
+absl::StatusOr<ConvertOptions> ResolveOptions(const ConvertOptions& options,
+                                              const ModelSpec& source) {
+  RETURN_IF_ERROR(ValidateOptions(options, source));
+  if (options.recipe == Recipe::kEquivalent) return options;
+  ConvertOptions resolved = options;
+  if (resolved.qk_rope_head_dim == 0) resolved.qk_rope_head_dim = ChooseRopeDim(options, source);
+  if (resolved.kv_lora_rank == 0) {
+    const int64_t cached = CachedValues(options, source);
+    if (cached <= resolved.qk_rope_head_dim)
+      return absl::InvalidArgumentError(absl::StrCat(
+          "a cache_ratio of ", options.cache_ratio > 0 ? options.cache_ratio : 0.5, ", ", cached,
+          " values a token and layer of this model, is filled by a qk_rope_head_dim of ",
+          resolved.qk_rope_head_dim, "; set a larger ratio, or a smaller qk_rope_head_dim"));
+    resolved.kv_lora_rank = static_cast<int>(cached) - resolved.qk_rope_head_dim;
+  }
+  RETURN_IF_ERROR(ValidateShape(resolved, source));
+  return resolved;
 }
 
 }  // namespace transmla

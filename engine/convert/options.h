@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 #include "engine/model/model_spec.h"
@@ -32,14 +33,15 @@ struct ConvertOptions {
   Recipe recipe = Recipe::kTransMla;
 
   // Shape of the result (equivalent derives its own). Names and meaning as in the published
-  // converter.
-  int qk_rope_head_dim = 64;  // even; of recipe transmla, divides head_dim
-  int kv_lora_rank = 0;  // latent values a token; 0: as many as make the cache half of the source's
+  // converter. What is 0 is chosen by ResolveOptions.
+  int qk_rope_head_dim = 0;  // rope key values a token, even; of recipe transmla, divides head_dim
+  int kv_lora_rank = 0;      // latent values a token
+  double cache_ratio = 0;    // instead of kv_lora_rank: cache of the result over the source's; 0: half
   int q_lora_rank = 0;   // 0: the query projection stays whole
   int freqfold = 0;      // recipe transmla: neighbouring frequencies folded together; 0: chosen by perplexity on the
                          // calibration text
   // Recipe transmla: times mean norm of values over that of position-free keys; <= 0: no balancing.
-  // Recipe best: times the weight of keys that is as large as that of values; positive.
+  // Recipe best: times the weight of position-free keys; positive.
   double balance_kv_ratio = 1.0;
 
   // Calibration. Text comes from `text_files` in order; without any, the model samples its own.
@@ -61,8 +63,12 @@ struct ConvertOptions {
 };
 
 // InvalidArgument naming option, value and limit if `options` cannot be applied to a model of these
-// features.
+// features. Shapes that are left out are not looked at.
 absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& source);
+
+// `options` with the shape filled in, and valid; errors as ValidateOptions.
+absl::StatusOr<ConvertOptions> ResolveOptions(const ConvertOptions& options,
+                                              const ModelSpec& source);
 
 }  // namespace transmla
 

@@ -61,7 +61,7 @@ class Conversion {
   absl::Status Publish();
   SequenceProgress SequenceReporter(int offset, int total);
 
-  const ConvertOptions& options_;
+  ConvertOptions options_;  // resolved, once the source is open
   const ConversionContext& context_;
   ProgressTracker progress_;
 
@@ -91,7 +91,7 @@ absl::Status Conversion::Load() {
   ASSIGN_OR_RETURN(std::shared_ptr<const CheckpointReader> checkpoint,
                    OpenCheckpoint(options_.source));
   ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
-  RETURN_IF_ERROR(ValidateOptions(options_, spec));
+  ASSIGN_OR_RETURN(options_, ResolveOptions(options_, spec));
   report_ = PlannedReport(options_, spec);
   ASSIGN_OR_RETURN(SourceWeights weights, SourceWeights::Create(checkpoint, spec));
   weights_ = std::make_unique<SourceWeights>(std::move(weights));
@@ -320,9 +320,9 @@ absl::StatusOr<ConversionReport> PlanConversion(const ConvertOptions& options) {
   ASSIGN_OR_RETURN(const std::shared_ptr<const CheckpointReader> checkpoint,
                    OpenCheckpoint(options.source));
   ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
-  RETURN_IF_ERROR(ValidateOptions(options, spec));
+  ASSIGN_OR_RETURN(const ConvertOptions resolved, ResolveOptions(options, spec));
   RETURN_IF_ERROR(SourceWeights::Create(checkpoint, spec).status());
-  return PlannedReport(options, spec);
+  return PlannedReport(resolved, spec);
 }
 
 }  // namespace transmla

@@ -26,9 +26,7 @@ MlaSpec ResolveShape(const ConvertOptions& options, const ModelSpec& source) {
   mla.qk_rope_head_dim = options.qk_rope_head_dim;
   mla.qk_nope_head_dim = source.gqa.head_dim;
   mla.q_lora_rank = options.q_lora_rank;
-  // Half of the source's 2 · width values.
-  mla.kv_lora_rank =
-      options.kv_lora_rank > 0 ? options.kv_lora_rank : width - options.qk_rope_head_dim;
+  mla.kv_lora_rank = options.kv_lora_rank;
   return mla;
 }
 

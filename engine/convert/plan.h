@@ -9,7 +9,7 @@
 
 namespace transmla {
 
-// The result's attention. REQUIRES: ValidateOptions(options, source) is OK.
+// The result's attention. REQUIRES: `options` come from ResolveOptions.
 MlaSpec ResolveShape(const ConvertOptions& options, const ModelSpec& source);
 
 // The biases that the recipe's weights have.

@@ -16,12 +16,6 @@ namespace {
 // or what comes back of it would be undetermined.
 constexpr double kLeastShareOfWeight = 1e-6;
 
-double Trace(const Matrix& m) {
-  double sum = 0;
-  for (int64_t i = 0; i < m.rows(); ++i) sum += m(i, i);
-  return sum;
-}
-
 // A weight's symmetric root and its inverse.
 struct Root {
   Matrix root, inverse;
@@ -44,13 +38,13 @@ absl::StatusOr<Root> RootOf(const Matrix& weight) {
               Multiply(unscaled, Transpose::kNo, eigen.vectors, Transpose::kYes)};
 }
 
-// [a·x, 0; 0, b·y]
-Matrix BlockDiagonal(const Matrix& x, double a, const Matrix& y, double b) {
+// [a·x, 0; 0, y]
+Matrix BlockDiagonal(const Matrix& x, double a, const Matrix& y) {
   Matrix result(x.rows() + y.rows(), x.rows() + y.rows());
   for (int64_t i = 0; i < x.rows(); ++i)
     for (int64_t j = 0; j < x.rows(); ++j) result(i, j) = a * x(i, j);
   for (int64_t i = 0; i < y.rows(); ++i)
-    for (int64_t j = 0; j < y.rows(); ++j) result(x.rows() + i, x.rows() + j) = b * y(i, j);
+    for (int64_t j = 0; j < y.rows(); ++j) result(x.rows() + i, x.rows() + j) = y(i, j);
   return result;
 }
 
@@ -79,11 +73,8 @@ absl::StatusOr<WeightedLatent> CompressWeighted(const WeightedLatentInput& input
 
   ASSIGN_OR_RETURN(const Root key_root, RootOf(*input.key_weight));
   ASSIGN_OR_RETURN(const Root value_root, RootOf(*input.value_weight));
-  const double key_trace = Trace(key_root.root), value_trace = Trace(value_root.root);
-  const double a = key_trace > 0 ? input.balance / key_trace : 1;
-  const double b = value_trace > 0 ? 1 / value_trace : 1;
-  const Matrix root = BlockDiagonal(key_root.root, a, value_root.root, b);
-  const Matrix inverse = BlockDiagonal(key_root.inverse, 1 / a, value_root.inverse, 1 / b);
+  const Matrix root = BlockDiagonal(key_root.root, input.balance, value_root.root);
+  const Matrix inverse = BlockDiagonal(key_root.inverse, 1 / input.balance, value_root.inverse);
   ASSIGN_OR_RETURN(const SymmetricEigen eigen,
                    DecomposeSymmetric(Multiply(Multiply(root, covariance), root)));
 

@@ -36,7 +36,7 @@ CONTEXT = 4000
 FLAGS = ("--cache-memory=1MiB", "--max-running=16", "--max-queued-requests=16", "--stream-stall-timeout=2s")
 ASLEEP_S = 5  # longer than the server puts up with
 STUCK_S = 180  # a request that takes longer; a busy machine is slow
-SETTLE_S = 2
+SETTLE_S = 12  # freed memory goes back to the system every ten seconds
 MORE_RSS_KIB = 1024
 MORE_FILES = 4
 # Every token with its 20 alternatives, and a window that does not grow: what a connection buffers is soon full.

@@ -153,7 +153,7 @@ absl::StatusOr<ParityRow> RunParity(const ParitySource& source, const PublishedR
   options.qk_rope_head_dim = setting.qk_rope_head_dim;
   options.kv_lora_rank = setting.kv_lora_rank;
   options.freqfold = search ? 0 : setting.freqfold;
-  RETURN_IF_ERROR(ValidateOptions(options, source.weights->spec()));
+  ASSIGN_OR_RETURN(options, ResolveOptions(options, source.weights->spec()));
   ProgressTracker progress(*source.context, options);
   TransMlaRecipe recipe(options, *source.context, *source.weights, progress);
   ConversionReport report;
