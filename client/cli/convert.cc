@@ -20,7 +20,7 @@
 #include "engine/convert/pipeline.h"
 #include "engine/engine.h"
 
-ABSL_FLAG(std::string, recipe, "transmla", "best, transmla or equivalent");
+ABSL_FLAG(std::string, recipe, "best", "best, transmla or equivalent");
 ABSL_FLAG(bool, overwrite, false, "Replace the destination if it exists");
 ABSL_FLAG(bool, dry_run, false, "Print the plan and convert nothing");
 ABSL_FLAG(bool, remote, false,
@@ -184,16 +184,16 @@ const Command kConvertCommand = {
         "Usage: transmla convert SOURCE DEST [--flags]\n\n"
         "SOURCE is a GGUF file or a Hugging Face folder; DEST becomes a folder with safetensors,\n"
         "config.json, the tokenizer and transmla_report.json. Ctrl-C leaves nothing behind.\n\n"
-        "  --recipe R            transmla: the paper's, smaller cache, some loss (default);\n"
-        "                        best: ours, less loss at the same cache;\n"
+        "  --recipe R            best: ours, a smaller cache with the least loss (default);\n"
+        "                        transmla: the paper's;\n"
         "                        equivalent: same logits, cache of the same size\n"
         "  --cache-ratio X       cache of the result over the source's (0.5)\n"
         "  --qk-rope-head-dim N  rope key values cached a token and layer (by the ratio)\n"
         "  --kv-lora-rank N      latent values cached a token and layer, instead of the ratio\n"
         "  --q-lora-rank N       low rank of the query projection (0: whole)\n"
-        "  --freqfold N          neighbouring frequencies folded together (0: chosen by "
-        "perplexity)\n"
-        "  --balance-kv-ratio X  weight of values against keys (1; 0: no balancing)\n"
+        "  --freqfold N          recipe transmla: neighbouring frequencies folded together (0:\n"
+        "                        chosen by perplexity)\n"
+        "  --balance-kv-ratio X  best: weight of keys; transmla: of values, 0 for none (1)\n"
         "  --text A,B            calibration text files (none: the model samples its own text)\n"
         "  --nsamples N          calibration sequences (128)\n"
         "  --seqlen N            tokens a calibration sequence (256)\n"

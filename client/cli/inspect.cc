@@ -1,7 +1,9 @@
-// transmla inspect: what a model on disk is and what its cache costs.
+// transmla inspect: what a model on disk is, what its cache costs, and what conversions would make of
+// that.
 #include "engine/inspect.h"
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_format.h"
 #include <nlohmann/json.hpp>
@@ -10,6 +12,7 @@
 #include "client/cli/output.h"
 #include "client/cli/terminal.h"
 #include "engine/base/status.h"
+#include "engine/convert/pipeline.h"
 
 namespace transmla {
 namespace {
@@ -18,6 +21,44 @@ int64_t CacheBytes(const ModelSpec& spec) { return spec.CacheLayout(DType::kBF16
 
 int64_t SourceCacheBytes(const ModelSpec& spec) {
   return spec.SourceCacheBytesPerToken(DType::kBF16);
+}
+
+// What `transmla convert --recipe best` would make of the model at some ratios of its cache.
+absl::StatusOr<std::vector<ConversionReport>> PlanConversions(const std::string& model) {
+  std::vector<ConversionReport> plans;
+  for (const double ratio : {0.5, 1.0 / 3, 0.25, 0.125}) {
+    ASSIGN_OR_RETURN(
+        plans.emplace_back(),
+        PlanConversion({.source = model, .recipe = Recipe::kBest, .cache_ratio = ratio}));
+  }
+  return plans;
+}
+
+void AddConversions(const absl::StatusOr<std::vector<ConversionReport>>& plans,
+                    nlohmann::json* object) {
+  if (!plans.ok()) {
+    (*object)["conversion_error"] = std::string(plans.status().message());
+    return;
+  }
+  for (const ConversionReport& plan : *plans)
+    (*object)["conversions"].push_back(
+        {{"qk_rope_head_dim", plan.qk_rope_head_dim},
+         {"kv_lora_rank", plan.kv_lora_rank},
+         {"cache_bytes_per_token", plan.cache_bytes_per_token_after}});
+}
+
+void PrintConversions(const absl::StatusOr<std::vector<ConversionReport>>& plans) {
+  if (!plans.ok()) {
+    PrintNow(absl::StrFormat("  no conversion: %s\n", plans.status().message()));
+    return;
+  }
+  PrintNow("  conversions (transmla convert --cache-ratio X):\n");
+  for (const ConversionReport& plan : *plans)
+    PrintNow(absl::StrFormat("    %5.1f %% of the cache, %d bytes a token: rope key %d + latent %d\n",
+                             100.0 * plan.cache_bytes_per_token_after /
+                                 plan.cache_bytes_per_token_before,
+                             plan.cache_bytes_per_token_after, plan.qk_rope_head_dim,
+                             plan.kv_lora_rank));
 }
 
 nlohmann::json ToJson(const ModelInspection& inspection) {
@@ -64,11 +105,14 @@ std::string Attention(const ModelSpec& spec) {
 absl::Status Run(absl::Span<const std::string> arguments) {
   RETURN_IF_ERROR(ExpectArguments(arguments, 1, "transmla inspect MODEL [--json]"));
   ASSIGN_OR_RETURN(const ModelInspection inspection, InspectModel(arguments[0]));
+  const ModelSpec& spec = inspection.spec;
+  const bool converts = spec.attention == AttentionKind::kGqa;
   if (JsonWanted()) {
-    PrintJson(ToJson(inspection));
+    nlohmann::json object = ToJson(inspection);
+    if (converts) AddConversions(PlanConversions(arguments[0]), &object);
+    PrintJson(object);
     return absl::OkStatus();
   }
-  const ModelSpec& spec = inspection.spec;
   PrintNow(absl::StrFormat(
       "%s  (family %s)\n  %d layers, hidden %d, feed-forward %d, vocabulary "
       "%d, context %d tokens\n  attention: %s\n",
@@ -87,6 +131,7 @@ absl::Status Run(absl::Span<const std::string> arguments) {
   }
   PrintNow(absl::StrFormat("; %s at full context\n",
                            HumanBytes(CacheBytes(spec) * spec.max_context_tokens)));
+  if (converts) PrintConversions(PlanConversions(arguments[0]));
   return absl::OkStatus();
 }
 
@@ -94,11 +139,11 @@ absl::Status Run(absl::Span<const std::string> arguments) {
 
 const Command kInspectCommand = {
     .name = "inspect",
-    .summary = "show what a model file is and what its cache costs",
+    .summary = "show what a model file is, what its cache costs, and what conversions would save",
     .help =
         "Usage: transmla inspect MODEL [--json]\n\n"
         "MODEL is a GGUF file or a folder with config.json and safetensors. Weights are not "
-        "loaded.\n\n"
+        "loaded. What each ratio of the cache would be like is for convert's recipe best.\n\n"
         "Example: transmla inspect SmolLM2-135M-Instruct.Q4_1.gguf\n",
     .run = Run,
 };

@@ -30,7 +30,7 @@ struct ConvertOptions {
   std::string source;       // GGUF file or Hugging Face folder
   std::string destination;  // folder; must not exist unless `overwrite`
   bool overwrite = false;
-  Recipe recipe = Recipe::kTransMla;
+  Recipe recipe = Recipe::kBest;
 
   // Shape of the result (equivalent derives its own). Names and meaning as in the published
   // converter. What is 0 is chosen by ResolveOptions.

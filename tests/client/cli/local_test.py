@@ -29,7 +29,10 @@ class LocalTest(unittest.TestCase):
                           "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
                           "max_context_tokens": 512, "cache_bytes_per_token": 256})
         self.assertEqual(sum(grouped["weight_bytes_by_dtype"].values()), grouped["weight_bytes"])
+        self.assertEqual([plan["cache_bytes_per_token"] for plan in grouped["conversions"]], [128, 84, 64, 32])
         latent = cli.run_json("inspect", TINY_MODELS / "mla")
+        self.assertNotIn("conversions", latent)
+        self.assertIn("a sliding window", cli.run_json("inspect", TINY_MODELS / "mistral")["conversion_error"])
         self.assertEqual((latent["attention"], latent["kv_lora_rank"], latent["qk_rope_head_dim"]), ("mla", 32, 8))
         gguf = cli.run_json("inspect", TINY_MODELS / "llama_tied_q8_0_gguf" / "model.gguf")
         self.assertIn("q8_0", gguf["weight_bytes_by_dtype"])

@@ -150,6 +150,7 @@ absl::StatusOr<ParityRow> RunParity(const ParitySource& source, const PublishedR
                                     const PublishedSetting& setting, bool search,
                                     ParityRotation* rotation) {
   ConvertOptions options;
+  options.recipe = Recipe::kTransMla;
   options.qk_rope_head_dim = setting.qk_rope_head_dim;
   options.kv_lora_rank = setting.kv_lora_rank;
   options.freqfold = search ? 0 : setting.freqfold;

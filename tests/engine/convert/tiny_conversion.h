@@ -24,6 +24,7 @@ inline ConvertOptions TinyOptions(absl::string_view model, std::string destinati
   ConvertOptions options;
   options.source = TinyModel(model);
   options.destination = std::move(destination);
+  options.recipe = Recipe::kTransMla;
   options.qk_rope_head_dim = 8;
   options.kv_lora_rank = 24;
   options.nsamples = 6;
