@@ -114,6 +114,24 @@ absl::Status Backend::GatedActivation(const GatedActivationArgs& args) {
   return Remember(DoGatedActivation(args));
 }
 
+absl::Status Backend::Route(const RouteArgs& args) {
+  RETURN_IF_ERROR(dead_);
+  RETURN_IF_ERROR(CheckRoute(args, {batch_, activation_}));
+  return Remember(DoRoute(args));
+}
+
+absl::Status Backend::GatherRows(const GatherRowsArgs& args) {
+  RETURN_IF_ERROR(dead_);
+  RETURN_IF_ERROR(CheckGatherRows(args, {batch_, activation_}));
+  return Remember(DoGatherRows(args));
+}
+
+absl::Status Backend::CombineRows(const CombineRowsArgs& args) {
+  RETURN_IF_ERROR(dead_);
+  RETURN_IF_ERROR(CheckCombineRows(args, {batch_, activation_}));
+  return Remember(DoCombineRows(args));
+}
+
 absl::StatusOr<absl::Span<const float>> Backend::Finish(const LogitsArgs& args) {
   RETURN_IF_ERROR(dead_);
   RETURN_IF_ERROR(CheckLogits(args, {batch_, activation_}));

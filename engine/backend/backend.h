@@ -1,10 +1,10 @@
 // THE SEAM: Backend runs the operations of a decoder on one device.
 //
 // Calls are ordered: each sees the effects of those before it. They may return before the device is
-// done; Finish() and Read() wait. Arguments are checked here, in one place for all backends
-// (checks.h): a wrong shape or range is InvalidArgument and nothing has run. After Internal or
-// Unavailable the backend is dead: every later call returns the first error. Thread-compatible: one
-// caller at a time.
+// done; Finish(), Read() and Route() wait. Arguments are checked here, in one place for all
+// backends (checks.h): a wrong shape or range is InvalidArgument and nothing has run. After
+// Internal or Unavailable the backend is dead: every later call returns the first error.
+// Thread-compatible: one caller at a time.
 //
 // Batch invariance: what an operation computes for a token depends on that token's sequence alone,
 // bit for bit; the order of every sum is fixed by shapes, never by what else is in the batch or by
@@ -68,6 +68,9 @@ class Backend {
   absl::Status GqaAttention(const GqaAttentionArgs& args);
   absl::Status MlaAttention(const MlaAttentionArgs& args);
   absl::Status GatedActivation(const GatedActivationArgs& args);
+  absl::Status Route(const RouteArgs& args);
+  absl::Status GatherRows(const GatherRowsArgs& args);
+  absl::Status CombineRows(const CombineRowsArgs& args);
   // Ends the step: [logit_tokens, vocab_size] in host memory, valid until the next Begin. Empty
   // without logit tokens.
   absl::StatusOr<absl::Span<const float>> Finish(const LogitsArgs& args);
@@ -103,6 +106,9 @@ class Backend {
   virtual absl::Status DoGqaAttention(const GqaAttentionArgs& args) = 0;
   virtual absl::Status DoMlaAttention(const MlaAttentionArgs& args) = 0;
   virtual absl::Status DoGatedActivation(const GatedActivationArgs& args) = 0;
+  virtual absl::Status DoRoute(const RouteArgs& args) = 0;
+  virtual absl::Status DoGatherRows(const GatherRowsArgs& args) = 0;
+  virtual absl::Status DoCombineRows(const CombineRowsArgs& args) = 0;
   virtual absl::StatusOr<absl::Span<const float>> DoFinish(const LogitsArgs& args) = 0;
   virtual absl::Status DoRead(const TensorView& tensor, absl::Span<float> out) = 0;
   virtual absl::Status DoWrite(absl::Span<const float> values, const MutableTensorView& tensor) = 0;

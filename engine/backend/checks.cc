@@ -109,6 +109,26 @@ absl::Status CheckSoftCap(float cap) {
   return Invalid("soft_cap is ", cap, ", must be 0 or positive and finite");
 }
 
+// As many as `expected` of something in a host array.
+absl::Status CheckCount(size_t count, absl::string_view name, int64_t expected) {
+  if (count == static_cast<size_t>(expected)) return absl::OkStatus();
+  return Invalid(name, " are ", count, ", expected ", expected);
+}
+
+absl::Status CheckExpertsPerToken(int count, absl::string_view name) {
+  if (count >= 1 && count <= kMaxExpertsPerToken) return absl::OkStatus();
+  return Invalid(name, " is ", count, ", must be 1 to ", kMaxExpertsPerToken);
+}
+
+absl::Status CheckRows(absl::Span<const int32_t> rows, absl::string_view name, int64_t count) {
+  for (const int32_t row : rows) {
+    if (row < 0 || row >= count) {
+      return Invalid(name, " have ", row, ", but the input has ", count, " rows");
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckStarts(const std::vector<int32_t>& starts, absl::string_view name, int sequences,
                          int64_t total) {
   if (starts.size() != static_cast<size_t>(sequences) + 1) {
@@ -378,6 +398,47 @@ absl::Status CheckGatedActivation(const GatedActivationArgs& args, const StepFac
   RETURN_IF_ERROR(CheckActivation(args.out, "out", 2, step));
   RETURN_IF_ERROR(CheckSameShape(args.gate, "gate", args.up, "up"));
   return CheckSameShape(args.gate, "gate", args.out, "out");
+}
+
+absl::Status CheckRoute(const RouteArgs& args, const StepFacts& step) {
+  RETURN_IF_ERROR(CheckTokens(args.logits, "route logits", 2, step));
+  RETURN_IF_ERROR(CheckExpertsPerToken(args.top_k, "route top_k"));
+  if (args.top_k > args.logits.shape[1]) {
+    return Invalid("route top_k is ", args.top_k, ", but there are ", args.logits.shape[1],
+                   " experts");
+  }
+  const int64_t routes = args.logits.shape[0] * args.top_k;
+  RETURN_IF_ERROR(CheckCount(args.experts.size(), "route experts", routes));
+  return CheckCount(args.weights.size(), "route weights", routes);
+}
+
+absl::Status CheckGatherRows(const GatherRowsArgs& args, const StepFacts& step) {
+  RETURN_IF_ERROR(CheckTokens(args.in, "gather in", 2, step));
+  RETURN_IF_ERROR(CheckActivation(args.out, "gather out", 2, step));
+  RETURN_IF_ERROR(CheckCount(args.rows.size(), "gather rows", args.out.shape[0]));
+  if (args.out.shape[0] > int64_t{kMaxExpertsPerToken} * step.batch.tokens()) {
+    return Invalid("gather out has ", args.out.shape[0], " rows, more than ", kMaxExpertsPerToken,
+                   " for each of the step's ", step.batch.tokens(), " tokens");
+  }
+  RETURN_IF_ERROR(
+      CheckDim(args.out.shape[1], "gather out's width", args.in.shape[1], "that of in"));
+  RETURN_IF_ERROR(CheckRows(args.rows, "gather rows", args.in.shape[0]));
+  if (args.in.data == args.out.data) return Invalid("gather in and out must be different tensors");
+  return absl::OkStatus();
+}
+
+absl::Status CheckCombineRows(const CombineRowsArgs& args, const StepFacts& step) {
+  RETURN_IF_ERROR(CheckActivation(args.in, "combine in", 2, step));
+  RETURN_IF_ERROR(CheckTokens(args.out, "combine out", 2, step));
+  RETURN_IF_ERROR(CheckExpertsPerToken(args.terms, "combine terms"));
+  const int64_t routes = args.out.shape[0] * args.terms;
+  RETURN_IF_ERROR(CheckCount(args.rows.size(), "combine rows", routes));
+  RETURN_IF_ERROR(CheckCount(args.weights.size(), "combine weights", routes));
+  RETURN_IF_ERROR(
+      CheckDim(args.out.shape[1], "combine out's width", args.in.shape[1], "that of in"));
+  RETURN_IF_ERROR(CheckRows(args.rows, "combine rows", args.in.shape[0]));
+  if (args.in.data == args.out.data) return Invalid("combine in and out must be different tensors");
+  return absl::OkStatus();
 }
 
 absl::Status CheckLogits(const LogitsArgs& args, const StepFacts& step) {

@@ -9,6 +9,8 @@
 #ifndef TRANSMLA_ENGINE_BACKEND_OP_ARGS_H_
 #define TRANSMLA_ENGINE_BACKEND_OP_ARGS_H_
 
+#include "absl/types/span.h"
+
 #include "engine/backend/kv_store.h"
 #include "engine/backend/packed_weight.h"
 #include "engine/tensor/tensor_view.h"
@@ -108,6 +110,41 @@ struct GatedActivationArgs {
   TensorView up;    // [tokens, intermediate_size]
   Activation activation = Activation::kSilu;
   MutableTensorView out;  // [tokens, intermediate_size]
+};
+
+// A token goes to at most so many experts; published are 2 to 22. Bounds what backends set aside
+// for routes.
+inline constexpr int kMaxExpertsPerToken = 64;
+
+// Chooses each token's experts (mixture of experts, arXiv 1701.06538): those of the top_k greatest
+// logits, of equal ones the lower index. An expert's weight is the softmax over all logits in F32,
+// or over those chosen with `normalize`. Results are in host memory: Route waits, as Read does.
+struct RouteArgs {
+  TensorView logits;            // [tokens, num_experts]
+  int top_k = 0;                // 1 … num_experts and kMaxExpertsPerToken
+  bool normalize = false;       // a token's weights add up to 1
+  absl::Span<int32_t> experts;  // [tokens · top_k]: a token's side by side, the greatest first
+  absl::Span<float> weights;    // [tokens · top_k], as `experts`
+};
+
+// out[i] = in[rows[i]]. `rows` must not change until the backend has waited (Route, Read, Finish).
+struct GatherRowsArgs {
+  TensorView in;  // [tokens, cols]
+  absl::Span<const int32_t>
+      rows;               // [n], each in [0, tokens); n at most kMaxExpertsPerToken · tokens
+  MutableTensorView out;  // [n, cols], not overlapping `in`
+};
+
+// out[t] = Σ_j weights[t · terms + j] · in[rows[t · terms + j]], j ascending, or out[t] += … if
+// accumulate, which then is the first term. Summed in F32 and rounded once. `rows` and `weights`
+// must not change until the backend has waited.
+struct CombineRowsArgs {
+  TensorView in;                    // [n, cols]
+  int terms = 0;                    // 1 … kMaxExpertsPerToken
+  absl::Span<const int32_t> rows;   // [tokens · terms], each in [0, n)
+  absl::Span<const float> weights;  // [tokens · terms]
+  bool accumulate = false;
+  MutableTensorView out;  // [tokens, cols], not overlapping `in`
 };
 
 // Logits of the batch's logit_tokens: norm, then output projection, then the soft cap.

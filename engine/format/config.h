@@ -70,8 +70,18 @@ struct Config {
   int64_t qk_rope_head_dim = 0;
   int64_t v_head_dim = 0;
   bool rope_interleave = true;  // rotary pairs are neighbours (2i, 2i+1) in the checkpoint's rows
+
+  // Experts of the feed-forward blocks (mixture of experts). Config.json names their number
+  // "num_local_experts" (mixtral), "num_experts" (qwen3_moe) or "n_routed_experts"; 0: none.
   int64_t n_routed_experts = 0;
+  int64_t num_experts_per_tok = 0;    // that a token goes to
+  int64_t moe_intermediate_size = 0;  // of an expert; 0: not given
+  bool norm_topk_prob = false;        // weights of a token's experts add up to 1
+  // Layers without experts: those before first_k_dense_replace, those whose number counted from 1
+  // is no multiple of decoder_sparse_step, and those of mlp_only_layers.
   int64_t first_k_dense_replace = 0;
+  int64_t decoder_sparse_step = 1;
+  std::vector<int64_t> mlp_only_layers;
 
   // What a conversion adds (docs/checkpoint_format.md). Zero or absent elsewhere.
   bool has_latent_norm = true;  // kv_a_layernorm exists

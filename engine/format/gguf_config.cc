@@ -32,6 +32,7 @@ class ConfigReader {
       config_.name = std::string(name);
     }
     RETURN_IF_ERROR(ReadSizes());
+    RETURN_IF_ERROR(ReadExperts());
     RETURN_IF_ERROR(ReadHeadDims());
     RETURN_IF_ERROR(ReadLatent());
     RETURN_IF_ERROR(ReadRope());
@@ -75,6 +76,7 @@ class ConfigReader {
 
   absl::Status ReadPerLayer(const std::string& key, int64_t most, int64_t& value) const;
   absl::Status ReadSizes();
+  absl::Status ReadExperts();
   absl::Status ReadSoftCap(const std::string& key, std::optional<double>& cap) const;
   absl::Status ReadHeadDims();
   absl::Status ReadLatent();
@@ -132,7 +134,16 @@ absl::Status ConfigReader::ReadSizes() {
                                    c.sliding_window_pattern));
   RETURN_IF_ERROR(ReadSoftCap(Key("attn_logit_softcapping"), c.attn_logit_softcapping));
   RETURN_IF_ERROR(ReadSoftCap(Key("final_logit_softcapping"), c.final_logit_softcapping));
+  return absl::OkStatus();
+}
+
+absl::Status ConfigReader::ReadExperts() {
+  Config& c = config_;
   RETURN_IF_ERROR(ReadIntIfPresent(Key("expert_count"), 0, kMaxExperts, c.n_routed_experts));
+  RETURN_IF_ERROR(
+      ReadIntIfPresent(Key("expert_used_count"), 0, kMaxExperts, c.num_experts_per_tok));
+  RETURN_IF_ERROR(ReadIntIfPresent(Key("expert_feed_forward_length"), 1, kMaxIntermediateSize,
+                                   c.moe_intermediate_size));
   return ReadIntIfPresent(Key("leading_dense_block_count"), 0, kMaxLayers, c.first_k_dense_replace);
 }
 

@@ -88,16 +88,17 @@ class Fields {
     return absl::OkStatus();
   }
 
-  // One token id or an array of them.
-  absl::Status ReadTokenIds(const char* key, int64_t vocab_size, std::vector<int64_t>& ids) const {
+  // One integer or an array of them.
+  absl::Status ReadIntsIfPresent(const char* key, int64_t least, int64_t most,
+                                 std::vector<int64_t>& values) const {
     const json* found = Find(key);
     if (found == nullptr) return absl::OkStatus();
     const json list = found->is_array() ? *found : json::array({*found});
     std::vector<int64_t> read;
     for (const json& element : list) {
-      RETURN_IF_ERROR(ToInt(key, element, 0, vocab_size - 1, read.emplace_back()));
+      RETURN_IF_ERROR(ToInt(key, element, least, most, read.emplace_back()));
     }
-    ids = std::move(read);
+    values = std::move(read);
     return absl::OkStatus();
   }
 
@@ -191,7 +192,7 @@ absl::Status ReadSizes(const Fields& fields, Config& c) {
   RETURN_IF_ERROR(fields.ReadBoolIfPresent("attention_bias", c.attention_bias));
   RETURN_IF_ERROR(fields.ReadStringIfPresent("hidden_act", c.hidden_act));
   RETURN_IF_ERROR(fields.ReadStringIfPresent("hidden_activation", c.hidden_act));
-  RETURN_IF_ERROR(fields.ReadTokenIds("eos_token_id", c.vocab_size, c.eos_token_ids));
+  RETURN_IF_ERROR(fields.ReadIntsIfPresent("eos_token_id", 0, c.vocab_size - 1, c.eos_token_ids));
   return fields.ReadIntIfPresent("bos_token_id", 0, c.vocab_size - 1, c.bos_token_id);
 }
 
@@ -238,10 +239,23 @@ absl::Status ReadWindows(const Fields& fields, Config& c) {
   return absl::OkStatus();
 }
 
-absl::Status ReadLatent(const Fields& fields, Config& c) {
-  RETURN_IF_ERROR(fields.ReadIntIfPresent("n_routed_experts", 0, kMaxExperts, c.n_routed_experts));
+absl::Status ReadExperts(const Fields& fields, Config& c) {
+  for (const char* key : {"num_local_experts", "num_experts", "n_routed_experts"}) {
+    RETURN_IF_ERROR(fields.ReadIntIfPresent(key, 0, kMaxExperts, c.n_routed_experts));
+  }
+  RETURN_IF_ERROR(
+      fields.ReadIntIfPresent("num_experts_per_tok", 0, kMaxExperts, c.num_experts_per_tok));
+  RETURN_IF_ERROR(fields.ReadIntIfPresent("moe_intermediate_size", 1, kMaxIntermediateSize,
+                                          c.moe_intermediate_size));
+  RETURN_IF_ERROR(fields.ReadBoolIfPresent("norm_topk_prob", c.norm_topk_prob));
   RETURN_IF_ERROR(
       fields.ReadIntIfPresent("first_k_dense_replace", 0, kMaxLayers, c.first_k_dense_replace));
+  RETURN_IF_ERROR(
+      fields.ReadIntIfPresent("decoder_sparse_step", 1, kMaxLayers, c.decoder_sparse_step));
+  return fields.ReadIntsIfPresent("mlp_only_layers", 0, c.num_hidden_layers - 1, c.mlp_only_layers);
+}
+
+absl::Status ReadLatent(const Fields& fields, Config& c) {
   RETURN_IF_ERROR(fields.ReadIntIfPresent("kv_lora_rank", 1, kMaxHiddenSize, c.kv_lora_rank));
   if (c.kv_lora_rank == 0) return absl::OkStatus();
   RETURN_IF_ERROR(fields.ReadIntIfPresent("q_lora_rank", 1, kMaxHiddenSize, c.q_lora_rank));
@@ -318,6 +332,7 @@ absl::StatusOr<HfConfig> ParseHfConfig(const std::string& path, absl::string_vie
   RETURN_IF_ERROR(ReadSizes(fields, c));
   RETURN_IF_ERROR(ReadWindows(fields, c));
   RETURN_IF_ERROR(ReadScores(fields, c));
+  RETURN_IF_ERROR(ReadExperts(fields, c));
   RETURN_IF_ERROR(ReadLatent(fields, c));
   RETURN_IF_ERROR(ReadRope(path, fields, c));
   result.gives_tie_word_embeddings = fields.Find("tie_word_embeddings") != nullptr;
@@ -330,7 +345,8 @@ absl::Status ApplyGenerationConfig(const std::string& path, absl::string_view te
   RETURN_IF_ERROR(CheckJson(path, text));
   const json root = ParseChecked(text);
   const Fields fields(path, "", root);
-  RETURN_IF_ERROR(fields.ReadTokenIds("eos_token_id", config.vocab_size, config.eos_token_ids));
+  RETURN_IF_ERROR(
+      fields.ReadIntsIfPresent("eos_token_id", 0, config.vocab_size - 1, config.eos_token_ids));
   RETURN_IF_ERROR(fields.ReadFloatIfPresent("temperature", 0.0, 100.0, config.default_temperature));
   RETURN_IF_ERROR(fields.ReadFloatIfPresent("top_p", 0.0, 1.0, config.default_top_p));
   RETURN_IF_ERROR(fields.ReadIntIfPresent("top_k", 0, kMaxVocabSize, config.default_top_k));

@@ -29,7 +29,8 @@ class DecoderImpl : public Decoder {
 
     attention_ = (mla ? LoadMlaAttention : LoadGqaAttention)(spec_, names, interleaved_rope, loader,
                                                              backend_);
-    feed_forward_ = LoadGatedFeedForward(spec_, names, loader, backend_);
+    feed_forward_ = (spec_.moe.num_experts > 0 ? LoadMoeFeedForward : LoadGatedFeedForward)(
+        spec_, names, loader, backend_);
     LoadNorms(names, loader);
     LoadEnds(names, loader);
     weight_bytes_ = loader.bytes();

@@ -23,6 +23,10 @@ const TensorNames& HuggingFaceNames() {
       .down = "model.layers.$.mlp.down_proj.weight",
       .q_norm = "model.layers.$.self_attn.q_norm.weight",
       .k_norm = "model.layers.$.self_attn.k_norm.weight",
+      .router = "model.layers.$.mlp.gate.weight",
+      .expert_gate = "model.layers.$.mlp.experts.@.gate_proj.weight",
+      .expert_up = "model.layers.$.mlp.experts.@.up_proj.weight",
+      .expert_down = "model.layers.$.mlp.experts.@.down_proj.weight",
       .q_a = "model.layers.$.self_attn.q_a_proj",
       .q_a_norm = "model.layers.$.self_attn.q_a_layernorm.weight",
       .q_b = "model.layers.$.self_attn.q_b_proj",
@@ -52,6 +56,14 @@ const TensorNames& GgufNames() {
       .down = "blk.$.ffn_down.weight",
       .q_norm = "blk.$.attn_q_norm.weight",
       .k_norm = "blk.$.attn_k_norm.weight",
+      .router = "blk.$.ffn_gate_inp.weight",
+      // Of files from before the matrices were stacked.
+      .expert_gate = "blk.$.ffn_gate.@.weight",
+      .expert_up = "blk.$.ffn_up.@.weight",
+      .expert_down = "blk.$.ffn_down.@.weight",
+      .stacked_gate = "blk.$.ffn_gate_exps.weight",
+      .stacked_up = "blk.$.ffn_up_exps.weight",
+      .stacked_down = "blk.$.ffn_down_exps.weight",
       .ignored = {"rope_freqs.weight"},
   };
   return *names;
@@ -59,6 +71,10 @@ const TensorNames& GgufNames() {
 
 std::string LayerName(absl::string_view pattern, int layer) {
   return absl::StrReplaceAll(pattern, {{"$", absl::StrCat(layer)}});
+}
+
+std::string ExpertName(absl::string_view pattern, int layer, int expert) {
+  return absl::StrReplaceAll(pattern, {{"$", absl::StrCat(layer)}, {"@", absl::StrCat(expert)}});
 }
 
 ModelSpec CommonFeatures(const CheckpointReader& checkpoint) {

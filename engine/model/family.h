@@ -29,6 +29,11 @@ struct TensorNames {
   absl::string_view q_norm, k_norm;
   absl::string_view qkv;      // stem: q, k and v in one matrix, in this order
   absl::string_view gate_up;  // gate and up in one matrix, in this order
+  // Experts, "@" stands for the expert's number: the router, then either a matrix an expert, or
+  // those of all experts in one tensor [num_experts, rows, cols].
+  absl::string_view router;
+  absl::string_view expert_gate, expert_up, expert_down;
+  absl::string_view stacked_gate, stacked_up, stacked_down;
   // MLA
   absl::string_view q_a, q_a_norm, q_b, kv_a, kv_a_norm, kv_b, inv_freq;
   // Present in some files and not needed, by whole name and by beginning.
@@ -43,6 +48,8 @@ const TensorNames& GgufNames();
 
 // `pattern` with `layer` in place of "$".
 std::string LayerName(absl::string_view pattern, int layer);
+// As LayerName, with `expert` in place of "@".
+std::string ExpertName(absl::string_view pattern, int layer, int expert);
 
 struct Family {
   absl::string_view name;
@@ -68,8 +75,10 @@ struct Family {
 
 extern const Family kLlama;
 extern const Family kMistral;
+extern const Family kMixtral;
 extern const Family kQwen2;
 extern const Family kQwen3;
+extern const Family kQwen3Moe;
 extern const Family kMimo;
 extern const Family kPhi3;
 extern const Family kGemma2;

@@ -1,5 +1,5 @@
-// Feed-forward block of a layer: its result is added to the residual stream or, where a norm stands
-// between, written to a tensor of its own.
+// Feed-forward block of a layer, one network or a mixture of experts: its result is added to the
+// residual stream or, where a norm stands between, written to a tensor of its own.
 #ifndef TRANSMLA_ENGINE_MODEL_FEED_FORWARD_H_
 #define TRANSMLA_ENGINE_MODEL_FEED_FORWARD_H_
 
@@ -30,9 +30,15 @@ class FeedForward {
   virtual absl::Status Run(const FeedForwardStep& step) = 0;
 };
 
-// down(activation(gate(x)) · up(x)). Problems with tensors are noted in `loader`.
+// Both load the weights of their layers; problems with tensors are noted in `loader`.
+
+// down(activation(gate(x)) · up(x)), in every layer without experts.
 std::unique_ptr<FeedForward> LoadGatedFeedForward(const ModelSpec& spec, const TensorNames& names,
                                                   WeightLoader& loader, Backend* backend);
+// Σ weight · expert(x) over the experts that the router gives a token; an expert computes as above.
+// Runs the layers without experts too. REQUIRES: a layer of `spec` has experts.
+std::unique_ptr<FeedForward> LoadMoeFeedForward(const ModelSpec& spec, const TensorNames& names,
+                                                WeightLoader& loader, Backend* backend);
 
 }  // namespace transmla
 

@@ -25,7 +25,8 @@ class GatedFeedForward : public FeedForward {
     const int64_t hidden = spec_.hidden_size;
     const int64_t width = spec_.intermediate_size;
     for (int i = 0; i < spec_.num_layers; ++i) {
-      Layer layer;
+      Layer& layer = layers_.emplace_back();
+      if (spec_.HasExperts(i)) continue;
       if (names.gate_up.empty()) {
         layer.gate = loader.Matrix(LayerName(names.gate, i), width, hidden);
         layer.up = loader.Matrix(LayerName(names.up, i), width, hidden);
@@ -36,7 +37,6 @@ class GatedFeedForward : public FeedForward {
         layer.up = loader.RowsOf(fused, width, width);
       }
       layer.down = loader.Matrix(LayerName(names.down, i), hidden, width);
-      layers_.push_back(std::move(layer));
     }
   }
 
@@ -56,7 +56,7 @@ class GatedFeedForward : public FeedForward {
  private:
   const ModelSpec spec_;
   Backend* const backend_;
-  std::vector<Layer> layers_;
+  std::vector<Layer> layers_;  // empty those with experts
   std::unique_ptr<DeviceTensor> gate_, up_;
 };
 

@@ -10,6 +10,7 @@
 
 #include "engine/base/status.h"
 #include "engine/model/family.h"
+#include "engine/model/moe_features.h"
 #include "engine/model/rope.h"
 
 namespace transmla {
@@ -54,7 +55,7 @@ absl::Status CheckTraits(const CheckpointReader& checkpoint, const GqaTraits& tr
                                                  config.partial_rotary_factor, "; ",
                                                  config.architecture, " models need it to be 1"));
   }
-  if (config.n_routed_experts > 0) {
+  if (config.n_routed_experts > 0 && !traits.experts) {
     return absl::UnimplementedError(absl::StrCat(checkpoint.path(), ": ", config.architecture,
                                                  " models with experts (here ",
                                                  config.n_routed_experts, ") are not supported"));
@@ -104,6 +105,7 @@ absl::StatusOr<ModelSpec> GqaFeatures(const CheckpointReader& checkpoint, const 
               .num_key_value_heads = static_cast<int>(config.num_key_value_heads),
               .head_dim = static_cast<int>(config.head_dim)};
   SetWindows(config, spec);
+  if (traits.experts) spec.moe = MoeFeatures(config);
   RETURN_IF_ERROR(CheckTraits(checkpoint, traits, spec));
   RETURN_IF_ERROR(SetRope(checkpoint, spec));
   spec.attention_scale = 1.0f / std::sqrt(static_cast<float>(spec.gqa.head_dim));

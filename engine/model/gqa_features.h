@@ -19,6 +19,7 @@ struct GqaTraits {
   // Every layer attends to config.sliding_window positions, or those that config.layer_types names.
   bool sliding_window = false;
   bool partial_rotary = false;  // RoPE may turn the first part of each head only
+  bool experts = false;         // feed-forward blocks may have experts, as MoeFeatures reads them
 };
 
 // Unimplemented names what the config asks for beyond `traits`, InvalidArgument what is out of

@@ -17,6 +17,9 @@ constexpr int kMaxVocabulary = 1 << 22;
 constexpr int kMaxWidth = 1 << 20;
 constexpr int kMaxLayers = 1 << 10;
 constexpr int kMaxHeads = 1 << 12;
+constexpr int kMaxExperts = 1 << 12;
+// Of all layers: published are up to some 25,000.
+constexpr int kMaxExpertsInAll = 1 << 17;
 // Published are 30 and 50. Below the least, quotients overflow; above the greatest, the cap would
 // change nothing.
 constexpr float kLeastSoftCap = 1e-3f;
@@ -103,6 +106,29 @@ absl::Status ValidateWindows(const ModelSpec& spec) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateMoe(const MoeSpec& moe, int num_layers) {
+  if (moe.num_experts == 0 && moe.layers.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckRange("num_experts", moe.num_experts, 1, kMaxExperts));
+  RETURN_IF_ERROR(
+      CheckRange("num_experts_per_tok", moe.num_experts_per_tok, 1, kMaxExpertsPerToken));
+  RETURN_IF_ERROR(CheckRange("moe_intermediate_size", moe.intermediate_size, 1, kMaxWidth));
+  if (moe.num_experts_per_tok > moe.num_experts) {
+    return absl::InvalidArgumentError(absl::StrCat("num_experts_per_tok is ",
+                                                   moe.num_experts_per_tok, ", but there are ",
+                                                   moe.num_experts, " experts"));
+  }
+  if (static_cast<int>(moe.layers.size()) != num_layers) {
+    return absl::InvalidArgumentError(absl::StrCat("experts are described for ", moe.layers.size(),
+                                                   " of ", num_layers, " layers"));
+  }
+  if (moe.num_experts * num_layers > kMaxExpertsInAll) {
+    return absl::InvalidArgumentError(absl::StrCat("num_experts is ", moe.num_experts, " in ",
+                                                   num_layers, " layers, more than ",
+                                                   kMaxExpertsInAll, " in all"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 bool ModelSpec::HasWindow() const {
@@ -137,6 +163,7 @@ absl::Status ModelSpec::Validate() const {
   RETURN_IF_ERROR(attention == AttentionKind::kMla ? ValidateMla(mla) : ValidateGqa(gqa));
   RETURN_IF_ERROR(ValidateRope(*this));
   RETURN_IF_ERROR(ValidateWindows(*this));
+  RETURN_IF_ERROR(ValidateMoe(moe, num_layers));
   RETURN_IF_ERROR(ValidateSoftCap("attn_logit_softcapping", attention_soft_cap));
   RETURN_IF_ERROR(ValidateSoftCap("final_logit_softcapping", final_soft_cap));
   if (!(embedding_scale > 0) || !std::isfinite(embedding_scale)) {

@@ -35,6 +35,16 @@ struct MlaSpec {
       false;  // root mean square norm of the latent before it is cached (kv_a_layernorm)
 };
 
+// Experts of the feed-forward blocks (mixture of experts).
+struct MoeSpec {
+  int num_experts = 0;          // of a layer; 0: no layer has any
+  int num_experts_per_tok = 0;  // that a token goes to
+  int intermediate_size = 0;    // of an expert
+  bool norm_topk_prob = false;  // weights of a token's experts add up to 1
+  // Whether a layer has experts; the others have one feed-forward. [num_layers], empty without any.
+  std::vector<bool> layers;
+};
+
 struct ModelSpec {
   std::string family;  // "llama", "qwen2", "transmla", …
   std::string name;    // for people
@@ -67,6 +77,7 @@ struct ModelSpec {
   // stream.
   bool post_norms = false;
   Activation activation = Activation::kSilu;
+  MoeSpec moe;
   float embedding_scale = 1;
   float final_soft_cap = 0;  // logits become cap · tanh(logit / cap); 0: they stay
   bool tie_word_embeddings = false;
@@ -82,6 +93,7 @@ struct ModelSpec {
   // Positions that `layer` sees; 0: all.
   int WindowOf(int layer) const { return sliding_window.empty() ? 0 : sliding_window[layer]; }
   bool HasWindow() const;  // in any layer
+  bool HasExperts(int layer) const { return !moe.layers.empty() && moe.layers[layer]; }
   // What this model caches, as `dtype`.
   KvLayout CacheLayout(DType dtype) const;
   // Bytes that source_cache_values would take as `dtype`, all layers. The heads of a converted

@@ -100,6 +100,15 @@ WeightPtr WeightLoader::RowsOf(const Fused& fused, int64_t first, int64_t count)
   return Pack(fused.name, {{rows, view->dtype, Shape({count, fused.cols})}, checkpoint_});
 }
 
+WeightPtr WeightLoader::MatrixOf(const std::string& name, const Shape& stack, int64_t index) {
+  const TensorView* view = Find(name, stack);
+  if (view == nullptr) return nullptr;
+  CHECK_LT(index, stack[0]);
+  const char* const matrix =
+      view->as<char>() + index * stack[1] * RowBytes(view->dtype, stack.cols());
+  return Pack(name, {{matrix, view->dtype, Shape({stack[1], stack[2]})}, checkpoint_});
+}
+
 WeightPtr WeightLoader::Norm(const std::string& name, int64_t n) {
   if (norm_offset_ == 0) return Vector(name, n);
   const TensorView* view = Find(name, Shape({n}));

@@ -47,6 +47,8 @@ class WeightLoader {
     int64_t cols = 0;
   };
   WeightPtr RowsOf(const Fused& fused, int64_t first, int64_t count);
+  // Matrix `index` of a tensor of the shape `stack`, [matrices, rows, cols]; never copied.
+  WeightPtr MatrixOf(const std::string& name, const Shape& stack, int64_t index);
   // Weight of a norm, [n] as F32.
   WeightPtr Norm(const std::string& name, int64_t n);
   // [n] as F32.

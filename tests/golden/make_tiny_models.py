@@ -26,12 +26,16 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 
 import golden
@@ -143,6 +147,12 @@ GGUF_PARTS = {
     "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
     "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
+    "block_sparse_moe.gate": "ffn_gate_inp", "mlp.gate": "ffn_gate_inp",
+}
+# Those of all experts of a layer are one tensor of three dimensions.
+GGUF_EXPERT_PARTS = {
+    "w1": "ffn_gate_exps", "w2": "ffn_down_exps", "w3": "ffn_up_exps",
+    "gate_proj": "ffn_gate_exps", "down_proj": "ffn_down_exps", "up_proj": "ffn_up_exps",
 }
 GEMMA_PARTS = GGUF_PARTS | {
     "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
@@ -187,6 +197,11 @@ def write_gguf_metadata(writer, config):
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
     if getattr(config, "final_logit_softcapping", None):
         writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    if hasattr(config, "num_experts_per_tok"):
+        writer.add_expert_count(getattr(config, "num_local_experts", None) or config.num_experts)
+        writer.add_expert_used_count(config.num_experts_per_tok)
+    if hasattr(config, "moe_intermediate_size"):
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
     writer.add_vocab_size(config.vocab_size)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("llama-bpe")
@@ -207,6 +222,18 @@ def write_tensor(writer, name, weight, kind):
     return gguf.quants.dequantize(stored, stored_as).reshape(weight.shape).astype(np.float32)
 
 
+def write_experts(writer, net, kind):
+    stacks = {}
+    for theirs, tensor in net.state_dict().items():
+        if ".experts." in theirs:
+            _, _, layer, _, _, _, part, _ = theirs.split(".")
+            stacks.setdefault(f"blk.{layer}.{GGUF_EXPERT_PARTS[part]}.weight", []).append(tensor)
+    for name, tensors in stacks.items():
+        read = write_tensor(writer, name, np.stack([tensor.numpy() for tensor in tensors]), kind)
+        for tensor, matrix in zip(tensors, read, strict=True):
+            tensor.copy_(torch.from_numpy(np.ascontiguousarray(matrix)))
+
+
 def gguf_file(name, net, kind, architecture="llama"):
     """`net` as a GGUF whose matrices are of `kind`; the reference uses the weights as stored."""
     folder = OUT / name
@@ -220,7 +247,7 @@ def gguf_file(name, net, kind, architecture="llama"):
     write_gguf_metadata(writer, config)
     names = gguf_names(net)
     for theirs, tensor in net.state_dict().items():
-        if theirs == "lm_head.weight" and config.tie_word_embeddings:
+        if (theirs == "lm_head.weight" and config.tie_word_embeddings) or ".experts." in theirs:
             continue
         weight = tensor.numpy()
         offset = norm_offset(net) if "norm" in theirs else 0
@@ -229,6 +256,7 @@ def gguf_file(name, net, kind, architecture="llama"):
         read = write_tensor(writer, names[theirs], weight, kind)
         read = unpermute(read, turned) if turned else read - np.float32(offset)
         tensor.copy_(torch.from_numpy(np.ascontiguousarray(read)))
+    write_experts(writer, net, kind)
     if architecture == "llama" and getattr(config, "rope_scaling", None):
         plain = config.rope_theta ** (-np.arange(0, config.head_dim, 2) / config.head_dim)
         factors = (plain / net.model.rotary_emb.inv_freq.numpy()).astype(np.float32)
@@ -284,6 +312,28 @@ def make_qwen3():
     qwen = Qwen3ForCausalLM(Qwen3Config(**ODD, head_dim=14, tie_word_embeddings=True))
     checkpoint("qwen3", qwen, torch.float16, 7)
     gguf_file("qwen3_gguf", qwen, gguf.GGMLQuantizationType.F16, "qwen3")
+
+
+def make_mixtral():
+    config = MixtralConfig(
+        **GQA | dict(intermediate_size=32), num_local_experts=5, num_experts_per_tok=2, tie_word_embeddings=False
+    )
+    mixtral = MixtralForCausalLM(config)
+    # With this seed the choice of experts has a margin: a cache of few bits does not turn it.
+    checkpoint("mixtral", mixtral, torch.bfloat16, 77)
+    gguf_file("mixtral_q8_0_gguf", mixtral, gguf.GGMLQuantizationType.Q8_0)
+
+
+def make_qwen3_moe():
+    """Layers without experts are listed, or all but every second; llama.cpp has them in every layer, normalised."""
+    sizes = ODD | dict(head_dim=14, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=20)
+    listed = Qwen3MoeConfig(**sizes, mlp_only_layers=[1], norm_topk_prob=True, tie_word_embeddings=True)
+    checkpoint("qwen3_moe", Qwen3MoeForCausalLM(listed), torch.bfloat16, 14)
+    stepped = Qwen3MoeConfig(**sizes, decoder_sparse_step=2, norm_topk_prob=False, tie_word_embeddings=False)
+    checkpoint("qwen3_moe_stepped", Qwen3MoeForCausalLM(stepped), torch.float16, 15)
+    everywhere = Qwen3MoeForCausalLM(Qwen3MoeConfig(**sizes, norm_topk_prob=True, tie_word_embeddings=True))
+    randomise(everywhere, 16)
+    gguf_file("qwen3_moe_gguf", everywhere, gguf.GGMLQuantizationType.F16, "qwen3moe")
 
 
 def make_mimo():

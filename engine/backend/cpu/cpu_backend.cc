@@ -8,6 +8,7 @@
 
 #include "engine/backend/cpu/attention.h"
 #include "engine/backend/cpu/cpu_kv_store.h"
+#include "engine/backend/cpu/experts.h"
 #include "engine/backend/cpu/linear.h"
 #include "engine/backend/cpu/rows.h"
 #include "engine/backend/cpu/weight.h"
@@ -181,6 +182,21 @@ absl::Status CpuBackend::DoMlaAttention(const MlaAttentionArgs& args) {
 
 absl::Status CpuBackend::DoGatedActivation(const GatedActivationArgs& args) {
   cpu::GatedActivation(context_, args);
+  return absl::OkStatus();
+}
+
+absl::Status CpuBackend::DoRoute(const RouteArgs& args) {
+  cpu::Route(context_, args);
+  return absl::OkStatus();
+}
+
+absl::Status CpuBackend::DoGatherRows(const GatherRowsArgs& args) {
+  cpu::GatherRows(context_, args);
+  return absl::OkStatus();
+}
+
+absl::Status CpuBackend::DoCombineRows(const CombineRowsArgs& args) {
+  cpu::CombineRows(context_, args);
   return absl::OkStatus();
 }
 

@@ -38,6 +38,9 @@ class CpuBackend final : public Backend {
   absl::Status DoGqaAttention(const GqaAttentionArgs& args) override;
   absl::Status DoMlaAttention(const MlaAttentionArgs& args) override;
   absl::Status DoGatedActivation(const GatedActivationArgs& args) override;
+  absl::Status DoRoute(const RouteArgs& args) override;
+  absl::Status DoGatherRows(const GatherRowsArgs& args) override;
+  absl::Status DoCombineRows(const CombineRowsArgs& args) override;
   absl::StatusOr<absl::Span<const float>> DoFinish(const LogitsArgs& args) override;
   absl::Status DoRead(const TensorView& tensor, absl::Span<float> out) override;
   absl::Status DoWrite(absl::Span<const float> values, const MutableTensorView& tensor) override;

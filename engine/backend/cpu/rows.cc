@@ -1,28 +1,9 @@
 #include "engine/backend/cpu/rows.h"
 
-#include <algorithm>
-
+#include "engine/backend/cpu/for_each_row.h"
 #include "engine/backend/cpu/weight.h"
-#include "engine/base/checked_math.h"
 
 namespace transmla::cpu {
-namespace {
-
-// Floats of a task: some microseconds of work.
-constexpr int64_t kTaskFloats = 8192;
-
-// Calls fn(row) for rows [0, rows) of `cols` floats, in parallel.
-template <typename Fn>
-void ForEachRow(CpuContext& context, int64_t rows, int64_t cols, Fn&& fn) {
-  const int64_t task_rows = std::max<int64_t>(1, kTaskFloats / std::max<int64_t>(1, cols));
-  context.pool->ParallelFor(CeilDiv(rows, task_rows), [&](int64_t task, int) {
-    const int64_t end = std::min(rows, (task + 1) * task_rows);
-    for (int64_t row = task * task_rows; row < end; ++row) fn(row);
-  });
-}
-
-}  // namespace
-
 void Embedding(CpuContext& context, const RaggedBatch& batch, const EmbeddingArgs& args) {
   const CpuWeight& table = AsCpu(*args.table);
   const int64_t cols = table.shape()[1];

@@ -88,8 +88,9 @@ absl::StatusOr<std::unique_ptr<DeviceTensor>> CudaBackend::DoNewTensor(const Sha
   return std::make_unique<CudaTensor>(shape, std::move(buffer));
 }
 
-absl::Status CudaBackend::DoPrepare(const StepLimits&) {
+absl::Status CudaBackend::DoPrepare(const StepLimits& limits) {
   RETURN_IF_ERROR(UseDevice());
+  RETURN_IF_ERROR(experts_.Reserve(limits.max_tokens));
   // Its size depends on the weights alone: products are cut into tiles of tokens.
   return linear_->Reserve();
 }
@@ -102,6 +103,21 @@ absl::Status CudaBackend::DoLinear(const LinearArgs& args) {
   // Does nothing unless weights were packed after Prepare.
   RETURN_IF_ERROR(linear_->Reserve());
   return linear_->Run(args);
+}
+
+absl::Status CudaBackend::DoRoute(const RouteArgs& args) {
+  RETURN_IF_ERROR(UseDevice());
+  return experts_.Route(stream_, args);
+}
+
+absl::Status CudaBackend::DoGatherRows(const GatherRowsArgs& args) {
+  RETURN_IF_ERROR(UseDevice());
+  return experts_.GatherRows(stream_, args);
+}
+
+absl::Status CudaBackend::DoCombineRows(const CombineRowsArgs& args) {
+  RETURN_IF_ERROR(UseDevice());
+  return experts_.CombineRows(stream_, args);
 }
 
 absl::Status CudaBackend::DoRead(const TensorView& tensor, absl::Span<float> out) {

@@ -1,7 +1,8 @@
 // CudaBackend: the seam on one NVIDIA device. Activations are BF16.
 //
-// It has Pack (F32, F16, BF16), NewTensor, Prepare, Begin, Linear, Read and Write. The other
-// operations return Unimplemented, which names them and the CPU backend; the decoder needs all.
+// It has Pack (F32, F16, BF16), NewTensor, Prepare, Begin, Linear, Route, GatherRows, CombineRows,
+// Read and Write. The other operations return Unimplemented, which names them and the CPU backend;
+// the decoder needs all.
 #ifndef TRANSMLA_ENGINE_BACKEND_CUDA_CUDA_BACKEND_H_
 #define TRANSMLA_ENGINE_BACKEND_CUDA_CUDA_BACKEND_H_
 
@@ -12,6 +13,7 @@
 
 #include "engine/backend/backend.h"
 #include "engine/backend/cuda/create.h"
+#include "engine/backend/cuda/experts.h"
 #include "engine/backend/cuda/linear.h"
 
 namespace transmla::cuda {
@@ -42,6 +44,9 @@ class CudaBackend final : public Backend {
   absl::Status DoGqaAttention(const GqaAttentionArgs& args) override;
   absl::Status DoMlaAttention(const MlaAttentionArgs& args) override;
   absl::Status DoGatedActivation(const GatedActivationArgs& args) override;
+  absl::Status DoRoute(const RouteArgs& args) override;
+  absl::Status DoGatherRows(const GatherRowsArgs& args) override;
+  absl::Status DoCombineRows(const CombineRowsArgs& args) override;
   absl::StatusOr<absl::Span<const float>> DoFinish(const LogitsArgs& args) override;
   absl::Status DoRead(const TensorView& tensor, absl::Span<float> out) override;
   absl::Status DoWrite(absl::Span<const float> values, const MutableTensorView& tensor) override;
@@ -54,6 +59,7 @@ class CudaBackend final : public Backend {
   DeviceInfo info_;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<LinearRunner> linear_;
+  ExpertRunner experts_;
 };
 
 }  // namespace transmla::cuda

@@ -2,19 +2,6 @@
 #include "engine/backend/cuda/linear_kernels.h"
 
 namespace transmla::cuda {
-namespace {
-
-constexpr int kThreads = 256;
-// Enough blocks for every device; beyond, each thread takes several elements.
-constexpr int64_t kMaxBlocks = 4096;
-
-int Blocks(int64_t elements) {
-  const int64_t blocks = (elements + kThreads - 1) / kThreads;
-  return static_cast<int>(blocks < kMaxBlocks ? blocks : kMaxBlocks);
-}
-
-}  // namespace
-
 cudaError_t LoadTile(cudaStream_t stream, const uint16_t* in, int64_t used, int64_t size,
                      uint16_t* tile) {
   LoadTileKernel<<<Blocks(size), kThreads, 0, stream>>>(in, used, size, tile);

@@ -4,14 +4,10 @@
 #ifndef TRANSMLA_ENGINE_BACKEND_CUDA_LINEAR_KERNELS_CUH_
 #define TRANSMLA_ENGINE_BACKEND_CUDA_LINEAR_KERNELS_CUH_
 
-#include "engine/backend/cuda/simt.h"
+#include "engine/backend/cuda/grid.cuh"
 #include "engine/tensor/float_types.h"
 
 namespace transmla::cuda {
-
-// This thread's first element and the step to its next one.
-__device__ inline int64_t FirstElement() { return int64_t{blockIdx.x} * blockDim.x + threadIdx.x; }
-__device__ inline int64_t ElementStep() { return int64_t{gridDim.x} * blockDim.x; }
 
 __device__ inline void StoreBf16(uint16_t bits, uint16_t* out) { *out = bits; }
 __device__ inline void StoreBf16(uint16_t bits, float* out) { *out = Bf16ToFloat(bits); }

@@ -9,8 +9,9 @@
 namespace transmla {
 
 absl::Span<const Family* const> Families() {
-  static constexpr std::array kFamilies = {&kLlama, &kMistral, &kQwen2,  &kQwen3,   &kMimo,
-                                           &kPhi3,  &kGemma2,  &kGemma3, &kTransMla};
+  static constexpr std::array kFamilies = {&kLlama,  &kMistral,  &kMixtral, &kQwen2,
+                                           &kQwen3,  &kQwen3Moe, &kMimo,    &kPhi3,
+                                           &kGemma2, &kGemma3,   &kTransMla};
   return kFamilies;
 }
 

@@ -1,12 +1,14 @@
 // Converted models (docs/checkpoint_format.md), and DeepSeek-V2/V3 models without experts, whose
-// layout they share.
+// layout they share. DeepSeek's experts are chosen in other ways than those of models that convert.
 #include <cmath>
 #include <cstring>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/status.h"
 #include "engine/model/family.h"
+#include "engine/model/moe_features.h"
 #include "engine/model/rope.h"
 
 namespace transmla {
@@ -45,10 +47,11 @@ absl::Status ReadRope(const CheckpointReader& checkpoint, ModelSpec& spec) {
 
 absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
   const Config& config = checkpoint.config();
-  if (config.n_routed_experts > 0 && config.first_k_dense_replace < config.num_hidden_layers) {
+  const MoeSpec moe = MoeFeatures(config);
+  if (moe.num_experts > 0 && absl::StartsWith(config.architecture, "Deepseek")) {
     return absl::UnimplementedError(absl::StrCat(checkpoint.path(), ": n_routed_experts is ",
-                                                 config.n_routed_experts,
-                                                 "; models with experts are not supported yet"));
+                                                 moe.num_experts, "; ", config.architecture,
+                                                 " models with experts are not supported yet"));
   }
   if (config.partial_rotary_factor != 1) {
     return absl::UnimplementedError(absl::StrCat(checkpoint.path(), ": partial_rotary_factor is ",
@@ -64,6 +67,7 @@ absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
   }
   ModelSpec spec = CommonFeatures(checkpoint);
   const TensorNames& names = HuggingFaceNames();
+  spec.moe = moe;
   spec.attention = AttentionKind::kMla;
   spec.mla = {.num_attention_heads = static_cast<int>(config.num_attention_heads),
               .q_lora_rank = static_cast<int>(config.q_lora_rank),

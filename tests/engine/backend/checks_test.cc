@@ -233,6 +233,9 @@ class FailingBackend : public Backend {
   absl::Status DoGqaAttention(const GqaAttentionArgs&) override { return Fail(); }
   absl::Status DoMlaAttention(const MlaAttentionArgs&) override { return Fail(); }
   absl::Status DoGatedActivation(const GatedActivationArgs&) override { return Fail(); }
+  absl::Status DoRoute(const RouteArgs&) override { return Fail(); }
+  absl::Status DoGatherRows(const GatherRowsArgs&) override { return Fail(); }
+  absl::Status DoCombineRows(const CombineRowsArgs&) override { return Fail(); }
   absl::StatusOr<absl::Span<const float>> DoFinish(const LogitsArgs&) override { return Fail(); }
   absl::Status DoRead(const TensorView&, absl::Span<float>) override { return Fail(); }
   absl::Status DoWrite(absl::Span<const float>, const MutableTensorView&) override {

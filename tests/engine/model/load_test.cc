@@ -232,6 +232,164 @@ TEST(LoadTest, FamiliesRefuseWhatTheyDoNotCompute) {
           kUnimplemented, "yarn");
 }
 
+std::string MixtralConfig(absl::string_view more = "") {
+  return FamilyConfig("MixtralForCausalLM",
+                      absl::StrCat(R"("num_local_experts": 3, "num_experts_per_tok": 2)", more));
+}
+
+// What MixtralConfig asks for.
+Tensors SmallMixtral() {
+  Tensors tensors = SmallLlama();
+  for (const char* name : {"gate_proj", "up_proj", "down_proj"}) {
+    tensors.erase(absl::StrCat(kLayer, "mlp.", name, ".weight"));
+  }
+  const std::string moe = absl::StrCat(kLayer, "block_sparse_moe.");
+  tensors[moe + "gate.weight"] = {DType::kF32, {3, 8}};
+  for (int e = 0; e < 3; ++e) {
+    const std::string expert = absl::StrCat(moe, "experts.", e, ".");
+    tensors[expert + "w1.weight"] = {DType::kF32, {16, 8}};
+    tensors[expert + "w2.weight"] = {DType::kF32, {8, 16}};
+    tensors[expert + "w3.weight"] = {DType::kF32, {16, 8}};
+  }
+  return tensors;
+}
+
+TEST(LoadTest, ExpertsMustBeThereInTheirShapes) {
+  EXPECT_TRUE(Load(MixtralConfig(), SmallMixtral()).ok());
+  Tensors tensors = SmallMixtral();
+  const std::string moe = absl::StrCat(kLayer, "block_sparse_moe.");
+  tensors.erase(moe + "experts.2.w1.weight");
+  tensors[moe + "experts.1.w2.weight"] = {DType::kF32, {16, 8}};
+  tensors[moe + "gate.weight"] = {DType::kF32, {4, 8}};
+  tensors[moe + "experts.3.w1.weight"] = {DType::kF32, {16, 8}};
+  EXPECT_THAT(
+      Load(MixtralConfig(), tensors),
+      Fails(kInvalid, AllOf(HasSubstr("missing " + moe + "experts.2.w1.weight [16, 8]"),
+                            HasSubstr(moe + "experts.1.w2.weight is [16, 8], expected [8, 16]"),
+                            HasSubstr(moe + "gate.weight is [4, 8], expected [3, 8]"),
+                            HasSubstr("unexpected " + moe + "experts.3.w1.weight"))));
+}
+
+TEST(LoadTest, ConfigsOfExpertsMustMakeSense) {
+  const auto says = [](absl::string_view architecture, absl::string_view more,
+                       const std::string& message) {
+    EXPECT_THAT(Spec(FamilyConfig(architecture, more), SmallMixtral()).status(),
+                Fails(kInvalid, HasSubstr(message)))
+        << more;
+  };
+  const char* const mixtral = "MixtralForCausalLM";
+  says(mixtral, R"("num_local_experts": 0, "num_experts_per_tok": 2)", "number is 0 or missing");
+  says(mixtral, R"("num_experts_per_tok": 2)", "num_local_experts or num_experts");
+  says(mixtral, R"("num_local_experts": 3)", "num_experts_per_tok is 0");
+  says(mixtral, R"("num_local_experts": 3, "num_experts_per_tok": 4)",
+       "num_experts_per_tok is 4, but there are 3 experts");
+  says(mixtral, R"("num_local_experts": 100000, "num_experts_per_tok": 2)",
+       "num_local_experts is 100000");
+  says(mixtral, R"("num_local_experts": -1, "num_experts_per_tok": 2)", "num_local_experts is -1");
+  says(mixtral, R"("num_local_experts": 4096, "num_experts_per_tok": 65)",
+       "num_experts_per_tok is 65");
+  const char* const qwen = "Qwen3MoeForCausalLM";
+  says(qwen, R"("num_experts": 0)", "number is 0 or missing");
+  const std::string sizes = R"("num_experts": 4, "num_experts_per_tok": 2)";
+  says(qwen, sizes + R"(, "moe_intermediate_size": 0)", "moe_intermediate_size is 0");
+  says(qwen, sizes + R"(, "decoder_sparse_step": 0)", "decoder_sparse_step is 0");
+  says(qwen, sizes + R"(, "mlp_only_layers": [1])", "mlp_only_layers is 1");
+  says(qwen, sizes + R"(, "mlp_only_layers": [0, -1])", "mlp_only_layers is -1");
+  says(qwen, sizes + R"(, "norm_topk_prob": 1)", "norm_topk_prob is 1");
+  // Families without experts do not overlook them.
+  for (const char* dense : {"LlamaForCausalLM", "MistralForCausalLM", "Qwen3ForCausalLM"}) {
+    EXPECT_THAT(Spec(FamilyConfig(dense, R"("num_local_experts": 8)"), SmallLlama()).status(),
+                Fails(kUnimplemented, HasSubstr("models with experts (here 8)")));
+  }
+}
+
+TEST(LoadTest, LayersHaveExpertsAsTheConfigSays) {
+  const auto layers = [](absl::string_view more) {
+    const std::string config = absl::StrReplaceAll(
+        FamilyConfig("Qwen3MoeForCausalLM",
+                     absl::StrCat(R"("num_experts": 4, "num_experts_per_tok": 2,)",
+                                  R"("moe_intermediate_size": 6)", more)),
+        {{"\"num_hidden_layers\": 1", "\"num_hidden_layers\": 5"}});
+    const absl::StatusOr<ModelSpec> spec = Spec(config, SmallLlama());
+    CHECK_OK(spec.status());
+    EXPECT_EQ(spec->moe.num_experts, spec->moe.layers.empty() ? 0 : 4);
+    return spec->moe.layers;
+  };
+  EXPECT_THAT(layers(""), ElementsAre(true, true, true, true, true));
+  EXPECT_THAT(layers(R"(, "mlp_only_layers": [0, 3])"),
+              ElementsAre(false, true, true, false, true));
+  EXPECT_THAT(layers(R"(, "decoder_sparse_step": 2, "mlp_only_layers": [1])"),
+              ElementsAre(false, false, false, true, false));
+  EXPECT_THAT(layers(R"(, "decoder_sparse_step": 6)"), ElementsAre());
+  const absl::StatusOr<ModelSpec> mixtral =
+      Spec(MixtralConfig(R"(, "sliding_window": 9)"), SmallMixtral());
+  ASSERT_TRUE(mixtral.ok()) << mixtral.status();
+  EXPECT_THAT(mixtral->sliding_window, ElementsAre(9));
+  EXPECT_TRUE(mixtral->moe.norm_topk_prob);
+  EXPECT_EQ(mixtral->moe.intermediate_size, 16);
+}
+
+// A small llama of GGUF with three experts, in one tensor for each kind of matrix or, as older
+// files have it, in one for each expert.
+GgufBuilder SmallMixtralGguf(bool stacked) {
+  GgufBuilder b = SmallLlamaGguf();
+  b.U32("llama.expert_count", 3).U32("llama.expert_used_count", 2);
+  const auto add = [&](const std::string& name, std::vector<uint64_t> dims) {
+    uint64_t elements = 1;
+    for (const uint64_t dim : dims) elements *= dim;
+    b.tensors.push_back({name, std::move(dims), 0, static_cast<uint64_t>(b.data_bytes)});
+    b.data_bytes += static_cast<int64_t>((4 * elements + 31) / 32 * 32);
+  };
+  for (const char* norm : {"attn_norm", "ffn_norm"}) {
+    add(absl::StrCat("blk.0.", norm, ".weight"), {8});
+  }
+  add("blk.0.attn_q.weight", {8, 8});
+  add("blk.0.attn_k.weight", {8, 4});
+  add("blk.0.attn_v.weight", {8, 4});
+  add("blk.0.attn_output.weight", {8, 8});
+  add("blk.0.ffn_gate_inp.weight", {8, 3});
+  const std::pair<std::string, std::vector<uint64_t>> matrices[] = {
+      {"blk.0.ffn_gate", {8, 16}}, {"blk.0.ffn_up", {8, 16}}, {"blk.0.ffn_down", {16, 8}}};
+  for (const auto& [name, dims] : matrices) {
+    if (stacked) {
+      add(name + "_exps.weight", {dims[0], dims[1], 3});
+      continue;
+    }
+    for (int e = 0; e < 3; ++e) add(absl::StrCat(name, ".", e, ".weight"), dims);
+  }
+  return b;
+}
+
+TEST(LoadTest, ExpertsOfGgufStandTogetherOrApart) {
+  const TempFolder folder;
+  for (const bool stacked : {true, false}) {
+    const GgufBuilder good = SmallMixtralGguf(stacked);
+    const absl::Status status = Load(folder.Write("model.gguf", good.Build()));
+    EXPECT_TRUE(status.ok()) << status;
+  }
+  GgufBuilder wrong = SmallMixtralGguf(true);
+  std::swap(wrong.tensors.back().dims[0], wrong.tensors.back().dims[1]);
+  wrong.tensors[wrong.tensors.size() - 2].dims = {8, 48};
+  EXPECT_THAT(
+      Load(folder.Write("model.gguf", wrong.Build())),
+      Fails(kInvalid,
+            AllOf(HasSubstr("blk.0.ffn_down_exps.weight is [3, 16, 8], expected [3, 8, 16]"),
+                  HasSubstr("blk.0.ffn_up_exps.weight is [48, 8], expected [3, 16, 8]"))));
+  GgufBuilder fewer = SmallMixtralGguf(false);
+  fewer.Drop("llama.expert_count").U32("llama.expert_count", 4);
+  EXPECT_THAT(Load(folder.Write("model.gguf", fewer.Build())),
+              Fails(kInvalid, AllOf(HasSubstr("missing blk.0.ffn_gate.3.weight [16, 8]"),
+                                    HasSubstr("ffn_gate_inp.weight is [3, 8], expected [4, 8]"))));
+  GgufBuilder many = SmallMixtralGguf(true);
+  many.Drop("llama.expert_used_count").U32("llama.expert_used_count", 4);
+  EXPECT_THAT(Load(folder.Write("model.gguf", many.Build())),
+              Fails(kInvalid, HasSubstr("num_experts_per_tok is 4, but there are 3 experts")));
+  many = SmallMixtralGguf(true);
+  many.Drop("llama.expert_count").U32("llama.expert_count", 5000);
+  EXPECT_THAT(Load(folder.Write("model.gguf", many.Build())),
+              Fails(kInvalid, HasSubstr("llama.expert_count")));
+}
+
 TEST(LoadTest, WindowsComeFromThePatternOrTheConfig) {
   const auto windows = [](absl::string_view architecture, absl::string_view more) {
     const std::string config = absl::StrReplaceAll(

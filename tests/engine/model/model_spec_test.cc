@@ -30,6 +30,13 @@ ModelSpec GqaModel() {
   return spec;
 }
 
+ModelSpec MoeModel() {
+  ModelSpec spec = GqaModel();
+  spec.moe = {
+      .num_experts = 8, .num_experts_per_tok = 2, .intermediate_size = 5, .layers = {false, true}};
+  return spec;
+}
+
 ModelSpec MlaModel() {
   ModelSpec spec = GqaModel();
   spec.attention = AttentionKind::kMla;
@@ -44,6 +51,10 @@ ModelSpec MlaModel() {
 TEST(ModelSpecTest, SoundModelsPass) {
   EXPECT_TRUE(GqaModel().Validate().ok()) << GqaModel().Validate();
   EXPECT_TRUE(MlaModel().Validate().ok()) << MlaModel().Validate();
+  EXPECT_TRUE(MoeModel().Validate().ok()) << MoeModel().Validate();
+  EXPECT_FALSE(MoeModel().HasExperts(0));
+  EXPECT_TRUE(MoeModel().HasExperts(1));
+  EXPECT_FALSE(GqaModel().HasExperts(1));
 }
 
 TEST(ModelSpecTest, CachesWhatAttentionReads) {
@@ -102,6 +113,20 @@ TEST(ModelSpecTest, ErrorsNameFieldAndValue) {
       {[](ModelSpec& s) { s.attention_soft_cap = -1; }, "attn_logit_softcapping is -1"},
       {[](ModelSpec& s) { s.final_soft_cap = std::numeric_limits<float>::infinity(); },
        "final_logit_softcapping is inf"},
+      {[](ModelSpec& s) { s.moe.num_experts = 0; }, "num_experts is 0"},
+      {[](ModelSpec& s) { s.moe.num_experts = 5000; }, "num_experts is 5000"},
+      {[](ModelSpec& s) { s.moe.num_experts_per_tok = 0; }, "num_experts_per_tok is 0"},
+      {[](ModelSpec& s) { s.moe.num_experts_per_tok = 65; }, "num_experts_per_tok is 65"},
+      {[](ModelSpec& s) { s.moe.num_experts_per_tok = 9; }, "is 9, but there are 8 experts"},
+      {[](ModelSpec& s) { s.moe.intermediate_size = 0; }, "moe_intermediate_size is 0"},
+      {[](ModelSpec& s) { s.moe.layers.pop_back(); }, "for 1 of 2 layers"},
+      {[](ModelSpec& s) {
+         s.num_layers = 1000;
+         s.moe.num_experts = 4096;
+         s.moe.layers.resize(1000);
+         s.inv_freq.resize(1000, s.inv_freq[0]);
+       },
+       "4096 in 1000 layers"},
       {[](ModelSpec& s) { s.embedding_scale = 0; }, "embedding_scale is 0"},
       {[](ModelSpec& s) { s.norm_eps = 0; }, "rms_norm_eps is 0"},
       {[](ModelSpec& s) { s.norm_eps = std::numeric_limits<float>::quiet_NaN(); }, "rms_norm_eps"},
@@ -120,7 +145,7 @@ TEST(ModelSpecTest, ErrorsNameFieldAndValue) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << broken.message;
     EXPECT_THAT(std::string(status.message()), HasSubstr(broken.message));
   };
-  for (const Broken& broken : gqa) expect(GqaModel(), broken);
+  for (const Broken& broken : gqa) expect(MoeModel(), broken);
   for (const Broken& broken : mla) expect(MlaModel(), broken);
 }
 

@@ -12,6 +12,8 @@
 #include <cublas_v2.h>
 #include <cuda_runtime_api.h>
 
+#include "engine/backend/cuda/expert_kernels.cuh"
+#include "engine/backend/cuda/expert_kernels.h"
 #include "engine/backend/cuda/linear_kernels.cuh"
 #include "engine/backend/cuda/linear_kernels.h"
 #include "engine/base/check.h"
@@ -157,24 +159,42 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t, cublasOperation_t op_a, cublasOpe
 
 namespace transmla::cuda {
 
-constexpr unsigned kBlocks = 3;
-constexpr unsigned kThreads = 32;
+constexpr unsigned kEmulatedBlocks = 3;
+constexpr unsigned kEmulatedThreads = 32;
 
 cudaError_t LoadTile(cudaStream_t, const uint16_t* in, int64_t used, int64_t size, uint16_t* tile) {
-  simt::Launch(kBlocks, kThreads, LoadTileKernel<uint16_t>, in, used, size, tile);
+  simt::Launch(kEmulatedBlocks, kEmulatedThreads, LoadTileKernel<uint16_t>, in, used, size, tile);
   return cudaSuccess;
 }
 cudaError_t LoadTile(cudaStream_t, const uint16_t* in, int64_t used, int64_t size, float* tile) {
-  simt::Launch(kBlocks, kThreads, LoadTileKernel<float>, in, used, size, tile);
+  simt::Launch(kEmulatedBlocks, kEmulatedThreads, LoadTileKernel<float>, in, used, size, tile);
   return cudaSuccess;
 }
 cudaError_t Widen(cudaStream_t, const uint16_t* in, int64_t size, float* out) {
-  simt::Launch(kBlocks, kThreads, WidenKernel, in, size, out);
+  simt::Launch(kEmulatedBlocks, kEmulatedThreads, WidenKernel, in, size, out);
   return cudaSuccess;
 }
 cudaError_t FinishSums(cudaStream_t, const float* sums, const float* bias, bool accumulate,
                        int64_t rows, int64_t size, uint16_t* out) {
-  simt::Launch(kBlocks, kThreads, FinishKernel, sums, bias, accumulate, rows, size, out);
+  simt::Launch(kEmulatedBlocks, kEmulatedThreads, FinishKernel, sums, bias, accumulate, rows, size,
+               out);
+  return cudaSuccess;
+}
+cudaError_t RouteTokens(cudaStream_t, const uint16_t* logits, int64_t tokens, int experts,
+                        int top_k, bool normalize, int32_t* chosen, float* weights) {
+  simt::Launch(kEmulatedBlocks, kEmulatedThreads, RouteKernel, logits, tokens, experts, top_k,
+               normalize, chosen, weights);
+  return cudaSuccess;
+}
+cudaError_t Gather(cudaStream_t, const uint16_t* in, const int32_t* rows, int64_t cols,
+                   int64_t size, uint16_t* out) {
+  simt::Launch(kEmulatedBlocks, kEmulatedThreads, GatherKernel, in, rows, cols, size, out);
+  return cudaSuccess;
+}
+cudaError_t Combine(cudaStream_t, const uint16_t* in, const int32_t* rows, const float* weights,
+                    int terms, bool accumulate, int64_t cols, int64_t size, uint16_t* out) {
+  simt::Launch(kEmulatedBlocks, kEmulatedThreads, CombineKernel, in, rows, weights, terms,
+               accumulate, cols, size, out);
   return cudaSuccess;
 }
 cudaError_t FindKernels() { return cudaSuccess; }

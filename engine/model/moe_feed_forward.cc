@@ -1,0 +1,182 @@
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/model/feed_forward.h"
+
+namespace transmla {
+namespace {
+
+struct Expert {
+  WeightPtr gate, up, down;
+};
+
+struct Layer {
+  WeightPtr router;             // null in layers without experts
+  std::vector<Expert> experts;  // [num_experts]
+};
+
+// A step's routes, token by token as Route gives them, and sorted by expert: the rows of one expert
+// stand together and are computed together. A row's result does not depend on its neighbours, and
+// each token adds up its own rows in the order of its routes: results are batch invariant.
+class Routes {
+ public:
+  void Reserve(int64_t routes, int num_experts) {
+    experts_.reserve(routes);
+    weights_.reserve(routes);
+    tokens_.reserve(routes);
+    rows_.reserve(routes);
+    starts_.reserve(num_experts + 1);
+  }
+  // Makes room for as many routes as were reserved, or fewer.
+  void Resize(int64_t routes) {
+    experts_.resize(routes);
+    weights_.resize(routes);
+    tokens_.resize(routes);
+    rows_.resize(routes);
+  }
+  // To be written by Route: [routes].
+  absl::Span<int32_t> experts() { return absl::MakeSpan(experts_); }
+  absl::Span<float> weights() { return absl::MakeSpan(weights_); }
+
+  void Sort(int top_k, int num_experts) {
+    starts_.assign(num_experts + 1, 0);
+    for (const int32_t expert : experts_) ++starts_[expert + 1];
+    for (int e = 0; e < num_experts; ++e) starts_[e + 1] += starts_[e];
+    for (size_t i = 0; i < experts_.size(); ++i) {
+      const int32_t row = starts_[experts_[i]]++;
+      rows_[i] = row;
+      tokens_[row] = static_cast<int32_t>(i) / top_k;
+    }
+    // Each start has become the next one.
+    std::copy_backward(starts_.begin(), starts_.end() - 1, starts_.end());
+    starts_[0] = 0;
+  }
+  // Sorted rows: the token of each, and the row of each route.
+  absl::Span<const int32_t> tokens() const { return tokens_; }
+  absl::Span<const int32_t> rows() const { return rows_; }
+  int64_t Begin(int expert) const { return starts_[expert]; }
+  int64_t Count(int expert) const { return starts_[expert + 1] - starts_[expert]; }
+
+ private:
+  std::vector<int32_t> experts_, tokens_, rows_, starts_;
+  std::vector<float> weights_;
+};
+
+// Rows [first, first + count) of a matrix.
+MutableTensorView Part(const MutableTensorView& view, int64_t first, int64_t count) {
+  const int64_t cols = view.shape[1];
+  return {view.as<char>() + first * RowBytes(view.dtype, cols), view.dtype, Shape({count, cols})};
+}
+
+class MoeFeedForward : public FeedForward {
+ public:
+  MoeFeedForward(const ModelSpec& spec, Backend* backend) : spec_(spec), backend_(backend) {}
+
+  absl::Status Allocate(const StepLimits& limits) override {
+    const MoeSpec& moe = spec_.moe;
+    const int64_t routes = int64_t{limits.max_tokens} * moe.num_experts_per_tok;
+    const Shape width({limits.max_tokens, moe.intermediate_size});
+    ASSIGN_OR_RETURN(logits_, backend_->NewTensor(Shape({limits.max_tokens, moe.num_experts})));
+    ASSIGN_OR_RETURN(routed_, backend_->NewTensor(Shape({routes, spec_.hidden_size})));
+    ASSIGN_OR_RETURN(gate_, backend_->NewTensor(width));
+    ASSIGN_OR_RETURN(up_, backend_->NewTensor(width));
+    routes_.Reserve(routes, moe.num_experts);
+    return dense_ == nullptr ? absl::OkStatus() : dense_->Allocate(limits);
+  }
+
+  void Load(const TensorNames& names, WeightLoader& loader) {
+    const std::vector<bool>& with_experts = spec_.moe.layers;
+    for (int i = 0; i < spec_.num_layers; ++i) {
+      Layer& layer = layers_.emplace_back();
+      if (with_experts[i]) LoadExperts(names, i, loader, layer);
+    }
+    if (std::find(with_experts.begin(), with_experts.end(), false) != with_experts.end()) {
+      dense_ = LoadGatedFeedForward(spec_, names, loader, backend_);
+    }
+  }
+
+  absl::Status Run(const FeedForwardStep& step) override {
+    if (!spec_.HasExperts(step.layer)) return dense_->Run(step);
+    const Layer& layer = layers_[step.layer];
+    const MoeSpec& moe = spec_.moe;
+    const int64_t tokens = step.normed.shape[0];
+    const MutableTensorView logits = logits_->Rows(tokens);
+    RETURN_IF_ERROR(
+        backend_->Linear({.in = step.normed, .weight = layer.router.get(), .out = logits}));
+    routes_.Resize(tokens * moe.num_experts_per_tok);
+    RETURN_IF_ERROR(backend_->Route({.logits = logits,
+                                     .top_k = moe.num_experts_per_tok,
+                                     .normalize = moe.norm_topk_prob,
+                                     .experts = routes_.experts(),
+                                     .weights = routes_.weights()}));
+    routes_.Sort(moe.num_experts_per_tok, moe.num_experts);
+    const MutableTensorView routed = routed_->Rows(tokens * moe.num_experts_per_tok);
+    RETURN_IF_ERROR(
+        backend_->GatherRows({.in = step.normed, .rows = routes_.tokens(), .out = routed}));
+    for (int e = 0; e < moe.num_experts; ++e) {
+      if (routes_.Count(e) == 0) continue;
+      RETURN_IF_ERROR(
+          RunExpert(layer.experts[e], Part(routed, routes_.Begin(e), routes_.Count(e))));
+    }
+    return backend_->CombineRows({.in = routed,
+                                  .terms = moe.num_experts_per_tok,
+                                  .rows = routes_.rows(),
+                                  .weights = routes_.weights(),
+                                  .accumulate = step.accumulate,
+                                  .out = step.out});
+  }
+
+ private:
+  void LoadExperts(const TensorNames& names, int i, WeightLoader& loader, Layer& layer) {
+    const int64_t hidden = spec_.hidden_size;
+    const int64_t width = spec_.moe.intermediate_size;
+    layer.router = loader.Matrix(LayerName(names.router, i), spec_.moe.num_experts, hidden);
+    layer.experts.resize(spec_.moe.num_experts);
+    const auto load = [&](absl::string_view stacked, absl::string_view single, int64_t rows,
+                          int64_t cols, WeightPtr Expert::*weight) {
+      const bool one_by_one = stacked.empty() || loader.Has(ExpertName(single, i, 0));
+      for (int e = 0; e < spec_.moe.num_experts; ++e) {
+        layer.experts[e].*weight =
+            one_by_one ? loader.Matrix(ExpertName(single, i, e), rows, cols)
+                       : loader.MatrixOf(LayerName(stacked, i),
+                                         Shape({spec_.moe.num_experts, rows, cols}), e);
+      }
+    };
+    load(names.stacked_gate, names.expert_gate, width, hidden, &Expert::gate);
+    load(names.stacked_up, names.expert_up, width, hidden, &Expert::up);
+    load(names.stacked_down, names.expert_down, hidden, width, &Expert::down);
+  }
+
+  // `rows` become the expert's results for them.
+  absl::Status RunExpert(const Expert& expert, const MutableTensorView& rows) {
+    const MutableTensorView gate = gate_->Rows(rows.shape[0]);
+    const MutableTensorView up = up_->Rows(rows.shape[0]);
+    RETURN_IF_ERROR(backend_->Linear({.in = rows, .weight = expert.gate.get(), .out = gate}));
+    RETURN_IF_ERROR(backend_->Linear({.in = rows, .weight = expert.up.get(), .out = up}));
+    RETURN_IF_ERROR(backend_->GatedActivation(
+        {.gate = gate, .up = up, .activation = spec_.activation, .out = gate}));
+    return backend_->Linear({.in = gate, .weight = expert.down.get(), .out = rows});
+  }
+
+  const ModelSpec spec_;
+  Backend* const backend_;
+  std::unique_ptr<FeedForward> dense_;  // null if every layer has experts
+  std::vector<Layer> layers_;
+  Routes routes_;
+  std::unique_ptr<DeviceTensor> logits_;     // [max_tokens, num_experts]
+  std::unique_ptr<DeviceTensor> routed_;     // [max_tokens · num_experts_per_tok, hidden_size]
+  std::unique_ptr<DeviceTensor> gate_, up_;  // [max_tokens, moe.intermediate_size]
+};
+
+}  // namespace
+
+std::unique_ptr<FeedForward> LoadMoeFeedForward(const ModelSpec& spec, const TensorNames& names,
+                                                WeightLoader& loader, Backend* backend) {
+  auto feed_forward = std::make_unique<MoeFeedForward>(spec, backend);
+  feed_forward->Load(names, loader);
+  return feed_forward;
+}
+
+}  // namespace transmla
