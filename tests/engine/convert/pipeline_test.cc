@@ -135,7 +135,8 @@ TEST_P(SourceTest, EquivalentModelGivesTheSourcesLogits) {
 INSTANTIATE_TEST_SUITE_P(Models, SourceTest,
                          ::testing::Values("llama_tied", "llama_untied_scaled_sharded", "qwen2",
                                            "llama_tied_q8_0_gguf/model.gguf",
-                                           "llama_untied_scaled_f16_gguf/model.gguf"),
+                                           "llama_untied_scaled_f16_gguf/model.gguf", "mixtral",
+                                           "mixtral_q8_0_gguf/model.gguf"),
                          [](const auto& tested) {
                            const std::string name = tested.param;
                            return name.substr(0, name.find('/'));
