@@ -32,7 +32,7 @@ absl::StatusOr<std::vector<TensorInfo>> DeclareTensors(const SourceWeights& weig
   for (int layer = 0; layer < spec.num_layers; ++layer)
     infos.push_back({FrequencyName(layer), DType::kF32, Shape({options.mla.qk_rope_head_dim / 2})});
   for (const KeptTensor& kept : weights.kept()) {
-    ASSIGN_OR_RETURN(const TensorView view, weights.checkpoint().Tensor(kept.source_name));
+    ASSIGN_OR_RETURN(const TensorView view, SourceView(weights.checkpoint(), kept));
     infos.push_back({kept.name, options.dtype, view.shape});
   }
   for (int layer = 0; layer < spec.num_layers; ++layer) {
@@ -55,7 +55,7 @@ absl::Status CheckFinite(absl::string_view name, DType dtype, absl::Span<const f
 
 absl::Status WriteKept(const SourceWeights& weights, const KeptTensor& kept, DType dtype,
                        SafetensorsWriter& writer) {
-  ASSIGN_OR_RETURN(const TensorView view, weights.checkpoint().Tensor(kept.source_name));
+  ASSIGN_OR_RETURN(const TensorView view, SourceView(weights.checkpoint(), kept));
   const int64_t cols = view.shape.cols(), rows = view.shape.rows();
   const int64_t row_bytes = RowBytes(view.dtype, cols);
   const int64_t rows_at_once = std::max<int64_t>(1, kFloatsAtOnce / std::max<int64_t>(1, cols));

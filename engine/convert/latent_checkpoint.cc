@@ -63,6 +63,29 @@ nlohmann::ordered_json RopeScalingJson(const RopeScaling& scaling) {
   return json;
 }
 
+void SetExperts(const ModelSpec& spec, Config& config) {
+  config.n_routed_experts = spec.moe.num_experts;
+  config.num_experts_per_tok = spec.moe.num_experts_per_tok;
+  config.moe_intermediate_size = spec.moe.intermediate_size;
+  config.norm_topk_prob = spec.moe.norm_topk_prob;
+  config.first_k_dense_replace = 0;
+  config.decoder_sparse_step = 1;
+  config.mlp_only_layers.clear();
+  for (int layer = 0; layer < spec.num_layers; ++layer)
+    if (!spec.HasExperts(layer)) config.mlp_only_layers.push_back(layer);
+}
+
+void AppendExperts(const Config& config, nlohmann::ordered_json& json) {
+  json["n_routed_experts"] = config.n_routed_experts;
+  json["num_experts_per_tok"] = config.num_experts_per_tok;
+  json["moe_intermediate_size"] = config.moe_intermediate_size;
+  json["norm_topk_prob"] = config.norm_topk_prob;
+  json["scoring_func"] = "softmax";
+  // Where absent, DeepSeek's default is not 0.
+  json["first_k_dense_replace"] = config.first_k_dense_replace;
+  if (!config.mlp_only_layers.empty()) json["mlp_only_layers"] = config.mlp_only_layers;
+}
+
 }  // namespace
 
 std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, DType dtype) {
@@ -118,6 +141,7 @@ Config LatentConfig(const SourceWeights& source, const MlaSpec& mla, const Laten
   config.head_dim = mla.qk_rope_head_dim;
   config.attention_bias = biases.query || biases.latent;
   config.tie_word_embeddings = spec.tie_word_embeddings;
+  if (spec.moe.num_experts > 0) SetExperts(spec, config);
   config.kv_lora_rank = mla.kv_lora_rank;
   config.q_lora_rank = mla.q_lora_rank;
   config.qk_nope_head_dim = mla.qk_nope_head_dim;
@@ -139,6 +163,7 @@ std::string ConfigJson(const Config& config, DType dtype) {
   json["vocab_size"] = config.vocab_size;
   json["hidden_size"] = config.hidden_size;
   json["intermediate_size"] = config.intermediate_size;
+  if (config.n_routed_experts > 0) AppendExperts(config, json);
   json["num_hidden_layers"] = config.num_hidden_layers;
   json["num_attention_heads"] = config.num_attention_heads;
   json["num_key_value_heads"] = config.num_key_value_heads;
@@ -172,7 +197,7 @@ LatentCheckpoint::LatentCheckpoint(const SourceWeights& source, Config config)
       config_(std::move(config)),
       source_(source.shared_checkpoint()) {
   for (const KeptTensor& kept : source.kept()) {
-    const absl::StatusOr<TensorView> view = source_->Tensor(kept.source_name);
+    const absl::StatusOr<TensorView> view = SourceView(*source_, kept);
     CHECK_OK(view.status());
     infos_.push_back({kept.name, view->dtype, view->shape});
     views_.emplace_back(kept.name, *view);

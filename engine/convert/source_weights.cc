@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -149,8 +150,11 @@ absl::StatusOr<SourceWeights> SourceWeights::Create(
         " dimensions of a head; conversion needs it to turn all of them"));
   SourceWeights result(std::move(checkpoint), spec);
   const bool gguf = result.checkpoint_->format() == CheckpointFormat::kGguf;
+  ASSIGN_OR_RETURN(result.kept_, KeptExperts(*result.checkpoint_, spec));
+  absl::flat_hash_set<std::string> experts;
+  for (const KeptTensor& kept : result.kept_) experts.insert(kept.source_name);
   for (const TensorInfo& info : result.checkpoint_->tensors()) {
-    if (IsLeftOut(info.name)) continue;
+    if (IsLeftOut(info.name) || experts.contains(info.name)) continue;
     if (IsFused(info.name))
       return absl::UnimplementedError(
           absl::StrCat(result.checkpoint_->path(), ": tensor ", info.name,

@@ -16,16 +16,11 @@
 #include "absl/types/span.h"
 
 #include "engine/convert/attention_weights.h"
+#include "engine/convert/kept_tensor.h"
 #include "engine/format/checkpoint.h"
 #include "engine/model/model_spec.h"
 
 namespace transmla {
-
-// A tensor that conversion passes on unchanged.
-struct KeptTensor {
-  std::string name;         // Hugging Face: "model.layers.0.mlp.up_proj.weight"
-  std::string source_name;  // as in the file: "blk.0.ffn_up.weight"
-};
 
 // Immutable; keeps the checkpoint open.
 class SourceWeights {

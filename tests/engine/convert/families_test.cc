@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -36,9 +37,9 @@ struct Fixture {
 };
 
 constexpr Fixture kFixtures[] = {
-    {"llama", "llama_tied"}, {"mistral", "mistral"}, {"qwen2", "qwen2"},
-    {"qwen3", "qwen3"},      {"mimo", "mimo"},       {"phi3", "phi3"},
-    {"gemma2", "gemma2"},    {"gemma3", "gemma3"},   {"transmla", "mla"},
+    {"llama", "llama_tied"}, {"mistral", "mistral"},     {"mixtral", "mixtral"}, {"qwen2", "qwen2"},
+    {"qwen3", "qwen3"},      {"qwen3_moe", "qwen3_moe"}, {"mimo", "mimo"},       {"phi3", "phi3"},
+    {"gemma2", "gemma2"},    {"gemma3", "gemma3"},       {"transmla", "mla"},
 };
 
 std::shared_ptr<const CheckpointReader> Open(const std::string& path) {
@@ -125,6 +126,8 @@ TEST(FamiliesTest, ConversionRefusesWhatItWouldLose) {
       {"mistral", "a sliding window"},
       {"qwen3", "norms of queries and keys"},
       {"qwen3_gguf/model.gguf", "norms of queries and keys"},
+      {"qwen3_moe", "norms of queries and keys"},
+      {"qwen3_moe_gguf/model.gguf", "norms of queries and keys"},
       {"phi3", "a sliding window"},
       {"gemma2", "a sliding window"},
       {"gemma2_gguf/model.gguf", "a sliding window"},
@@ -148,6 +151,42 @@ TEST(FamiliesTest, MistralWithoutAWindowConverts) {
   const auto weights = SourceWeights::Create(checkpoint, *spec);
   ASSERT_TRUE(weights.ok()) << weights.status();
   EXPECT_TRUE(weights->Attention(0).ok());
+}
+
+TEST(FamiliesTest, MixtralWithAWindowDoesNot) {
+  const auto checkpoint = Open("mixtral");
+  auto spec = ReadModelSpec(*checkpoint);
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  spec->sliding_window = {5, 5};
+  EXPECT_THAT(std::string(SourceWeights::Create(checkpoint, *spec).status().message()),
+              ::testing::HasSubstr("a sliding window"));
+}
+
+// Mixtral's names and llama.cpp's stacks become DeepSeek's names.
+TEST(FamiliesTest, ExpertsAreKeptUnderOneName) {
+  for (const char* path : {"mixtral", "mixtral_q8_0_gguf/model.gguf"}) {
+    SCOPED_TRACE(path);
+    const auto checkpoint = Open(path);
+    const auto spec = ReadModelSpec(*checkpoint);
+    ASSERT_TRUE(spec.ok()) << spec.status();
+    const auto weights = SourceWeights::Create(checkpoint, *spec);
+    ASSERT_TRUE(weights.ok()) << weights.status();
+    std::map<std::string, Shape> shapes;
+    for (const KeptTensor& kept : weights->kept()) {
+      const auto view = SourceView(*checkpoint, kept);
+      ASSERT_TRUE(view.ok()) << view.status();
+      EXPECT_TRUE(shapes.emplace(kept.name, view->shape).second) << kept.name;
+    }
+    EXPECT_EQ(shapes["model.layers.1.mlp.gate.weight"], Shape({5, 64}));
+    for (int e = 0; e < 5; ++e) {
+      const std::string expert = absl::StrCat("model.layers.1.mlp.experts.", e, ".");
+      EXPECT_EQ(shapes[expert + "gate_proj.weight"], Shape({32, 64}));
+      EXPECT_EQ(shapes[expert + "up_proj.weight"], Shape({32, 64}));
+      EXPECT_EQ(shapes[expert + "down_proj.weight"], Shape({64, 32}));
+    }
+    // A layer: router, 15 of experts, two norms, o_proj; embedding, final norm and output.
+    EXPECT_EQ(shapes.size(), 2u * (1 + 15 + 3) + 3);
+  }
 }
 
 TEST(FamiliesTest, LayersThatGuessFurtherTokensAreNotConverted) {

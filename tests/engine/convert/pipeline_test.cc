@@ -16,6 +16,7 @@
 
 #include "engine/base/cpu_info.h"
 #include "engine/base/random.h"
+#include "engine/convert/evaluate.h"
 #include "engine/convert/loaded_model.h"
 #include "engine/format/checkpoint.h"
 #include "engine/tokenizer/load.h"
@@ -174,11 +175,50 @@ TEST_P(SourceTest, BestCompressesAndReports) {
 INSTANTIATE_TEST_SUITE_P(Models, SourceTest,
                          ::testing::Values("llama_tied", "llama_untied_scaled_sharded", "qwen2",
                                            "llama_tied_q8_0_gguf/model.gguf",
-                                           "llama_untied_scaled_f16_gguf/model.gguf"),
+                                           "llama_untied_scaled_f16_gguf/model.gguf", "mixtral",
+                                           "mixtral_q8_0_gguf/model.gguf"),
                          [](const auto& tested) {
                            const std::string name = tested.param;
                            return name.substr(0, name.find('/'));
                          });
+
+// The report compares models in memory; here it is the files.
+TEST(PipelineTest, WrittenExpertsComputeWhatTheSourcesDo) {
+  Random random(3);
+  std::vector<std::vector<int32_t>> sequences(2, std::vector<int32_t>(40));
+  for (std::vector<int32_t>& ids : sequences) {
+    for (int32_t& id : ids) id = static_cast<int32_t>(random.Below(400));
+  }
+  const TempFolder folder;
+  for (const char* source : {"mixtral", "mixtral_q8_0_gguf/model.gguf"}) {
+    SCOPED_TRACE(source);
+    ConvertOptions options = TinyOptions(source, folder.File("model"));
+    options.recipe = Recipe::kEquivalent;
+    options.evaluation_sequences = 0;
+    options.overwrite = true;
+    const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+    ASSERT_TRUE(report.ok()) << report.status();
+    std::vector<LoadedModel> models;
+    for (const std::string& path : {options.source, options.destination}) {
+      const auto checkpoint = OpenCheckpoint(path);
+      ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+      auto model = LoadModel(TinyContext(), *checkpoint, EvaluationLimits(40));
+      ASSERT_TRUE(model.ok()) << model.status();
+      models.push_back(*std::move(model));
+    }
+    const MoeSpec& moe = models[1].decoder->spec().moe;
+    EXPECT_EQ(moe.num_experts, 5);
+    EXPECT_EQ(moe.num_experts_per_tok, 2);
+    EXPECT_EQ(moe.intermediate_size, 32);
+    EXPECT_TRUE(moe.norm_topk_prob);
+    EXPECT_EQ(moe.layers, std::vector<bool>(kTinyLayers, true));
+    const auto quality =
+        CompareModels({models[0].decoder.get(), models[0].backend.get()},
+                      {models[1].decoder.get(), models[1].backend.get()}, sequences, DType::kF32);
+    ASSERT_TRUE(quality.ok()) << quality.status();
+    EXPECT_LT(quality->max_logit_difference, 2e-4);
+  }
+}
 
 TEST(PipelineTest, QueryRankAndTypesLoad) {
   const TempFolder folder;

@@ -46,6 +46,8 @@ constexpr TinyModel kModels[] = {
     {"mistral_gguf", "model.gguf"},
     {"qwen3"},
     {"qwen3_gguf", "model.gguf"},
+    {"mixtral"},
+    {"mixtral_q8_0_gguf", "model.gguf"},
     {"qwen3_moe"},
     {"qwen3_moe_stepped"},
     {"qwen3_moe_gguf", "model.gguf"},
