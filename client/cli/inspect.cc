@@ -143,7 +143,8 @@ const Command kInspectCommand = {
     .help =
         "Usage: transmla inspect MODEL [--json]\n\n"
         "MODEL is a GGUF file or a folder with config.json and safetensors. Weights are not "
-        "loaded. What each ratio of the cache would be like is for convert's recipe best.\n\n"
+        "loaded.\n"
+        "What the ratios of the cache would be like is for convert's recipe best.\n\n"
         "Example: transmla inspect SmolLM2-135M-Instruct.Q4_1.gguf\n",
     .run = Run,
 };

@@ -27,12 +27,12 @@ int64_t CachedValues(const ConvertOptions& options, const ModelSpec& source) {
 }
 
 // How much of the cache the rope key gets. TransMLA's authors take 64 of half a cache, and about a
-// third of smaller ones; recipe best, which chooses each pair, needs a sixth (docs/conversion.md,
-// section 11).
+// third of smaller ones; recipe best, which chooses each pair, does best with a quarter
+// (docs/conversion.md, section 11).
 int ChooseRopeDim(const ConvertOptions& options, const ModelSpec& source) {
   const int64_t cached = CachedValues(options, source);
   if (options.recipe == Recipe::kBest)
-    return static_cast<int>(std::max<int64_t>(2, cached / 12 * 2));
+    return static_cast<int>(std::max<int64_t>(2, cached / 8 * 2));
   constexpr int kPublished = 64;
   if (options.kv_lora_rank > 0) return kPublished;
   int dim = 2;
@@ -52,15 +52,13 @@ absl::Status ValidateFolding(const ConvertOptions& options, const ModelSpec& sou
   return ValidateRotation(rotation);
 }
 
-absl::Status ValidateShape(const ConvertOptions& options, const ModelSpec& source) {
-  const int64_t width = KeyWidth(source);
-  RETURN_IF_ERROR(CheckRange("qk_rope_head_dim", options.qk_rope_head_dim, 2, width));
+absl::Status ValidateRope(const ConvertOptions& options, const ModelSpec& source) {
+  RETURN_IF_ERROR(
+      CheckRange("qk_rope_head_dim", options.qk_rope_head_dim, 2, KeyWidth(source)));
   if (options.qk_rope_head_dim % 2 != 0)
     return absl::InvalidArgumentError(absl::StrCat("qk_rope_head_dim is ", options.qk_rope_head_dim,
                                                    " but must be even: rotary pairs are two"));
-  if (options.recipe == Recipe::kTransMla) RETURN_IF_ERROR(ValidateFolding(options, source));
-  return CheckRange("kv_lora_rank", options.kv_lora_rank, 1,
-                    2 * width - options.qk_rope_head_dim);
+  return options.recipe == Recipe::kTransMla ? ValidateFolding(options, source) : absl::OkStatus();
 }
 
 absl::Status ValidateRecipe(const ConvertOptions& options, const ModelSpec& source) {
@@ -145,6 +143,7 @@ absl::StatusOr<ConvertOptions> ResolveOptions(const ConvertOptions& options,
   if (options.recipe == Recipe::kEquivalent) return options;
   ConvertOptions resolved = options;
   if (resolved.qk_rope_head_dim == 0) resolved.qk_rope_head_dim = ChooseRopeDim(options, source);
+  RETURN_IF_ERROR(ValidateRope(resolved, source));
   if (resolved.kv_lora_rank == 0) {
     const int64_t cached = CachedValues(options, source);
     if (cached <= resolved.qk_rope_head_dim)
@@ -154,7 +153,8 @@ absl::StatusOr<ConvertOptions> ResolveOptions(const ConvertOptions& options,
           resolved.qk_rope_head_dim, "; set a larger ratio, or a smaller qk_rope_head_dim"));
     resolved.kv_lora_rank = static_cast<int>(cached) - resolved.qk_rope_head_dim;
   }
-  RETURN_IF_ERROR(ValidateShape(resolved, source));
+  RETURN_IF_ERROR(CheckRange("kv_lora_rank", resolved.kv_lora_rank, 1,
+                             2 * KeyWidth(source) - resolved.qk_rope_head_dim));
   return resolved;
 }
 

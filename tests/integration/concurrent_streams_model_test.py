@@ -20,7 +20,7 @@ class ConcurrentStreamsModelTest(unittest.TestCase):
             converted = pathlib.Path(folder) / "converted"
             # How good the text is does not matter here.
             subprocess.run([BIN / "transmla", "convert", source, converted, "--nsamples=2", "--seqlen=64",
-                            "--freqfold=2", "--eval-sequences=0"], check=True, capture_output=True)
+                            "--eval-sequences=0"], check=True, capture_output=True)
             with harness.Server(converted, "--cache-memory=512MiB") as server:
                 crowd.check(self, server, max_tokens=24)
 

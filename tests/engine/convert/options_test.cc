@@ -29,7 +29,7 @@ std::pair<int, int> ShapeOf(const ConvertOptions& options) {
 
 TEST(OptionsTest, NothingSaidIsHalfTheCache) {
   EXPECT_EQ(ShapeOf({.recipe = Recipe::kTransMla}), std::pair(64, 128));
-  EXPECT_EQ(ShapeOf({.recipe = Recipe::kBest}), std::pair(32, 160));
+  EXPECT_EQ(ShapeOf({.recipe = Recipe::kBest}), std::pair(48, 144));
   EXPECT_EQ(ShapeOf({.recipe = Recipe::kEquivalent}), std::pair(0, 0));
 }
 
@@ -45,13 +45,13 @@ TEST(OptionsTest, ARatioGivesTheShape) {
   const auto best = [](double ratio) {
     return ShapeOf({.recipe = Recipe::kBest, .cache_ratio = ratio});
   };
-  EXPECT_EQ(best(1), std::pair(64, 320));
-  EXPECT_EQ(best(0.25), std::pair(16, 80));
-  EXPECT_EQ(best(0.125), std::pair(8, 40));
+  EXPECT_EQ(best(1), std::pair(96, 288));
+  EXPECT_EQ(best(0.25), std::pair(24, 72));
+  EXPECT_EQ(best(0.125), std::pair(12, 36));
 }
 
 TEST(OptionsTest, WhatIsGivenStays) {
-  EXPECT_EQ(ShapeOf({.recipe = Recipe::kBest, .qk_rope_head_dim = 48}), std::pair(48, 144));
+  EXPECT_EQ(ShapeOf({.recipe = Recipe::kBest, .qk_rope_head_dim = 64}), std::pair(64, 128));
   EXPECT_EQ(ShapeOf({.recipe = Recipe::kBest, .qk_rope_head_dim = 10, .kv_lora_rank = 7}),
             std::pair(10, 7));
   EXPECT_EQ(ShapeOf({.recipe = Recipe::kBest, .qk_rope_head_dim = 192, .kv_lora_rank = 192}),
