@@ -1,5 +1,5 @@
-// transmla inspect: what a model on disk is, what its cache costs, and what conversions would make of
-// that.
+// transmla inspect: what a model on disk is, what its cache costs, and what conversions would make
+// of that.
 #include "engine/inspect.h"
 
 #include <string>
@@ -54,11 +54,10 @@ void PrintConversions(const absl::StatusOr<std::vector<ConversionReport>>& plans
   }
   PrintNow("  conversions (transmla convert --cache-ratio X):\n");
   for (const ConversionReport& plan : *plans)
-    PrintNow(absl::StrFormat("    %5.1f %% of the cache, %d bytes a token: rope key %d + latent %d\n",
-                             100.0 * plan.cache_bytes_per_token_after /
-                                 plan.cache_bytes_per_token_before,
-                             plan.cache_bytes_per_token_after, plan.qk_rope_head_dim,
-                             plan.kv_lora_rank));
+    PrintNow(absl::StrFormat(
+        "    %5.1f %% of the cache, %d bytes a token: rope key %d + latent %d\n",
+        100.0 * plan.cache_bytes_per_token_after / plan.cache_bytes_per_token_before,
+        plan.cache_bytes_per_token_after, plan.qk_rope_head_dim, plan.kv_lora_rank));
 }
 
 nlohmann::json ToJson(const ModelInspection& inspection) {

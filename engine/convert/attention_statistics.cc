@@ -7,8 +7,7 @@
 
 namespace transmla {
 
-AttentionObserver::AttentionObserver(Backend& backend, const ModelSpec& spec,
-                                     bool with_all_queries)
+AttentionObserver::AttentionObserver(Backend& backend, const ModelSpec& spec, bool with_all_queries)
     : backend_(backend), gqa_(spec.gqa) {
   const int width = 2 * gqa_.num_key_value_heads * gqa_.head_dim;
   AttentionStatistics empty{

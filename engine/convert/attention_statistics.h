@@ -17,7 +17,7 @@ struct AttentionStatistics {
   SecondMoment key_value;             // of [k; v], width 2·L
   std::vector<double> key_value_sum;  // Σ [k; v], [2·L]
   std::vector<SecondMoment> query;    // a head: width d
-  SecondMoment all_queries;           // of all heads side by side, width H·d; empty unless asked for
+  SecondMoment all_queries;  // of all heads side by side, width H·d; empty unless asked for
 };
 
 // Gathers them from a grouped-query model over all that it runs while this observes it. The backend

@@ -47,8 +47,7 @@ Matrix KeyWeight(const GqaSpec& gqa, const std::vector<Matrix>& queries, const M
   Matrix weight(keys, keys);
   for (int64_t head = 0; head < gqa.num_attention_heads; ++head) {
     const Matrix seen = Mapped(query_map.block(rope, head / group * d, keys, d), queries[head]);
-    for (size_t i = 0; i < seen.values().size(); ++i)
-      weight.values()[i] += seen.values()[i];
+    for (size_t i = 0; i < seen.values().size(); ++i) weight.values()[i] += seen.values()[i];
   }
   return weight;
 }
@@ -70,13 +69,11 @@ std::vector<double> BestRecipe::Centre(const AttentionStatistics& statistics,
   const int64_t width = key_map.rows();
   Matrix mean(2 * width, 1);
   for (int64_t i = 0; i < 2 * width; ++i)
-    mean(i, 0) =
-        statistics.key_value_sum[i] / static_cast<double>(statistics.key_value.count());
+    mean(i, 0) = statistics.key_value_sum[i] / static_cast<double>(statistics.key_value.count());
   // An output projection with a bias of its own keeps it, and the values their mean.
   if (source_.spec().output_bias) std::fill_n(mean.values().begin() + width, width, 0.0);
-  const Matrix centre =
-      Multiply(PositionFreeMap(key_map, ResolveShape(options_, source_.spec()).qk_rope_head_dim),
-               mean);
+  const Matrix centre = Multiply(
+      PositionFreeMap(key_map, ResolveShape(options_, source_.spec()).qk_rope_head_dim), mean);
   return {centre.values().begin(), centre.values().end()};
 }
 
@@ -87,8 +84,7 @@ absl::StatusOr<BestRecipe::OutputWeights> BestRecipe::WeighOutput(
   const int64_t d = gqa.head_dim, group = gqa.num_attention_heads / gqa.num_key_value_heads;
   const int64_t width = gqa.num_key_value_heads * d;
   const auto count = static_cast<double>(statistics.key_value.count());
-  const double scale =
-      double{spec.attention_scale} * spec.rope_magnitude * spec.rope_magnitude;
+  const double scale = double{spec.attention_scale} * spec.rope_magnitude * spec.rope_magnitude;
   ASSIGN_OR_RETURN(const Matrix output, source_.Output(layer));
   OutputWeights weights{.values = Matrix(width, width), .scores = {}};
   for (int64_t head = 0; head < gqa.num_attention_heads; ++head) {
@@ -132,17 +128,16 @@ absl::Status BestRecipe::FitLayer(const AttentionStatistics& statistics, int lay
                                   .inv_freq = spec.inv_freq[layer],
                                   .max_distance = max_distance}));
   KeyMaps maps = MakeKeyMaps(components, spec.gqa, spec.inv_freq[layer], shape.qk_rope_head_dim);
-  const Matrix moment = Mapped(PositionFreeMap(maps.key_map, rope),
-                               MeanBlock(statistics.key_value, 0, 2 * width));
+  const Matrix moment =
+      Mapped(PositionFreeMap(maps.key_map, rope), MeanBlock(statistics.key_value, 0, 2 * width));
   const Matrix key_weight = KeyWeight(spec.gqa, queries, maps.query_map, rope);
   const std::vector<double> centre = Centre(statistics, maps.key_map);
-  ASSIGN_OR_RETURN(WeightedLatent latent,
-                   CompressWeighted({.moment = &moment,
-                                     .centre = centre,
-                                     .key_weight = &key_weight,
-                                     .value_weight = &weights.values,
-                                     .kv_lora_rank = shape.kv_lora_rank,
-                                     .balance = options_.balance_kv_ratio}));
+  ASSIGN_OR_RETURN(WeightedLatent latent, CompressWeighted({.moment = &moment,
+                                                            .centre = centre,
+                                                            .key_weight = &key_weight,
+                                                            .value_weight = &weights.values,
+                                                            .kv_lora_rank = shape.kv_lora_rank,
+                                                            .balance = options_.balance_kv_ratio}));
   report->layer = layer;
   report->key_error = latent.key_error;
   report->value_error = latent.value_error;

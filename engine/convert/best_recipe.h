@@ -45,8 +45,7 @@ class BestRecipe : public FittedRecipe {
     Matrix values;               // Σ W_oᵀ·W_o over the heads that read a value, [L, L]
     std::vector<double> scores;  // of q·k a head: score scale² · E|W_o·(v − mean)|²
   };
-  absl::StatusOr<OutputWeights> WeighOutput(const AttentionStatistics& statistics,
-                                            int layer) const;
+  absl::StatusOr<OutputWeights> WeighOutput(const AttentionStatistics& statistics, int layer) const;
 
   const ConvertOptions& options_;
   const SourceWeights& source_;

@@ -36,7 +36,8 @@ absl::StatusOr<std::vector<TensorInfo>> DeclareTensors(const SourceWeights& weig
     infos.push_back({kept.name, options.dtype, view.shape});
   }
   for (int layer = 0; layer < spec.num_layers; ++layer) {
-    for (TensorInfo& info : LatentTensorInfos(layer, spec, options.mla, options.biases, options.dtype))
+    for (TensorInfo& info :
+         LatentTensorInfos(layer, spec, options.mla, options.biases, options.dtype))
       infos.push_back(std::move(info));
   }
   return infos;

@@ -107,17 +107,15 @@ absl::StatusOr<std::vector<KeyComponent>> DecomposeKeys(const KeyComponentsInput
   CHECK_EQ(static_cast<int>(input.query_moments.size()), input.gqa.num_attention_heads);
   CHECK_GE(input.max_distance, 1);
   std::vector<KeyComponent> components;
-  for (int pair = 0; pair < pairs; ++pair)
-    RETURN_IF_ERROR(DecomposePair(input, pair, components));
-  std::stable_sort(components.begin(), components.end(),
-                   [](const KeyComponent& a, const KeyComponent& b) {
-                     return a.rope_cost > b.rope_cost;
-                   });
+  for (int pair = 0; pair < pairs; ++pair) RETURN_IF_ERROR(DecomposePair(input, pair, components));
+  std::stable_sort(
+      components.begin(), components.end(),
+      [](const KeyComponent& a, const KeyComponent& b) { return a.rope_cost > b.rope_cost; });
   return components;
 }
 
 KeyMaps MakeKeyMaps(absl::Span<const KeyComponent> components, const GqaSpec& gqa,
-               absl::Span<const float> inv_freq, int qk_rope_head_dim) {
+                    absl::Span<const float> inv_freq, int qk_rope_head_dim) {
   const int64_t width = int64_t{gqa.num_key_value_heads} * gqa.head_dim;
   CHECK_EQ(static_cast<int64_t>(components.size()) * 2, width);
   KeyMaps maps{.key_map = Matrix(width, width), .query_map = Matrix(width, width), .inv_freq = {}};

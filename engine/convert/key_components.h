@@ -3,10 +3,10 @@
 //
 // The keys of all heads that turn at one frequency are a vector κ of G complex numbers (a pair is
 // one number, which RoPE multiplies by e^{iθ·position}), and any complex-linear map of it commutes
-// with RoPE, not only the real rotations of TransMLA (arXiv 2502.07864). docs/conversion.md, section
-// 5, has the formulas: with D the roots of the energy of each group's queries, the eigenvectors of
-// D·E[κκᴴ]·D make components whose energies are their shares of the scores, and queries are mapped
-// so that scores stay as they are.
+// with RoPE, not only the real rotations of TransMLA (arXiv 2502.07864). docs/conversion.md,
+// section 5, has the formulas: with D the roots of the energy of each group's queries, the
+// eigenvectors of D·E[κκᴴ]·D make components whose energies are their shares of the scores, and
+// queries are mapped so that scores stay as they are.
 #ifndef TRANSMLA_ENGINE_CONVERT_KEY_COMPONENTS_H_
 #define TRANSMLA_ENGINE_CONVERT_KEY_COMPONENTS_H_
 
@@ -49,7 +49,7 @@ struct KeyMaps {
   std::vector<float> inv_freq;  // [qk_rope_head_dim / 2]
 };
 KeyMaps MakeKeyMaps(absl::Span<const KeyComponent> components, const GqaSpec& gqa,
-               absl::Span<const float> inv_freq, int qk_rope_head_dim);
+                    absl::Span<const float> inv_freq, int qk_rope_head_dim);
 
 // Mean of |e^{iθΔ} − 1|² over distances Δ from 1 to `max_distance`, weighted by Δ^−½: how much a
 // score's term of that frequency changes, relative to its square, if RoPE is left out.

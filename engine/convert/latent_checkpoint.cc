@@ -123,8 +123,7 @@ std::vector<TensorInfo> LatentTensorInfos(int layer, const ModelSpec& source, co
                    Shape({q_rows, mla.q_lora_rank > 0 ? int64_t{mla.q_lora_rank} : hidden})});
   if (biases.query) infos.push_back({q + ".bias", dtype, Shape({q_rows})});
   infos.push_back({prefix + "kv_a_proj_with_mqa.weight", dtype, Shape({kv_rows, hidden})});
-  if (biases.latent)
-    infos.push_back({prefix + "kv_a_proj_with_mqa.bias", dtype, Shape({kv_rows})});
+  if (biases.latent) infos.push_back({prefix + "kv_a_proj_with_mqa.bias", dtype, Shape({kv_rows})});
   infos.push_back({prefix + "kv_b_proj.weight", dtype,
                    Shape({heads * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank})});
   if (biases.output) infos.push_back({prefix + "o_proj.bias", dtype, Shape({hidden})});

@@ -96,8 +96,7 @@ Matrix Decoder(const LatentLayerPlan& plan) {
 // Takes the centre out of the latent rows of kv_a's bias.
 void ShiftLatent(const LatentLayerPlan& plan, LatentWeights& weights) {
   const Matrix centre = Column(plan.latent.centre);
-  const Matrix shift =
-      plan.latent.encoder.empty() ? centre : Multiply(plan.latent.encoder, centre);
+  const Matrix shift = plan.latent.encoder.empty() ? centre : Multiply(plan.latent.encoder, centre);
   weights.kv_a_bias.resize(weights.kv_a.rows());
   for (int64_t i = 0; i < shift.rows(); ++i) weights.kv_a_bias[i] -= shift(i, 0);
 }

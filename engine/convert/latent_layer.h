@@ -1,5 +1,5 @@
-// Puts a layer's latent attention together from its source weights, the maps of its queries and keys
-// and the latent's.
+// Puts a layer's latent attention together from its source weights, the maps of its queries and
+// keys and the latent's.
 //
 // Everything is linear, so projections are multiplied out once here (docs/conversion.md, section
 // 4). Queries take up the quotient of the source's score scale and latent attention's, 1 / sqrt(d +

@@ -53,8 +53,7 @@ absl::Status ValidateFolding(const ConvertOptions& options, const ModelSpec& sou
 }
 
 absl::Status ValidateRope(const ConvertOptions& options, const ModelSpec& source) {
-  RETURN_IF_ERROR(
-      CheckRange("qk_rope_head_dim", options.qk_rope_head_dim, 2, KeyWidth(source)));
+  RETURN_IF_ERROR(CheckRange("qk_rope_head_dim", options.qk_rope_head_dim, 2, KeyWidth(source)));
   if (options.qk_rope_head_dim % 2 != 0)
     return absl::InvalidArgumentError(absl::StrCat("qk_rope_head_dim is ", options.qk_rope_head_dim,
                                                    " but must be even: rotary pairs are two"));
@@ -65,12 +64,12 @@ absl::Status ValidateRecipe(const ConvertOptions& options, const ModelSpec& sour
   RETURN_IF_ERROR(CheckRange("q_lora_rank", options.q_lora_rank, 0,
                              int64_t{source.gqa.num_attention_heads} * source.gqa.head_dim));
   if (!(options.cache_ratio >= 0 && options.cache_ratio <= 1))
-    return absl::InvalidArgumentError(absl::StrCat("cache_ratio is ", options.cache_ratio,
-                                                   " but must be above 0 and at most 1"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("cache_ratio is ", options.cache_ratio, " but must be above 0 and at most 1"));
   if (options.cache_ratio > 0 && options.kv_lora_rank != 0)
-    return absl::InvalidArgumentError(absl::StrCat(
-        "cache_ratio is ", options.cache_ratio, " and kv_lora_rank ", options.kv_lora_rank,
-        ", but one follows from the other; give one of them"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("cache_ratio is ", options.cache_ratio, " and kv_lora_rank ",
+                     options.kv_lora_rank, ", but one follows from the other; give one of them"));
   if (!std::isfinite(options.balance_kv_ratio))
     return absl::InvalidArgumentError(
         absl::StrCat("balance_kv_ratio is ", options.balance_kv_ratio, " but must be a number"));
@@ -124,8 +123,7 @@ absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& sou
     return absl::InvalidArgumentError(
         absl::StrCat("the source's attention (family ", source.family,
                      ") is latent already; give a model with grouped-query attention"));
-  if (options.recipe != Recipe::kEquivalent)
-    RETURN_IF_ERROR(ValidateRecipe(options, source));
+  if (options.recipe != Recipe::kEquivalent) RETURN_IF_ERROR(ValidateRecipe(options, source));
   RETURN_IF_ERROR(ValidateText(options, source));
   if (options.dtype.has_value() && *options.dtype != DType::kF32 && *options.dtype != DType::kF16 &&
       *options.dtype != DType::kBF16)

@@ -21,8 +21,15 @@ std::vector<double> StageWeights(const ConvertOptions& options) {
       /*load=*/2,
       /*text=*/sampled && !(lossless && options.evaluation_sequences == 0) ? 40.0 : 1.0,
       /*calibrate=*/lossless || sampled ? 0.1 : 20.0,
-      /*rotate=*/lossless ? 0.1 : (best ? 0.1 : options.freqfold == 0 ? 25.0 : 8.0),
-      /*compress=*/lossless ? 0.1 : best ? 5.0 : 22.0,
+      /*rotate=*/
+          lossless ? 0.1
+                   : (best                    ? 0.1
+                      : options.freqfold == 0 ? 25.0
+                                              : 8.0),
+      /*compress=*/
+          lossless ? 0.1
+      : best       ? 5.0
+                   : 22.0,
       /*write=*/4,
       /*evaluate=*/evaluate};
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);

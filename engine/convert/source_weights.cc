@@ -238,10 +238,9 @@ absl::StatusOr<std::vector<double>> SourceWeights::Bias(int layer, char which) c
 }
 
 absl::StatusOr<Matrix> SourceWeights::Output(int layer) const {
-  const std::string name =
-      checkpoint_->format() == CheckpointFormat::kGguf
-          ? absl::StrCat("blk.", layer, ".attn_output.weight")
-          : absl::StrCat("model.layers.", layer, ".self_attn.o_proj.weight");
+  const std::string name = checkpoint_->format() == CheckpointFormat::kGguf
+                               ? absl::StrCat("blk.", layer, ".attn_output.weight")
+                               : absl::StrCat("model.layers.", layer, ".self_attn.o_proj.weight");
   ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Tensor(name));
   RETURN_IF_ERROR(CheckShape(name, tensor.shape, Shape({spec_.hidden_size, Rows('q')})));
   ASSIGN_OR_RETURN(const std::vector<float> values,

@@ -92,8 +92,7 @@ absl::StatusOr<LoadedModel> TransMlaRecipe::LoadPartialRope(
   MlaSpec mla = ResolveShape(options_, source_.spec());
   mla.q_lora_rank = 0;
   // Nothing is compressed yet.
-  mla.kv_lora_rank =
-      static_cast<int>(2 * plans[0].key_map.rows()) - options_.qk_rope_head_dim;
+  mla.kv_lora_rank = static_cast<int>(2 * plans[0].key_map.rows()) - options_.qk_rope_head_dim;
   auto checkpoint = std::make_shared<LatentCheckpoint>(
       source_, LatentConfig(source_, mla, ResolveBiases(options_, source_.spec()),
                             ResolveAttentionScale(options_, source_.spec())));
@@ -161,11 +160,10 @@ absl::Status TransMlaRecipe::CompressLayer(const LatentMoments& moments, int lay
   LatentLayerPlan& plan = plans_[layer];
   const int key_width = static_cast<int>(plan.key_map.rows()) - options_.qk_rope_head_dim;
   LatentBasis& basis = bases_[layer];
-  ASSIGN_OR_RETURN(basis,
-                   CompressKeysAndValues(LeadingBlock(moment, width),
-                                         {.key_width = key_width,
-                                          .kv_lora_rank = rank,
-                                          .balance_kv_ratio = options_.balance_kv_ratio}));
+  ASSIGN_OR_RETURN(basis, CompressKeysAndValues(LeadingBlock(moment, width),
+                                                {.key_width = key_width,
+                                                 .kv_lora_rank = rank,
+                                                 .balance_kv_ratio = options_.balance_kv_ratio}));
   plan.latent = MakeLatentMap(basis, key_width);
   if (options_.q_lora_rank > 0) {
     ASSIGN_OR_RETURN(plan.query_basis,

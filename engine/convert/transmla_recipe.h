@@ -37,8 +37,9 @@ class TransMlaRecipe : public FittedRecipe {
   absl::StatusOr<LatentWeights> Layer(int layer) const override;
   std::vector<std::vector<float>> InverseFrequencies() const override;
 
-  // What Fit does, step by step. Stage kRotate; fills freqfold and perplexity_partial_rope of `report`. `keys` are the source's
-  // (CalibrateKeys) over `calibration`; `evaluation` may be empty.
+  // What Fit does, step by step. Stage kRotate; fills freqfold and perplexity_partial_rope of
+  // `report`. `keys` are the source's (CalibrateKeys) over `calibration`; `evaluation` may be
+  // empty.
   absl::Status Rotate(const std::vector<SecondMoment>& keys, TokenSequences calibration,
                       TokenSequences evaluation, ConversionReport* report);
   // Stage kCompress, in two steps: what the rotated model's layers give, and their compression,

@@ -88,8 +88,7 @@ absl::StatusOr<WeightedLatent> CompressWeighted(const WeightedLatentInput& input
   Matrix rest = Multiply(result.map.decoder, result.map.encoder);
   for (double& value : rest.values()) value = -value;
   for (int64_t i = 0; i < width; ++i) rest(i, i) += 1;
-  const Matrix lost =
-      Multiply(Multiply(rest, covariance), Transpose::kNo, rest, Transpose::kYes);
+  const Matrix lost = Multiply(Multiply(rest, covariance), Transpose::kNo, rest, Transpose::kYes);
   result.key_error = RelativeError(lost, *input.moment, 0, keys);
   result.value_error = RelativeError(lost, *input.moment, keys, width);
   return result;

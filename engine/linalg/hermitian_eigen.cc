@@ -51,9 +51,9 @@ absl::StatusOr<HermitianEigen> DecomposeHermitian(const Matrix& real, const Matr
   CHECK_EQ(imag.cols(), n);
   ASSIGN_OR_RETURN(const SymmetricEigen pairs, DecomposeSymmetric(RealForm(real, imag)));
   // Of each pair the first is taken, and the other, its multiple, leaves nothing. Where m
-  // eigenvalues are equal, 2·m vectors span m complex dimensions, and as long as j < m are taken one
-  // of the others has 2·(m − j)/(2·m − j) or more of its square left: a threshold below the least of
-  // these, 2/(m + 1), takes m.
+  // eigenvalues are equal, 2·m vectors span m complex dimensions, and as long as j < m are taken
+  // one of the others has 2·(m − j)/(2·m − j) or more of its square left: a threshold below the
+  // least of these, 2/(m + 1), takes m.
   const double threshold = 1 / static_cast<double>(n + 1);
   HermitianEigen result{.values = {}, .real = Matrix(n, n), .imag = Matrix(n, n)};
   std::vector<Vector> taken;

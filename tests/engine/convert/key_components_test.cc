@@ -82,10 +82,8 @@ TEST_P(KeyComponentsTest, AllComponentsWithRopeAreTheSource) {
   ASSERT_TRUE(components.ok()) << components.status();
   Random random(4);
   const Matrix x = RandomMatrix(kTokens, kHidden, random);
-  const Matrix wanted =
-      testing::GqaAttention(source, kGqa, inv_freq, x, 1 / std::sqrt(8.0));
-  const LatentLayerPlan plan =
-      PlanOf(MakeKeyMaps(*components, kGqa, inv_freq, kWidth), kWidth);
+  const Matrix wanted = testing::GqaAttention(source, kGqa, inv_freq, x, 1 / std::sqrt(8.0));
+  const LatentLayerPlan plan = PlanOf(MakeKeyMaps(*components, kGqa, inv_freq, kWidth), kWidth);
   EXPECT_LT(testing::MaxDifference(LatentAttentionOf(source, plan, x), wanted), 1e-9);
 }
 
@@ -115,8 +113,8 @@ TEST(KeyComponentsDetailTest, EnergiesAreSharesOfTheScores) {
   ASSERT_TRUE(components.ok()) << components.status();
   ASSERT_EQ(components->size(), kWidth / 2);
   const KeyMaps maps = MakeKeyMaps(*components, kGqa, inv_freq, 6);
-  const Matrix mapped = Multiply(Multiply(maps.key_map, moments.keys), Transpose::kNo,
-                                 maps.key_map, Transpose::kYes);
+  const Matrix mapped =
+      Multiply(Multiply(maps.key_map, moments.keys), Transpose::kNo, maps.key_map, Transpose::kYes);
   double sum = 0, total = 0;
   for (int c = 0; c < kWidth / 2; ++c) {
     const KeyComponent& component = (*components)[c];
@@ -158,9 +156,9 @@ TEST(KeyComponentsDetailTest, QueriesOfZeroAreNoError) {
     const absl::StatusOr<std::vector<KeyComponent>> components = Decompose(moments, inv_freq);
     ASSERT_TRUE(components.ok()) << components.status();
     const KeyMaps maps = MakeKeyMaps(*components, kGqa, inv_freq, 6);
-    EXPECT_LT(testing::MaxDifference(Multiply(maps.query_map, Transpose::kYes, maps.key_map,
-                                              Transpose::kNo),
-                                     Matrix::Identity(kWidth)),
+    EXPECT_LT(testing::MaxDifference(
+                  Multiply(maps.query_map, Transpose::kYes, maps.key_map, Transpose::kNo),
+                  Matrix::Identity(kWidth)),
               1e-9);
   }
 }

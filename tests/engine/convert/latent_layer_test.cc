@@ -131,9 +131,9 @@ TEST_P(LatentLayerTest, FullRankLatentIsTheUncompressedOne) {
   for (int64_t t = 0; t < x.rows(); ++t)
     for (int64_t j = 0; j < width; ++j) z(t, j) = latents(t, j);
   const auto compressed = [&](int64_t rank) {
-    return MakeLatentMap(*CompressKeysAndValues(Gram(z), {.key_width = 20,
-                                                   .kv_lora_rank = static_cast<int>(rank)}),
-                  20);
+    return MakeLatentMap(
+        *CompressKeysAndValues(Gram(z), {.key_width = 20, .kv_lora_rank = static_cast<int>(rank)}),
+        20);
   };
   plan.latent = compressed(width);
   EXPECT_LT(testing::MaxDifference(Attention(BuildLatentLayer(source, plan), plan, x), wanted),
@@ -158,15 +158,15 @@ TEST_P(LatentLayerTest, ACentreLosesNothing) {
   for (const bool identity : {true, false}) {
     if (!identity) {
       plan.latent.encoder = testing::RandomMatrix(44, 44, random);
-      const Matrix inverse_root = Multiply(plan.latent.encoder, Transpose::kYes,
-                                           plan.latent.encoder, Transpose::kNo);
+      const Matrix inverse_root =
+          Multiply(plan.latent.encoder, Transpose::kYes, plan.latent.encoder, Transpose::kNo);
       const SymmetricEigen eigen = *DecomposeSymmetric(inverse_root);
       Matrix scaled = eigen.vectors;
       for (int64_t i = 0; i < 44; ++i)
         for (int64_t j = 0; j < 44; ++j) scaled(i, j) /= eigen.values[j];
-      plan.latent.decoder = Multiply(
-          Multiply(scaled, Transpose::kNo, eigen.vectors, Transpose::kYes), Transpose::kNo,
-          plan.latent.encoder, Transpose::kYes);
+      plan.latent.decoder =
+          Multiply(Multiply(scaled, Transpose::kNo, eigen.vectors, Transpose::kYes), Transpose::kNo,
+                   plan.latent.encoder, Transpose::kYes);
     }
     const LatentWeights shifted = BuildLatentLayer(source, plan);
     ASSERT_EQ(shifted.kv_a_bias.size(), 44 + 4);

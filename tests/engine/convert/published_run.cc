@@ -91,16 +91,16 @@ void CompareLayers(const TransMlaRecipe& recipe, int num_layers, const Published
   for (int layer = 0; layer < num_layers; ++layer) {
     const LatentLayerPlan& plan = recipe.plan(layer);
     const double published_divisor = setting.key_divisors[layer];
-    row->divisor_difference = std::max(row->divisor_difference,
-                                       std::abs(recipe.basis(layer).key_divisor / published_divisor - 1));
+    row->divisor_difference = std::max(
+        row->divisor_difference, std::abs(recipe.basis(layer).key_divisor / published_divisor - 1));
     const std::string prefix = absl::StrCat("rope", setting.qk_rope_head_dim, ".layer", layer, ".");
     const auto rope = published.bases.find(prefix + "rope_basis");
     const auto latent = published.bases.find(prefix + "latent_basis");
     if (rope == published.bases.end() || latent == published.bases.end()) continue;
     row->rope_angle = std::max(row->rope_angle, LargestAngle(RopeBasis(plan), rope->second));
     row->latent_angle = std::max(
-        row->latent_angle,
-        LargestAngle(LatentColumns(plan, recipe.basis(layer)), LeadingColumns(latent->second, setting.kv_lora_rank)));
+        row->latent_angle, LargestAngle(LatentColumns(plan, recipe.basis(layer)),
+                                        LeadingColumns(latent->second, setting.kv_lora_rank)));
     ++row->layers_compared;
   }
 }
@@ -110,8 +110,9 @@ absl::StatusOr<double> ConvertedPerplexity(const ParitySource& source, const Tra
                                            const ConvertOptions& options) {
   const ModelSpec& spec = source.weights->spec();
   auto checkpoint = std::make_shared<LatentCheckpoint>(
-      *source.weights, LatentConfig(*source.weights, ResolveShape(options, spec), ResolveBiases(options, spec),
-                                    ResolveAttentionScale(options, spec)));
+      *source.weights,
+      LatentConfig(*source.weights, ResolveShape(options, spec), ResolveBiases(options, spec),
+                   ResolveAttentionScale(options, spec)));
   for (int layer = 0; layer < spec.num_layers; ++layer) {
     ASSIGN_OR_RETURN(const LatentWeights weights, recipe.Layer(layer));
     checkpoint->AddLayer(layer, weights);
