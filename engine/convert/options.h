@@ -36,11 +36,12 @@ struct ConvertOptions {
   // converter. What is 0 is chosen by ResolveOptions.
   int qk_rope_head_dim = 0;  // rope key values a token, even; of recipe transmla, divides head_dim
   int kv_lora_rank = 0;      // latent values a token
-  double cache_ratio =
-      0;                // instead of kv_lora_rank: cache of the result over the source's; 0: half
+  // Instead of kv_lora_rank: cache of the result over the source's; 0: half.
+  double cache_ratio = 0;
   int q_lora_rank = 0;  // 0: the query projection stays whole
-  int freqfold = 0;     // recipe transmla: neighbouring frequencies folded together; 0: chosen by
-                     // perplexity on the calibration text
+  // Recipe transmla: neighbouring frequencies folded together; 0: chosen by perplexity on the
+  // calibration text.
+  int freqfold = 0;
   // Recipe transmla: times mean norm of values over that of position-free keys; <= 0: no balancing.
   // Recipe best: times the weight of position-free keys; positive.
   double balance_kv_ratio = 1.0;

@@ -13,25 +13,23 @@ constexpr double kLeastShareForEstimate = 0.02;
 
 // Rough shares of the time of a conversion on a CPU; only the progress bar depends on them.
 std::vector<double> StageWeights(const ConvertOptions& options) {
-  const bool best = options.recipe == Recipe::kBest;
   const bool lossless = options.recipe == Recipe::kEquivalent;
   const bool sampled = options.text_files.empty();
-  const double evaluate = options.evaluation_sequences > 0 ? 15 : 0.1;
-  std::vector<double> weights = {
-      /*load=*/2,
-      /*text=*/sampled && !(lossless && options.evaluation_sequences == 0) ? 40.0 : 1.0,
-      /*calibrate=*/lossless || sampled ? 0.1 : 20.0,
-      /*rotate=*/
-          lossless ? 0.1
-                   : (best                    ? 0.1
-                      : options.freqfold == 0 ? 25.0
-                                              : 8.0),
-      /*compress=*/
-          lossless ? 0.1
-      : best       ? 5.0
-                   : 22.0,
-      /*write=*/4,
-      /*evaluate=*/evaluate};
+  const bool runs = !lossless || options.evaluation_sequences > 0;
+  double rotate = 0.1, compress = 0.1;
+  if (options.recipe == Recipe::kTransMla) {
+    rotate = options.freqfold == 0 ? 25 : 8;
+    compress = 22;
+  } else if (options.recipe == Recipe::kBest) {
+    compress = 5;
+  }
+  std::vector<double> weights = {/*load=*/2,
+                                 /*text=*/sampled && runs ? 40.0 : 1.0,
+                                 /*calibrate=*/lossless || sampled ? 0.1 : 20.0,
+                                 rotate,
+                                 compress,
+                                 /*write=*/4,
+                                 /*evaluate=*/options.evaluation_sequences > 0 ? 15 : 0.1};
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
   for (double& weight : weights) weight /= sum;
   return weights;
