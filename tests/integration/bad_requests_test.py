@@ -160,6 +160,9 @@ CONVERT = [
     ("ConvertModel: odd rope dimension", conversion(qk_rope_head_dim=7)),
     ("ConvertModel: rank of four billion", conversion(kv_lora_rank=4000000000)),
     ("ConvertModel: latent wider than keys and values", conversion(qk_rope_head_dim=8, kv_lora_rank=1000)),
+    ("ConvertModel: cache larger than the source's", conversion(cache_ratio=1.5)),
+    ("ConvertModel: rank and ratio", conversion(kv_lora_rank=16, cache_ratio=0.5)),
+    ("ConvertModel: cache that the rope key fills", conversion(qk_rope_head_dim=8, cache_ratio=0.05)),
 ]
 OPERATIONS = [
     ("GetOperation: operation that does not exist", "GetOperation", ops.GetOperationRequest(name="operations/x-1")),

@@ -460,6 +460,11 @@ TEST(PipelineTest, PlanSaysWhatWouldBeDone) {
   EXPECT_EQ(plan->cache_bytes_per_token_after, kSourceCacheBytes / 2);
   options.kv_lora_rank = 0;  // half of the source's cache
   EXPECT_EQ(PlanConversion(options)->cache_bytes_per_token_after, kSourceCacheBytes / 2);
+  options.recipe = Recipe::kBest;
+  options.qk_rope_head_dim = 0;
+  options.cache_ratio = 0.25;
+  EXPECT_EQ(PlanConversion(options)->cache_bytes_per_token_after, kSourceCacheBytes / 4);
+  EXPECT_EQ(PlanConversion(options)->qk_rope_head_dim, 4);
 }
 
 }  // namespace
