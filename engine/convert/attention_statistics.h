@@ -2,6 +2,7 @@
 #ifndef TRANSMLA_ENGINE_CONVERT_ATTENTION_STATISTICS_H_
 #define TRANSMLA_ENGINE_CONVERT_ATTENTION_STATISTICS_H_
 
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"

@@ -15,12 +15,12 @@
 namespace transmla {
 namespace {
 
-// Rows and columns [begin, begin + size) of a moment, divided by the number of its vectors.
-Matrix MeanBlock(const SecondMoment& moment, int64_t begin, int64_t size) {
+// The upper left [size, size] of a moment, divided by the number of its vectors.
+Matrix MeanBlock(const SecondMoment& moment, int64_t size) {
   Matrix mean(size, size);
   for (int64_t i = 0; i < size; ++i)
     for (int64_t j = 0; j < size; ++j)
-      mean(i, j) = moment.sum()(begin + i, begin + j) / static_cast<double>(moment.count());
+      mean(i, j) = moment.sum()(i, j) / static_cast<double>(moment.count());
   return mean;
 }
 
@@ -65,15 +65,14 @@ DecoderObserver& BestRecipe::Observe(Backend& backend) {
 }
 
 std::vector<double> BestRecipe::Centre(const AttentionStatistics& statistics,
-                                       const Matrix& key_map) const {
-  const int64_t width = key_map.rows();
+                                       const Matrix& map) const {
+  const int64_t width = map.cols() / 2;
   Matrix mean(2 * width, 1);
   for (int64_t i = 0; i < 2 * width; ++i)
     mean(i, 0) = statistics.key_value_sum[i] / static_cast<double>(statistics.key_value.count());
   // An output projection with a bias of its own keeps it, and the values their mean.
   if (source_.spec().output_bias) std::fill_n(mean.values().begin() + width, width, 0.0);
-  const Matrix centre = Multiply(
-      PositionFreeMap(key_map, ResolveShape(options_, source_.spec()).qk_rope_head_dim), mean);
+  const Matrix centre = Multiply(map, mean);
   return {centre.values().begin(), centre.values().end()};
 }
 
@@ -113,11 +112,11 @@ absl::Status BestRecipe::FitLayer(const AttentionStatistics& statistics, int lay
   const MlaSpec shape = ResolveShape(options_, spec);
   const int64_t rope = shape.qk_rope_head_dim;
   const int64_t width = statistics.key_value.width() / 2;
-  const Matrix key_moment = MeanBlock(statistics.key_value, 0, width);
+  const Matrix key_moment = MeanBlock(statistics.key_value, width);
   std::vector<Matrix> queries;
   ASSIGN_OR_RETURN(const OutputWeights weights, WeighOutput(statistics, layer));
   for (size_t head = 0; head < statistics.query.size(); ++head) {
-    queries.push_back(MeanBlock(statistics.query[head], 0, spec.gqa.head_dim));
+    queries.push_back(MeanBlock(statistics.query[head], spec.gqa.head_dim));
     for (double& value : queries.back().values()) value *= weights.scores[head];
   }
 
@@ -128,10 +127,10 @@ absl::Status BestRecipe::FitLayer(const AttentionStatistics& statistics, int lay
                                   .inv_freq = spec.inv_freq[layer],
                                   .max_distance = max_distance}));
   KeyMaps maps = MakeKeyMaps(components, spec.gqa, spec.inv_freq[layer], shape.qk_rope_head_dim);
-  const Matrix moment =
-      Mapped(PositionFreeMap(maps.key_map, rope), MeanBlock(statistics.key_value, 0, 2 * width));
+  const Matrix map = PositionFreeMap(maps.key_map, rope);
+  const Matrix moment = Mapped(map, MeanBlock(statistics.key_value, 2 * width));
   const Matrix key_weight = KeyWeight(spec.gqa, queries, maps.query_map, rope);
-  const std::vector<double> centre = Centre(statistics, maps.key_map);
+  const std::vector<double> centre = Centre(statistics, map);
   ASSIGN_OR_RETURN(WeightedLatent latent, CompressWeighted({.moment = &moment,
                                                             .centre = centre,
                                                             .key_weight = &key_weight,

@@ -35,8 +35,8 @@ class BestRecipe : public FittedRecipe {
  private:
   absl::Status FitLayer(const AttentionStatistics& statistics, int layer, int max_distance,
                         LayerReport* report);
-  // What z = [k_nope; v] is around: [K + L], zero where it may not be taken out.
-  std::vector<double> Centre(const AttentionStatistics& statistics, const Matrix& key_map) const;
+  // What z = [k_nope; v] = `map` · [k; v] is around: [K + L], zero where it may not be taken out.
+  std::vector<double> Centre(const AttentionStatistics& statistics, const Matrix& map) const;
   // What errors do to the output of a layer's attention, to first order and in mean squares: an
   // error e of a value adds W_o·e to it, one of a head's score moves weight between values, and so
   // what that head makes of a value's distance from the mean. How many positions share the weight
