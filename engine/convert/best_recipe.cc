@@ -52,12 +52,6 @@ Matrix KeyWeight(const GqaSpec& gqa, const std::vector<Matrix>& queries, const M
   return weight;
 }
 
-double Trace(const Matrix& m, int64_t begin, int64_t end) {
-  double sum = 0;
-  for (int64_t i = begin; i < end; ++i) sum += m(i, i);
-  return sum;
-}
-
 }  // namespace
 
 DecoderObserver& BestRecipe::Observe(Backend& backend) {

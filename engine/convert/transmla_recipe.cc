@@ -27,12 +27,6 @@ constexpr size_t kSearchSequences = 8;
 // For progress only.
 constexpr int kSearchSteps = 4;
 
-double Trace(const Matrix& m, int64_t begin, int64_t end) {
-  double sum = 0;
-  for (int64_t i = begin; i < end; ++i) sum += m(i, i);
-  return sum;
-}
-
 // The upper left [size, size] of `m`.
 Matrix LeadingBlock(const Matrix& m, int64_t size) {
   Matrix block(size, size);

@@ -51,12 +51,8 @@ Matrix BlockDiagonal(const Matrix& x, double a, const Matrix& y) {
 // Root of Σ over dimensions [begin, end) of the mean square of what the latent loses, relative to
 // the whole.
 double RelativeError(const Matrix& lost, const Matrix& whole, int64_t begin, int64_t end) {
-  double sum = 0, total = 0;
-  for (int64_t i = begin; i < end; ++i) {
-    sum += lost(i, i);
-    total += whole(i, i);
-  }
-  return total > 0 ? std::sqrt(std::max(sum, 0.0) / total) : 0;
+  const double total = Trace(whole, begin, end);
+  return total > 0 ? std::sqrt(std::max(Trace(lost, begin, end), 0.0) / total) : 0;
 }
 
 }  // namespace

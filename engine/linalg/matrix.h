@@ -68,6 +68,13 @@ class Matrix {
   std::vector<double> values_;
 };
 
+// Sum of the diagonal's elements [begin, end). REQUIRES: they are in the matrix.
+inline double Trace(const Matrix& m, int64_t begin, int64_t end) {
+  double sum = 0;
+  for (int64_t i = begin; i < end; ++i) sum += m(i, i);
+  return sum;
+}
+
 }  // namespace transmla
 
 #endif  // TRANSMLA_ENGINE_LINALG_MATRIX_H_
