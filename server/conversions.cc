@@ -80,6 +80,16 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const v1::ConvertModelRequest& r
     }
     options.recipe = *recipe;
   }
+  if (!from.format().empty()) {
+    const std::optional<OutputFormat> format = ParseOutputFormat(from.format());
+    if (!format.has_value()) {
+      return InvalidField(
+          "options.format",
+          absl::StrCat("is \"", from.format(), "\"; it must be \"transmla\" or \"deepseek-v3\""));
+    }
+    options.format = *format;
+  }
+  if (from.has_shared_frequencies()) options.shared_frequencies = from.shared_frequencies();
   if (!from.dtype().empty()) {
     options.dtype = ParseDType(from.dtype());
     if (!options.dtype.has_value() || IsBlockQuantized(*options.dtype)) {

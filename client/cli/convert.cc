@@ -21,6 +21,8 @@
 #include "engine/engine.h"
 
 ABSL_FLAG(std::string, recipe, "best", "best, transmla or equivalent");
+ABSL_FLAG(std::string, format, "transmla", "Layout of the result: transmla or deepseek-v3");
+ABSL_FLAG(bool, shared_frequencies, false, "Recipe best: one set of frequencies for all layers");
 ABSL_FLAG(bool, overwrite, false, "Replace the destination if it exists");
 ABSL_FLAG(bool, dry_run, false, "Print the plan and convert nothing");
 ABSL_FLAG(bool, remote, false,
@@ -59,6 +61,13 @@ absl::StatusOr<ConvertOptions> LocalOptions(absl::Span<const std::string> argume
                                       absl::GetFlag(FLAGS_recipe)));
   }
   options.recipe = *recipe;
+  const std::optional<OutputFormat> format = ParseOutputFormat(absl::GetFlag(FLAGS_format));
+  if (!format) {
+    return UsageError(absl::StrFormat("--format is '%s'; it must be transmla or deepseek-v3",
+                                      absl::GetFlag(FLAGS_format)));
+  }
+  options.format = *format;
+  options.shared_frequencies = absl::GetFlag(FLAGS_shared_frequencies);
   Set(options.qk_rope_head_dim, absl::GetFlag(FLAGS_qk_rope_head_dim));
   Set(options.kv_lora_rank, absl::GetFlag(FLAGS_kv_lora_rank));
   Set(options.cache_ratio, absl::GetFlag(FLAGS_cache_ratio));
@@ -120,6 +129,8 @@ ConversionRequest RemoteRequest(absl::Span<const std::string> arguments) {
           .overwrite = absl::GetFlag(FLAGS_overwrite),
           .validate_only = absl::GetFlag(FLAGS_dry_run),
           .recipe = absl::GetFlag(FLAGS_recipe),
+          .format = absl::GetFlag(FLAGS_format),
+          .shared_frequencies = absl::GetFlag(FLAGS_shared_frequencies),
           .qk_rope_head_dim = As<uint32_t>(absl::GetFlag(FLAGS_qk_rope_head_dim)),
           .kv_lora_rank = As<uint32_t>(absl::GetFlag(FLAGS_kv_lora_rank)),
           .cache_ratio = absl::GetFlag(FLAGS_cache_ratio),
@@ -187,6 +198,11 @@ const Command kConvertCommand = {
         "  --recipe R            best: ours, a smaller cache with the least loss (default);\n"
         "                        transmla: the paper's;\n"
         "                        equivalent: same logits, cache of the same size\n"
+        "  --format F            transmla (default), or deepseek-v3: transformers loads the "
+        "folder\n"
+        "                        without remote code (docs/conversion.md, section 12)\n"
+        "  --shared-frequencies  recipe best: all layers keep RoPE at the same frequencies, as\n"
+        "                        format deepseek-v3 needs it\n"
         "  --cache-ratio X       cache of the result over the source's (0.5)\n"
         "  --qk-rope-head-dim N  rope key values cached a token and layer (by the ratio)\n"
         "  --kv-lora-rank N      latent values cached a token and layer, instead of the ratio\n"

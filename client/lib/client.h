@@ -123,6 +123,8 @@ struct ConversionRequest {
   bool overwrite = false;
   bool validate_only = false;
   std::string recipe;
+  std::string format;
+  std::optional<bool> shared_frequencies;
   std::optional<uint32_t> qk_rope_head_dim;
   std::optional<uint32_t> kv_lora_rank;
   std::optional<double> cache_ratio;

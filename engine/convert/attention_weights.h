@@ -25,14 +25,17 @@ struct GqaWeights {
 
 // Latent attention in the layout of docs/checkpoint_format.md: rotary pairs are neighbouring rows.
 struct LatentWeights {
-  Matrix q_a;                  // [q_lora_rank, D], or empty for a whole query projection
+  Matrix q_a;                    // [q_lora_rank, D], or empty for a whole query projection
+  std::vector<double> q_a_bias;  // [q_lora_rank], or empty
+  std::vector<double> q_a_norm;  // [q_lora_rank], weights of an RMS norm behind q_a, or empty
   Matrix q;                    // q_proj [H·(Dn + Dr), D], or q_b_proj [H·(Dn + Dr), q_lora_rank]
   std::vector<double> q_bias;  // [H·(Dn + Dr)], or empty
   Matrix kv_a;                 // [R + Dr, D]
   std::vector<double> kv_a_bias;  // [R + Dr], or empty
+  std::vector<double> kv_a_norm;  // [R], weights of an RMS norm of the latent, or empty
   Matrix kv_b;                    // [H·(Dn + Dv), R]
   std::vector<double> o_bias;     // [D], of the output projection, or empty
-  std::vector<float> inv_freq;    // [Dr / 2], radians a position
+  std::vector<float> inv_freq;    // [Dr / 2], radians a position; empty: config.json has them
 };
 
 }  // namespace transmla

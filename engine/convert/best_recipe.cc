@@ -9,6 +9,7 @@
 #include "engine/base/status.h"
 #include "engine/convert/compress.h"
 #include "engine/convert/plan.h"
+#include "engine/convert/shared_frequencies.h"
 #include "engine/convert/weighted_latent.h"
 #include "engine/linalg/product.h"
 
@@ -100,6 +101,38 @@ absl::StatusOr<BestRecipe::OutputWeights> BestRecipe::WeighOutput(
   return weights;
 }
 
+absl::StatusOr<BestRecipe::LayerKeys> BestRecipe::DecomposeLayer(
+    const AttentionStatistics& statistics, int layer, int max_distance) const {
+  const ModelSpec& spec = source_.spec();
+  const Matrix key_moment = MeanBlock(statistics.key_value, statistics.key_value.width() / 2);
+  LayerKeys keys;
+  ASSIGN_OR_RETURN(keys.weights, WeighOutput(statistics, layer));
+  for (size_t head = 0; head < statistics.query.size(); ++head) {
+    keys.queries.push_back(MeanBlock(statistics.query[head], spec.gqa.head_dim));
+    for (double& value : keys.queries.back().values()) value *= keys.weights.scores[head];
+  }
+  ASSIGN_OR_RETURN(keys.components, DecomposeKeys({.gqa = spec.gqa,
+                                                   .key_moment = &key_moment,
+                                                   .query_moments = keys.queries,
+                                                   .inv_freq = spec.inv_freq[layer],
+                                                   .max_distance = max_distance}));
+  return keys;
+}
+
+absl::Status BestRecipe::ShareFrequencies(const std::vector<AttentionStatistics>& statistics,
+                                          int max_distance) {
+  std::vector<std::vector<KeyComponent>> layers;
+  for (size_t layer = 0; layer < statistics.size(); ++layer) {
+    absl::StatusOr<LayerKeys> keys =
+        DecomposeLayer(statistics[layer], static_cast<int>(layer), max_distance);
+    if (!keys.ok()) return Annotate(keys.status(), absl::StrCat("layer ", layer));
+    layers.push_back(std::move(keys->components));
+    RETURN_IF_ERROR(progress_.Advance(0, 1));
+  }
+  shared_pairs_ = ChooseSharedPairs(layers, options_.qk_rope_head_dim / 2);
+  return absl::OkStatus();
+}
+
 absl::Status BestRecipe::FitLayer(const AttentionStatistics& statistics, int layer,
                                   int max_distance, LayerReport* report) {
   const ModelSpec& spec = source_.spec();
@@ -107,19 +140,9 @@ absl::Status BestRecipe::FitLayer(const AttentionStatistics& statistics, int lay
   const int64_t rope = shape.qk_rope_head_dim;
   const int64_t width = statistics.key_value.width() / 2;
   const Matrix key_moment = MeanBlock(statistics.key_value, width);
-  std::vector<Matrix> queries;
-  ASSIGN_OR_RETURN(const OutputWeights weights, WeighOutput(statistics, layer));
-  for (size_t head = 0; head < statistics.query.size(); ++head) {
-    queries.push_back(MeanBlock(statistics.query[head], spec.gqa.head_dim));
-    for (double& value : queries.back().values()) value *= weights.scores[head];
-  }
-
-  ASSIGN_OR_RETURN(const std::vector<KeyComponent> components,
-                   DecomposeKeys({.gqa = spec.gqa,
-                                  .key_moment = &key_moment,
-                                  .query_moments = queries,
-                                  .inv_freq = spec.inv_freq[layer],
-                                  .max_distance = max_distance}));
+  ASSIGN_OR_RETURN(LayerKeys keys, DecomposeLayer(statistics, layer, max_distance));
+  const auto& [weights, queries, components] = keys;
+  PutPairsFirst(shared_pairs_, keys.components);
   KeyMaps maps = MakeKeyMaps(components, spec.gqa, spec.inv_freq[layer], shape.qk_rope_head_dim);
   const Matrix map = PositionFreeMap(maps.key_map, rope);
   const Matrix moment = Mapped(map, MeanBlock(statistics.key_value, 2 * width));
@@ -149,7 +172,7 @@ absl::Status BestRecipe::FitLayer(const AttentionStatistics& statistics, int lay
   plan.latent = std::move(latent.map);
   if (options_.q_lora_rank > 0) {
     ASSIGN_OR_RETURN(plan.query_basis,
-                     PrincipalComponents(statistics.all_queries.sum(), options_.q_lora_rank));
+                     PrincipalComponents(statistics.all_queries.sum(), shape.q_lora_rank));
   }
   return absl::OkStatus();
 }
@@ -161,6 +184,7 @@ absl::Status BestRecipe::Fit(TokenSequences calibration, TokenSequences, Convers
   // Text says nothing about distances longer than its sequences.
   const int max_distance = static_cast<int>(calibration[0].size()) - 1;
   RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCompress, layers));
+  if (options_.shared_frequencies) RETURN_IF_ERROR(ShareFrequencies(statistics, max_distance));
   plans_.resize(layers);
   report->layers.resize(layers);
   for (int layer = 0; layer < layers; ++layer) {

@@ -46,11 +46,23 @@ class BestRecipe : public FittedRecipe {
     std::vector<double> scores;  // of q·k a head: score scale² · E|W_o·(v − mean)|²
   };
   absl::StatusOr<OutputWeights> WeighOutput(const AttentionStatistics& statistics, int layer) const;
+  // A layer's keys taken apart, and what that took.
+  struct LayerKeys {
+    OutputWeights weights;
+    std::vector<Matrix> queries;  // a head: mean of q·qᵀ, times its weights.scores
+    std::vector<KeyComponent> components;
+  };
+  absl::StatusOr<LayerKeys> DecomposeLayer(const AttentionStatistics& statistics, int layer,
+                                           int max_distance) const;
+  // Fills shared_pairs_.
+  absl::Status ShareFrequencies(const std::vector<AttentionStatistics>& statistics,
+                                int max_distance);
 
   const ConvertOptions& options_;
   const SourceWeights& source_;
   ProgressTracker& progress_;
   std::optional<AttentionObserver> observer_;
+  std::vector<int> shared_pairs_;       // ChooseSharedPairs, if layers are to share them
   std::vector<LatentLayerPlan> plans_;  // a layer
 };
 

@@ -23,13 +23,14 @@ std::string FrequencyName(int layer) {
   return absl::StrCat("model.layers.", layer, ".self_attn.rotary_emb.inv_freq");
 }
 
-// Every tensor of the result in the order it is written. Frequencies come first: they are F32
-// whatever the rest is, and so stand at addresses that are multiples of 4.
+// Every tensor of the result in the order it is written. Frequencies, of that many layers, come
+// first: they are F32 whatever the rest is, and so stand at addresses that are multiples of 4.
 absl::StatusOr<std::vector<TensorInfo>> DeclareTensors(const SourceWeights& weights,
+                                                       int frequencies,
                                                        const EmitOptions& options) {
   const ModelSpec& spec = weights.spec();
   std::vector<TensorInfo> infos;
-  for (int layer = 0; layer < spec.num_layers; ++layer)
+  for (int layer = 0; layer < frequencies; ++layer)
     infos.push_back({FrequencyName(layer), DType::kF32, Shape({options.mla.qk_rope_head_dim / 2})});
   for (const KeptTensor& kept : weights.kept()) {
     ASSIGN_OR_RETURN(const TensorView view, SourceView(weights.checkpoint(), kept));
@@ -90,12 +91,13 @@ absl::Status CheckFinite(const NamedTensor& named) {
 absl::Status WriteWeights(FileSystem& files, const std::string& folder,
                           const SourceWeights& weights, const EmitSource& source,
                           const EmitOptions& options) {
-  ASSIGN_OR_RETURN(std::vector<TensorInfo> infos, DeclareTensors(weights, options));
+  const int frequencies = static_cast<int>(source.inv_freq.size());
+  ASSIGN_OR_RETURN(std::vector<TensorInfo> infos, DeclareTensors(weights, frequencies, options));
   ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsWriter> writer,
                    SafetensorsWriter::Create(files, folder, std::move(infos),
                                              {.max_shard_bytes = options.max_shard_bytes}));
   const int layers = weights.spec().num_layers;
-  for (int layer = 0; layer < layers; ++layer)
+  for (int layer = 0; layer < frequencies; ++layer)
     RETURN_IF_ERROR(writer->AppendFloats(FrequencyName(layer), source.inv_freq[layer]));
   for (const KeptTensor& kept : weights.kept())
     RETURN_IF_ERROR(WriteKept(weights, kept, options.dtype, *writer));
@@ -116,11 +118,11 @@ absl::Status WriteWeights(FileSystem& files, const std::string& folder,
 absl::Status WriteLatentModel(FileSystem& files, const std::string& folder,
                               const SourceWeights& weights, const EmitSource& source,
                               const EmitOptions& options) {
-  CHECK_EQ(static_cast<int>(source.inv_freq.size()), weights.spec().num_layers);
+  CHECK(source.inv_freq.empty() ||
+        static_cast<int>(source.inv_freq.size()) == weights.spec().num_layers);
   RETURN_IF_ERROR(WriteWeights(files, folder, weights, source, options));
-  const Config config = LatentConfig(weights, options.mla, options.biases, options.attention_scale);
   RETURN_IF_ERROR(WriteFileAtomically(files, JoinPath(folder, "config.json"),
-                                      ConfigJson(config, options.dtype)));
+                                      ConfigJson(options.config, options.dtype)));
   return WriteTokenizerFiles(weights.checkpoint(), &files, folder);
 }
 

@@ -24,14 +24,15 @@ namespace transmla {
 struct EmitOptions {
   MlaSpec mla;
   LatentBiases biases;
-  double attention_scale = 0;
+  Config config;               // of the result
   DType dtype = DType::kBF16;  // F32, F16 or BF16
   int64_t max_shard_bytes = 0;
 };
 
 // What the weights come from.
 struct EmitSource {
-  // Inverse frequencies of each layer, [layers][qk_rope_head_dim / 2].
+  // Inverse frequencies of each layer, [layers][qk_rope_head_dim / 2]; empty if config.json has
+  // them.
   std::vector<std::vector<float>> inv_freq;
   // The attention of a layer; asked for once each, in order.
   std::function<absl::StatusOr<LatentWeights>(int layer)> layer;

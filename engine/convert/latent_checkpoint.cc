@@ -32,6 +32,12 @@ NamedTensor MakeTensor(std::string name, const std::vector<double>& v, DType dty
   return MakeTensor(std::move(name), Shape({static_cast<int64_t>(v.size())}), v, dtype);
 }
 
+// Appends a vector that is there.
+void AppendIfAny(std::string name, const std::vector<double>& v, DType dtype,
+                 std::vector<NamedTensor>& tensors) {
+  if (!v.empty()) tensors.push_back(MakeTensor(std::move(name), v, dtype));
+}
+
 absl::string_view TorchName(DType dtype) {
   switch (dtype) {
     case DType::kF16:
@@ -57,6 +63,11 @@ nlohmann::ordered_json RopeScalingJson(const RopeScaling& scaling) {
     if (scaling.mscale) json["mscale"] = *scaling.mscale;
     if (scaling.mscale_all_dim) json["mscale_all_dim"] = *scaling.mscale_all_dim;
     if (scaling.attention_factor) json["attention_factor"] = *scaling.attention_factor;
+  }
+  if (scaling.type == "longrope") {
+    if (scaling.attention_factor) json["attention_factor"] = *scaling.attention_factor;
+    json["short_factor"] = scaling.short_factor;
+    json["long_factor"] = scaling.long_factor;
   }
   if (scaling.original_max_position_embeddings > 0)
     json["original_max_position_embeddings"] = scaling.original_max_position_embeddings;
@@ -86,6 +97,19 @@ void AppendExperts(const Config& config, nlohmann::ordered_json& json) {
   if (!config.mlp_only_layers.empty()) json["mlp_only_layers"] = config.mlp_only_layers;
 }
 
+// What transformers' DeepseekV3Config would otherwise fill in as the real DeepSeek-V3 has it.
+void AppendDeepseekV3(const Config& config, nlohmann::ordered_json& json) {
+  json["first_k_dense_replace"] = config.first_k_dense_replace;
+  // No layer has experts; their numbers must be there and valid.
+  for (const char* key :
+       {"n_routed_experts", "n_shared_experts", "num_experts_per_tok", "n_group", "topk_group"})
+    json[key] = 1;
+  json["moe_intermediate_size"] = config.intermediate_size;
+  json["pad_token_id"] = nullptr;
+  for (const char* key : {"bos_token_id", "eos_token_id"})
+    if (!json.contains(key)) json[key] = nullptr;
+}
+
 }  // namespace
 
 std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, DType dtype) {
@@ -94,17 +118,18 @@ std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, 
   std::vector<NamedTensor> tensors;
   if (!weights.q_a.empty())
     tensors.push_back(MakeTensor(prefix + "q_a_proj.weight", weights.q_a, dtype));
+  AppendIfAny(prefix + "q_a_proj.bias", weights.q_a_bias, dtype, tensors);
+  AppendIfAny(prefix + "q_a_layernorm.weight", weights.q_a_norm, dtype, tensors);
   tensors.push_back(MakeTensor(q + ".weight", weights.q, dtype));
-  if (!weights.q_bias.empty()) tensors.push_back(MakeTensor(q + ".bias", weights.q_bias, dtype));
+  AppendIfAny(q + ".bias", weights.q_bias, dtype, tensors);
   tensors.push_back(MakeTensor(prefix + "kv_a_proj_with_mqa.weight", weights.kv_a, dtype));
-  if (!weights.kv_a_bias.empty())
-    tensors.push_back(MakeTensor(prefix + "kv_a_proj_with_mqa.bias", weights.kv_a_bias, dtype));
+  AppendIfAny(prefix + "kv_a_proj_with_mqa.bias", weights.kv_a_bias, dtype, tensors);
+  AppendIfAny(prefix + "kv_a_layernorm.weight", weights.kv_a_norm, dtype, tensors);
   tensors.push_back(MakeTensor(prefix + "kv_b_proj.weight", weights.kv_b, dtype));
-  if (!weights.o_bias.empty())
-    tensors.push_back(MakeTensor(prefix + "o_proj.bias", weights.o_bias, dtype));
-  tensors.push_back(MakeTensor(
-      prefix + "rotary_emb.inv_freq",
-      std::vector<double>(weights.inv_freq.begin(), weights.inv_freq.end()), DType::kF32));
+  AppendIfAny(prefix + "o_proj.bias", weights.o_bias, dtype, tensors);
+  AppendIfAny(prefix + "rotary_emb.inv_freq",
+              std::vector<double>(weights.inv_freq.begin(), weights.inv_freq.end()), DType::kF32,
+              tensors);
   return tensors;
 }
 
@@ -119,11 +144,17 @@ std::vector<TensorInfo> LatentTensorInfos(int layer, const ModelSpec& source, co
   std::vector<TensorInfo> infos;
   if (mla.q_lora_rank > 0)
     infos.push_back({prefix + "q_a_proj.weight", dtype, Shape({mla.q_lora_rank, hidden})});
+  if (mla.latent_norm) {
+    infos.push_back({prefix + "q_a_proj.bias", dtype, Shape({mla.q_lora_rank})});
+    infos.push_back({prefix + "q_a_layernorm.weight", dtype, Shape({mla.q_lora_rank})});
+  }
   infos.push_back({q + ".weight", dtype,
                    Shape({q_rows, mla.q_lora_rank > 0 ? int64_t{mla.q_lora_rank} : hidden})});
   if (biases.query) infos.push_back({q + ".bias", dtype, Shape({q_rows})});
   infos.push_back({prefix + "kv_a_proj_with_mqa.weight", dtype, Shape({kv_rows, hidden})});
   if (biases.latent) infos.push_back({prefix + "kv_a_proj_with_mqa.bias", dtype, Shape({kv_rows})});
+  if (mla.latent_norm)
+    infos.push_back({prefix + "kv_a_layernorm.weight", dtype, Shape({mla.kv_lora_rank})});
   infos.push_back({prefix + "kv_b_proj.weight", dtype,
                    Shape({heads * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank})});
   if (biases.output) infos.push_back({prefix + "o_proj.bias", dtype, Shape({hidden})});
@@ -147,7 +178,7 @@ Config LatentConfig(const SourceWeights& source, const MlaSpec& mla, const Laten
   config.qk_rope_head_dim = mla.qk_rope_head_dim;
   config.v_head_dim = mla.v_head_dim;
   config.rope_interleave = true;
-  config.has_latent_norm = false;
+  config.has_latent_norm = mla.latent_norm;
   config.attention_scale = attention_scale;
   config.source_cache_values_per_token =
       2 * int64_t{spec.gqa.num_key_value_heads} * spec.gqa.head_dim;
@@ -188,6 +219,7 @@ std::string ConfigJson(const Config& config, DType dtype) {
   if (config.bos_token_id) json["bos_token_id"] = *config.bos_token_id;
   if (config.eos_token_ids.size() == 1) json["eos_token_id"] = config.eos_token_ids[0];
   if (config.eos_token_ids.size() > 1) json["eos_token_id"] = config.eos_token_ids;
+  if (config.model_type == "deepseek_v3") AppendDeepseekV3(config, json);
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 

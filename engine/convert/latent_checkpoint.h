@@ -24,7 +24,8 @@ struct NamedTensor {
   HostTensor tensor;
 };
 
-// Which biases LatentWeights have, in every layer alike.
+// Which biases LatentWeights have, in every layer alike. With MlaSpec::latent_norm, queries have a
+// latent with a bias as well.
 struct LatentBiases {
   bool query = false;   // q_bias
   bool latent = false;  // kv_a_bias

@@ -9,6 +9,7 @@
 #include "engine/base/check_range.h"
 #include "engine/base/status.h"
 #include "engine/convert/rotate.h"
+#include "engine/convert/stock_model.h"
 
 namespace transmla {
 namespace {
@@ -41,6 +42,11 @@ int ChooseRopeDim(const ConvertOptions& options, const ModelSpec& source) {
   return dim;
 }
 
+// Elements of a latent that do not come from the source.
+int ConstantElements(const ConvertOptions& options) {
+  return options.format == OutputFormat::kDeepseekV3 ? 1 : 0;
+}
+
 absl::Status ValidateFolding(const ConvertOptions& options, const ModelSpec& source) {
   RotationShape rotation{.num_key_value_heads = source.gqa.num_key_value_heads,
                          .head_dim = source.gqa.head_dim,
@@ -61,8 +67,12 @@ absl::Status ValidateRope(const ConvertOptions& options, const ModelSpec& source
 }
 
 absl::Status ValidateRecipe(const ConvertOptions& options, const ModelSpec& source) {
-  RETURN_IF_ERROR(CheckRange("q_lora_rank", options.q_lora_rank, 0,
-                             int64_t{source.gqa.num_attention_heads} * source.gqa.head_dim));
+  if (options.q_lora_rank != 0) {
+    const int constant = ConstantElements(options);
+    RETURN_IF_ERROR(
+        CheckRange("q_lora_rank", options.q_lora_rank, 1 + constant,
+                   int64_t{source.gqa.num_attention_heads} * source.gqa.head_dim + constant));
+  }
   if (!(options.cache_ratio >= 0 && options.cache_ratio <= 1))
     return absl::InvalidArgumentError(
         absl::StrCat("cache_ratio is ", options.cache_ratio, " but must be above 0 and at most 1"));
@@ -82,6 +92,15 @@ absl::Status ValidateRecipe(const ConvertOptions& options, const ModelSpec& sour
     return absl::InvalidArgumentError(absl::StrCat("balance_kv_ratio is ", options.balance_kv_ratio,
                                                    " but must be positive for recipe best"));
   return absl::OkStatus();
+}
+
+absl::Status ValidateFormat(const ConvertOptions& options, const ModelSpec& source) {
+  if (options.format != OutputFormat::kDeepseekV3) return absl::OkStatus();
+  if (options.dtype == DType::kF16)
+    return absl::InvalidArgumentError(
+        "dtype is f16, whose range does not hold the large constants of format deepseek-v3; give "
+        "bf16 or f32");
+  return CheckStockFormat(source);
 }
 
 absl::Status ValidateText(const ConvertOptions& options, const ModelSpec& source) {
@@ -118,12 +137,30 @@ std::optional<Recipe> ParseRecipe(absl::string_view name) {
   return std::nullopt;
 }
 
+absl::string_view OutputFormatName(OutputFormat format) {
+  switch (format) {
+    case OutputFormat::kTransMla:
+      return "transmla";
+    case OutputFormat::kDeepseekV3:
+      return "deepseek-v3";
+  }
+  return "";
+}
+
+std::optional<OutputFormat> ParseOutputFormat(absl::string_view name) {
+  for (const OutputFormat format : {OutputFormat::kTransMla, OutputFormat::kDeepseekV3}) {
+    if (name == OutputFormatName(format)) return format;
+  }
+  return std::nullopt;
+}
+
 absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& source) {
   if (source.attention != AttentionKind::kGqa)
     return absl::InvalidArgumentError(
         absl::StrCat("the source's attention (family ", source.family,
                      ") is latent already; give a model with grouped-query attention"));
   if (options.recipe != Recipe::kEquivalent) RETURN_IF_ERROR(ValidateRecipe(options, source));
+  RETURN_IF_ERROR(ValidateFormat(options, source));
   RETURN_IF_ERROR(ValidateText(options, source));
   if (options.dtype.has_value() && *options.dtype != DType::kF32 && *options.dtype != DType::kF16 &&
       *options.dtype != DType::kBF16)
@@ -140,6 +177,7 @@ absl::StatusOr<ConvertOptions> ResolveOptions(const ConvertOptions& options,
   RETURN_IF_ERROR(ValidateOptions(options, source));
   if (options.recipe == Recipe::kEquivalent) return options;
   ConvertOptions resolved = options;
+  if (options.format == OutputFormat::kDeepseekV3) resolved.shared_frequencies = true;
   if (resolved.qk_rope_head_dim == 0) resolved.qk_rope_head_dim = ChooseRopeDim(options, source);
   RETURN_IF_ERROR(ValidateRope(resolved, source));
   if (resolved.kv_lora_rank == 0) {
@@ -151,8 +189,9 @@ absl::StatusOr<ConvertOptions> ResolveOptions(const ConvertOptions& options,
           resolved.qk_rope_head_dim, "; set a larger ratio, or a smaller qk_rope_head_dim"));
     resolved.kv_lora_rank = static_cast<int>(cached) - resolved.qk_rope_head_dim;
   }
-  RETURN_IF_ERROR(CheckRange("kv_lora_rank", resolved.kv_lora_rank, 1,
-                             2 * KeyWidth(source) - resolved.qk_rope_head_dim));
+  const int constant = ConstantElements(options);
+  RETURN_IF_ERROR(CheckRange("kv_lora_rank", resolved.kv_lora_rank, 1 + constant,
+                             2 * KeyWidth(source) - resolved.qk_rope_head_dim + constant));
   return resolved;
 }
 

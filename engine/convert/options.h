@@ -23,6 +23,16 @@ enum class Recipe {
   kBest,        // ours: complex rotations and a low rank, weighed by what scores and outputs see
 };
 
+// The attention of the written model (docs/checkpoint_format.md).
+enum class OutputFormat {
+  kTransMla,    // ours: nothing that the mathematics does not need
+  kDeepseekV3,  // what transformers' own DeepseekV3ForCausalLM loads: norms made harmless, one set
+                // of frequencies for all layers
+};
+
+absl::string_view OutputFormatName(OutputFormat format);  // "transmla", "deepseek-v3"
+std::optional<OutputFormat> ParseOutputFormat(absl::string_view name);
+
 absl::string_view RecipeName(Recipe recipe);  // "equivalent", "transmla", "best"
 std::optional<Recipe> ParseRecipe(absl::string_view name);
 
@@ -31,14 +41,19 @@ struct ConvertOptions {
   std::string destination;  // folder; must not exist unless `overwrite`
   bool overwrite = false;
   Recipe recipe = Recipe::kBest;
+  OutputFormat format = OutputFormat::kTransMla;
 
   // Shape of the result (equivalent derives its own). Names and meaning as in the published
   // converter. What is 0 is chosen by ResolveOptions.
   int qk_rope_head_dim = 0;  // rope key values a token, even; of recipe transmla, divides head_dim
-  int kv_lora_rank = 0;      // latent values a token
+  // Latent values a token. In format deepseek-v3 one of them is a constant; so with q_lora_rank.
+  int kv_lora_rank = 0;
   // Instead of kv_lora_rank: cache of the result over the source's; 0: half.
   double cache_ratio = 0;
   int q_lora_rank = 0;  // 0: the query projection stays whole
+  // Recipe best: all layers keep RoPE at the same frequencies (the others' layers do anyway).
+  // Format deepseek-v3 needs it: ResolveOptions sets it.
+  bool shared_frequencies = false;
   // Recipe transmla: neighbouring frequencies folded together; 0: chosen by perplexity on the
   // calibration text.
   int freqfold = 0;

@@ -23,6 +23,7 @@
 #include "engine/convert/progress.h"
 #include "engine/convert/source_weights.h"
 #include "engine/convert/staged_folder.h"
+#include "engine/convert/stock_model.h"
 #include "engine/convert/text.h"
 #include "engine/convert/transmla_recipe.h"
 #include "engine/format/checkpoint.h"
@@ -229,13 +230,14 @@ absl::Status Conversion::Write() {
   source.progress = [this, layers](int written) {
     return progress_.Advance(written, layers, written);
   };
-  RETURN_IF_ERROR(
-      WriteLatentModel(*context_.files, folder_->path(), *weights_, source,
-                       {.mla = ResolveShape(options_, weights_->spec()),
-                        .biases = ResolveBiases(options_, weights_->spec()),
-                        .attention_scale = ResolveAttentionScale(options_, weights_->spec()),
-                        .dtype = ResolveDType(options_),
-                        .max_shard_bytes = options_.max_shard_bytes}));
+  EmitOptions emit{.mla = ResolveShape(options_, weights_->spec()),
+                   .biases = ResolveBiases(options_, weights_->spec()),
+                   .dtype = ResolveDType(options_),
+                   .max_shard_bytes = options_.max_shard_bytes};
+  emit.config = LatentConfig(*weights_, emit.mla, emit.biases,
+                             ResolveAttentionScale(options_, weights_->spec()));
+  if (options_.format == OutputFormat::kDeepseekV3) UseStockLayout(*weights_, source, emit);
+  RETURN_IF_ERROR(WriteLatentModel(*context_.files, folder_->path(), *weights_, source, emit));
   ASSIGN_OR_RETURN(const std::vector<std::string> names, context_.files->List(folder_->path()));
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> file,

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "engine/convert/stock_layout.h"
+
 namespace transmla {
 namespace {
 
@@ -25,9 +27,16 @@ MlaSpec ResolveShape(const ConvertOptions& options, const ModelSpec& source) {
   }
   mla.qk_rope_head_dim = options.qk_rope_head_dim;
   mla.qk_nope_head_dim = source.gqa.head_dim;
-  mla.q_lora_rank = options.q_lora_rank;
-  mla.kv_lora_rank = options.kv_lora_rank;
+  // What is asked for counts the constants that the format adds.
+  const int constant = options.format == OutputFormat::kDeepseekV3 ? 1 : 0;
+  mla.q_lora_rank = options.q_lora_rank > 0 ? options.q_lora_rank - constant : 0;
+  mla.kv_lora_rank = options.kv_lora_rank - constant;
   return mla;
+}
+
+MlaSpec WrittenShape(const ConvertOptions& options, const ModelSpec& source) {
+  const MlaSpec mla = ResolveShape(options, source);
+  return options.format == OutputFormat::kDeepseekV3 ? StockShape(mla, source.hidden_size) : mla;
 }
 
 LatentBiases ResolveBiases(const ConvertOptions& options, const ModelSpec& source) {
@@ -49,11 +58,12 @@ DType ResolveDType(const ConvertOptions& options) {
 }
 
 ConversionReport PlannedReport(const ConvertOptions& options, const ModelSpec& source) {
-  const MlaSpec mla = ResolveShape(options, source);
+  const MlaSpec mla = WrittenShape(options, source);
   ConversionReport report;
   report.source = options.source;
   report.destination = options.destination;
   report.recipe = std::string(RecipeName(options.recipe));
+  report.format = std::string(OutputFormatName(options.format));
   report.family = source.family;
   report.num_layers = source.num_layers;
   report.qk_rope_head_dim = mla.qk_rope_head_dim;

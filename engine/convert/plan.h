@@ -9,8 +9,11 @@
 
 namespace transmla {
 
-// The result's attention. REQUIRES: `options` come from ResolveOptions.
+// The attention that the recipe makes. REQUIRES: `options` come from ResolveOptions.
 MlaSpec ResolveShape(const ConvertOptions& options, const ModelSpec& source);
+
+// The attention that is written: in format deepseek-v3 with the constants of stock_layout.h.
+MlaSpec WrittenShape(const ConvertOptions& options, const ModelSpec& source);
 
 // The biases that the recipe's weights have.
 LatentBiases ResolveBiases(const ConvertOptions& options, const ModelSpec& source);

@@ -50,6 +50,7 @@ std::string ConversionReport::ToJson() const {
   json["source"] = source;
   json["destination"] = destination;
   json["recipe"] = recipe;
+  json["format"] = format;
   json["family"] = family;
   json["num_layers"] = num_layers;
   json["qk_rope_head_dim"] = qk_rope_head_dim;

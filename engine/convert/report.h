@@ -33,6 +33,7 @@ struct ConversionReport {
   std::string source;
   std::string destination;
   std::string recipe;
+  std::string format;
   std::string family;
   int num_layers = 0;
   int qk_rope_head_dim = 0;

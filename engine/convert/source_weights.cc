@@ -250,6 +250,18 @@ absl::StatusOr<Matrix> SourceWeights::Output(int layer) const {
   return matrix;
 }
 
+absl::StatusOr<double> SourceWeights::HiddenNormBound(int layer) const {
+  const std::string name = checkpoint_->format() == CheckpointFormat::kGguf
+                               ? absl::StrCat("blk.", layer, ".attn_norm.weight")
+                               : absl::StrCat("model.layers.", layer, ".input_layernorm.weight");
+  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_->Tensor(name));
+  ASSIGN_OR_RETURN(const std::vector<float> weights,
+                   DecodeFinite(tensor, absl::StrCat(checkpoint_->path(), ": ", name)));
+  double largest = 0;
+  for (const float weight : weights) largest = std::max(largest, std::abs(double{weight}));
+  return std::sqrt(static_cast<double>(spec_.hidden_size)) * largest;
+}
+
 absl::StatusOr<GqaWeights> SourceWeights::Attention(int layer) const {
   GqaWeights weights;
   ASSIGN_OR_RETURN(weights.q, Projection(layer, 'q'));

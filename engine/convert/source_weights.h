@@ -40,6 +40,9 @@ class SourceWeights {
   absl::StatusOr<GqaWeights> Attention(int layer) const;
   // The output projection, [D, H·d]; alike.
   absl::StatusOr<Matrix> Output(int layer) const;
+  // Largest Euclidean norm that the hidden state which a layer's attention reads can have: its
+  // elements are those of a vector of root mean square 1 times the norm's weights.
+  absl::StatusOr<double> HiddenNormBound(int layer) const;
 
  private:
   SourceWeights(std::shared_ptr<const CheckpointReader> checkpoint, const ModelSpec& spec)

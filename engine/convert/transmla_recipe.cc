@@ -150,18 +150,18 @@ absl::Status TransMlaRecipe::CompressLayer(const LatentMoments& moments, int lay
                                            LayerReport* report) {
   const Matrix& moment = moments.kv[layer].sum();
   const int64_t width = moment.rows() - options_.qk_rope_head_dim;
-  const int rank = ResolveShape(options_, source_.spec()).kv_lora_rank;
+  const MlaSpec shape = ResolveShape(options_, source_.spec());
   LatentLayerPlan& plan = plans_[layer];
   const int key_width = static_cast<int>(plan.key_map.rows()) - options_.qk_rope_head_dim;
   LatentBasis& basis = bases_[layer];
   ASSIGN_OR_RETURN(basis, CompressKeysAndValues(LeadingBlock(moment, width),
                                                 {.key_width = key_width,
-                                                 .kv_lora_rank = rank,
+                                                 .kv_lora_rank = shape.kv_lora_rank,
                                                  .balance_kv_ratio = options_.balance_kv_ratio}));
   plan.latent = MakeLatentMap(basis, key_width);
   if (options_.q_lora_rank > 0) {
     ASSIGN_OR_RETURN(plan.query_basis,
-                     PrincipalComponents(moments.query[layer].sum(), options_.q_lora_rank));
+                     PrincipalComponents(moments.query[layer].sum(), shape.q_lora_rank));
   }
   report->layer = layer;
   report->key_error = basis.key_error;

@@ -16,7 +16,7 @@ namespace transmla {
 
 // "rope_scaling" of config.json, or its GGUF twin.
 struct RopeScaling {
-  std::string type;  // "linear", "llama3", "yarn", …
+  std::string type;  // "linear", "llama3", "yarn", "longrope", …
   double factor = 1.0;
   double low_freq_factor = 1.0;
   double high_freq_factor = 4.0;
@@ -26,7 +26,11 @@ struct RopeScaling {
   double beta_slow = 1.0;
   std::optional<double> mscale;
   std::optional<double> mscale_all_dim;
-  std::optional<double> attention_factor;
+  std::optional<double> attention_factor;  // longrope as well
+  // longrope: what each rotary pair's frequency is divided by, in sequences of up to
+  // original_max_position_embeddings tokens and in longer ones. [rotary pairs], empty elsewhere
+  std::vector<double> short_factor;
+  std::vector<double> long_factor;
 };
 
 struct Config {

@@ -102,6 +102,22 @@ class Fields {
     return absl::OkStatus();
   }
 
+  absl::Status ReadFloatsIfPresent(const char* key, double least, double most, size_t longest,
+                                   std::vector<double>& values) const {
+    const json* found = Find(key);
+    if (found == nullptr) return absl::OkStatus();
+    if (!found->is_array() || found->size() > longest) {
+      return Invalid(key, absl::StrCat("is ", Show(*found), ", not an array of at most ", longest,
+                                       " numbers"));
+    }
+    std::vector<double> read;
+    for (const json& element : *found) {
+      RETURN_IF_ERROR(ToFloat(key, element, least, most, read.emplace_back()));
+    }
+    values = std::move(read);
+    return absl::OkStatus();
+  }
+
  private:
   absl::Status ToInt(const char* key, const json& value, int64_t least, int64_t most,
                      int64_t& result) const {
@@ -311,6 +327,11 @@ absl::Status ReadRope(const std::string& path, const Fields& fields, Config& c) 
   RETURN_IF_ERROR(rope.ReadFloatIfPresent("mscale_all_dim", 0.0, kLargestFactor, s.mscale_all_dim));
   RETURN_IF_ERROR(
       rope.ReadFloatIfPresent("attention_factor", 1e-3, kLargestFactor, s.attention_factor));
+  // The factors of converted models are the frequencies' reciprocals, whatever rope_theta was.
+  for (const auto& [name, factors] :
+       {std::pair{"short_factor", &s.short_factor}, std::pair{"long_factor", &s.long_factor}}) {
+    RETURN_IF_ERROR(rope.ReadFloatsIfPresent(name, 1e-3, 1e12, kMaxHeadDim / 2, *factors));
+  }
   c.rope_scaling = std::move(s);
   return absl::OkStatus();
 }

@@ -8,7 +8,7 @@ namespace {
 
 struct Layer {
   WeightPtr q;  // or q_a, q_b
-  WeightPtr q_a, q_a_norm, q_b;
+  WeightPtr q_a, q_a_bias, q_a_norm, q_b;
   WeightPtr q_bias;
   WeightPtr kv_a, kv_a_bias, latent_norm;
   WeightPtr w_uk;  // [H, R, Dn]; none if Dn is 0
@@ -117,6 +117,8 @@ class MlaAttentionBlock : public Attention {
     if (mla_.q_lora_rank > 0) {
       layer.q_a =
           loader.Matrix(LayerName(names.q_a, i) + ".weight", mla_.q_lora_rank, spec_.hidden_size);
+      if (loader.Has(LayerName(names.q_a, 0) + ".bias"))
+        layer.q_a_bias = loader.Vector(LayerName(names.q_a, i) + ".bias", mla_.q_lora_rank);
       if (loader.Has(LayerName(names.q_a_norm, 0)))
         layer.q_a_norm = loader.Vector(LayerName(names.q_a_norm, i), mla_.q_lora_rank);
       layer.q_b = loader.Matrix(LayerName(last, i) + ".weight", rows, mla_.q_lora_rank, order);
@@ -134,7 +136,8 @@ class MlaAttentionBlock : public Attention {
           {.in = step.normed, .weight = layer.q.get(), .bias = layer.q_bias.get(), .out = q});
     }
     const MutableTensorView q_a = q_a_->Rows(step.tokens);
-    RETURN_IF_ERROR(backend_->Linear({.in = step.normed, .weight = layer.q_a.get(), .out = q_a}));
+    RETURN_IF_ERROR(backend_->Linear(
+        {.in = step.normed, .weight = layer.q_a.get(), .bias = layer.q_a_bias.get(), .out = q_a}));
     if (layer.q_a_norm != nullptr) {
       RETURN_IF_ERROR(backend_->Norm(
           {.in = q_a, .weight = layer.q_a_norm.get(), .eps = spec_.norm_eps, .out = q_a}));

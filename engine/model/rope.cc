@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "engine/base/status.h"
+
 namespace transmla {
 namespace {
 
@@ -55,6 +57,33 @@ void ApplyYarn(int rotary_dim, double theta, const RopeScaling& scaling, int64_t
   }
 }
 
+// LongRoPE: every pair has a factor of its own.
+absl::Status ApplyLongRope(const RopeScaling& scaling, int64_t max_positions,
+                           std::vector<double>& frequencies, Rope& rope) {
+  if (scaling.short_factor.size() != frequencies.size() ||
+      scaling.long_factor.size() != frequencies.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "rope_scaling.short_factor and long_factor have ", scaling.short_factor.size(), " and ",
+        scaling.long_factor.size(), " elements; there are ", frequencies.size(), " rotary pairs"));
+  }
+  if (scaling.short_factor != scaling.long_factor) {
+    return absl::UnimplementedError(
+        "rope_scaling.short_factor and long_factor differ: keys of a sequence would change as it "
+        "grows, which is not supported");
+  }
+  for (size_t t = 0; t < frequencies.size(); ++t) frequencies[t] /= scaling.short_factor[t];
+  const double context = static_cast<double>(scaling.original_max_position_embeddings > 0
+                                                 ? scaling.original_max_position_embeddings
+                                                 : max_positions);
+  if (scaling.attention_factor) {
+    rope.magnitude = static_cast<float>(*scaling.attention_factor);
+  } else if (scaling.factor > 1 && context > 1) {
+    rope.magnitude =
+        static_cast<float>(std::sqrt(1 + std::log(scaling.factor) / std::log(context)));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<Rope> MakeRope(int rotary_dim, double theta,
@@ -81,10 +110,12 @@ absl::StatusOr<Rope> MakeRope(int rotary_dim, double theta,
       for (double& frequency : frequencies) frequency = Llama3(frequency, *scaling);
     } else if (scaling->type == "yarn") {
       ApplyYarn(rotary_dim, theta, *scaling, max_positions, frequencies, rope);
+    } else if (scaling->type == "longrope") {
+      RETURN_IF_ERROR(ApplyLongRope(*scaling, max_positions, frequencies, rope));
     } else {
       return absl::UnimplementedError(
           absl::StrCat("rope_scaling type \"", scaling->type,
-                       "\" is not supported; default, linear, llama3 and yarn are"));
+                       "\" is not supported; default, linear, llama3, yarn and longrope are"));
     }
   }
   rope.inv_freq.assign(frequencies.begin(), frequencies.end());

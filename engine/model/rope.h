@@ -13,12 +13,14 @@ namespace transmla {
 
 struct Rope {
   std::vector<float> inv_freq;  // [rotary_dim / 2], radians a position
-  float magnitude = 1;          // multiplies rotated queries and keys (YaRN's attention factor)
+  float magnitude = 1;          // multiplies rotated queries and keys (attention_factor)
 };
 
 // theta^(-2t / rotary_dim) for pair t, changed as `scaling` says: "linear", "llama3" (Llama 3.1's
-// stretch of slow frequencies), "yarn" (arXiv 2309.00071) or "default". Unimplemented names another
-// type. REQUIRES: rotary_dim even and positive, theta positive.
+// stretch of slow frequencies), "yarn" (arXiv 2309.00071), "longrope" (arXiv 2402.13753) with the
+// same factors for short and long sequences, or "default". Unimplemented names another type, and
+// longrope with factors that depend on the sequence's length. REQUIRES: rotary_dim even and
+// positive, theta positive.
 absl::StatusOr<Rope> MakeRope(int rotary_dim, double theta,
                               const std::optional<RopeScaling>& scaling, int64_t max_positions);
 

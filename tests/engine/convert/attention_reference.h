@@ -114,14 +114,26 @@ inline Matrix GqaAttention(const GqaWeights& w, const GqaSpec& spec,
   return out;
 }
 
+// RMS norm of the first elements of each row, as many as there are weights; none: `m` as it is.
+// Epsilon is that of DeepSeek-V3's latent norms.
+inline Matrix RmsNorm(Matrix m, const std::vector<double>& weights) {
+  const auto n = static_cast<int64_t>(weights.size());
+  for (int64_t t = 0; t < m.rows(); ++t) {
+    double squares = 0;
+    for (int64_t j = 0; j < n; ++j) squares += m(t, j) * m(t, j);
+    for (int64_t j = 0; j < n; ++j) m(t, j) *= weights[j] / std::sqrt(squares / n + 1e-6);
+  }
+  return m;
+}
+
 // Latent attention of docs/checkpoint_format.md over `x` [tokens, D]; the result is [tokens, H·Dv].
 inline Matrix LatentAttention(const LatentWeights& w, const MlaSpec& spec, const Matrix& x,
                               double scale) {
   const int64_t nope = spec.qk_nope_head_dim, rope = spec.qk_rope_head_dim;
   const int64_t rank = spec.kv_lora_rank, width = nope + rope, value_dim = spec.v_head_dim;
-  Matrix q =
-      w.q_a.empty() ? Project(x, w.q, w.q_bias) : Project(Project(x, w.q_a, {}), w.q, w.q_bias);
-  Matrix kv = Project(x, w.kv_a, w.kv_a_bias);
+  Matrix q = Project(w.q_a.empty() ? x : RmsNorm(Project(x, w.q_a, w.q_a_bias), w.q_a_norm), w.q,
+                     w.q_bias);
+  Matrix kv = RmsNorm(Project(x, w.kv_a, w.kv_a_bias), w.kv_a_norm);
   for (int64_t t = 0; t < x.rows(); ++t) {
     for (int64_t f = 0; f < rope / 2; ++f) {
       const double angle = t * double{w.inv_freq[f]};

@@ -59,6 +59,19 @@ TEST(OptionsTest, WhatIsGivenStays) {
   EXPECT_EQ(ShapeOf({.recipe = Recipe::kTransMla, .kv_lora_rank = 100}), std::pair(64, 100));
 }
 
+// What is asked for is what is cached, the constant of format deepseek-v3 included.
+TEST(OptionsTest, TheFormatDoesNotChangeTheShape) {
+  const ConvertOptions options{.recipe = Recipe::kBest, .format = OutputFormat::kDeepseekV3};
+  EXPECT_EQ(ShapeOf(options), std::pair(48, 144));
+  EXPECT_TRUE(ResolveOptions(options, Smol())->shared_frequencies);
+  EXPECT_FALSE(ResolveOptions({.recipe = Recipe::kBest}, Smol())->shared_frequencies);
+  EXPECT_EQ(ShapeOf({.recipe = Recipe::kBest,
+                     .format = OutputFormat::kDeepseekV3,
+                     .qk_rope_head_dim = 64,
+                     .kv_lora_rank = 321}),
+            std::pair(64, 321));
+}
+
 TEST(OptionsTest, WhatCannotBeIsNamed) {
   const std::pair<ConvertOptions, const char*> cases[] = {
       {{.recipe = Recipe::kBest, .kv_lora_rank = 9, .cache_ratio = 0.5}, "give one of them"},
@@ -73,6 +86,10 @@ TEST(OptionsTest, WhatCannotBeIsNamed) {
        "kv_lora_rank is 321"},
       {{.recipe = Recipe::kTransMla, .qk_rope_head_dim = 192, .kv_lora_rank = 9},
        "qk_rope_head_dim"},
+      {{.format = OutputFormat::kDeepseekV3, .kv_lora_rank = 1}, "kv_lora_rank is 1"},
+      {{.format = OutputFormat::kDeepseekV3, .q_lora_rank = 1}, "q_lora_rank is 1"},
+      {{.recipe = Recipe::kEquivalent, .format = OutputFormat::kDeepseekV3, .dtype = DType::kF16},
+       "dtype is f16"},
       {{.recipe = Recipe::kBest, .freqfold = 2}, "folds no frequencies"},
       {{.recipe = Recipe::kBest, .balance_kv_ratio = 0}, "balance_kv_ratio is 0"},
   };

@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 
+#include "engine/base/check.h"
 #include "engine/base/cpu_info.h"
 #include "engine/base/random.h"
 #include "engine/convert/evaluate.h"
@@ -172,6 +173,60 @@ TEST_P(SourceTest, BestCompressesAndReports) {
   EXPECT_GT(report->quality->kl_divergence, 0);
 }
 
+// Runs both folders over random ids.
+QualityReport CompareFolders(const std::string& one, const std::string& other) {
+  Random random(3);
+  std::vector<std::vector<int32_t>> sequences(2, std::vector<int32_t>(40));
+  for (std::vector<int32_t>& ids : sequences)
+    for (int32_t& id : ids) id = static_cast<int32_t>(random.Below(400));
+  std::vector<LoadedModel> models;
+  for (const std::string& path : {one, other}) {
+    const auto checkpoint = OpenCheckpoint(path);
+    CHECK_OK(checkpoint.status());
+    auto model = LoadModel(TinyContext(), *checkpoint, EvaluationLimits(40));
+    CHECK_OK(model.status());
+    models.push_back(*std::move(model));
+  }
+  const auto quality =
+      CompareModels({models[0].decoder.get(), models[0].backend.get()},
+                    {models[1].decoder.get(), models[1].backend.get()}, sequences, DType::kF32);
+  CHECK_OK(quality.status());
+  return *quality;
+}
+
+// Both formats are of one conversion: the rank counts the constant that the format adds.
+TEST_P(SourceTest, StockFormatGivesTheSameLogits) {
+  const TempFolder folder;
+  for (const Recipe recipe : {Recipe::kEquivalent, Recipe::kTransMla, Recipe::kBest}) {
+    SCOPED_TRACE(RecipeName(recipe));
+    ConvertOptions options = TinyOptions(GetParam(), folder.File("ours"));
+    options.recipe = recipe;
+    options.shared_frequencies = true;
+    options.dtype = DType::kF32;
+    options.evaluation_sequences = 0;
+    options.overwrite = true;
+    ASSERT_TRUE(Convert(options, TinyContext()).ok());
+    options.destination = folder.File("stock");
+    options.format = OutputFormat::kDeepseekV3;
+    if (recipe != Recipe::kEquivalent) options.kv_lora_rank += 1;
+    const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+    if (absl::StrContains(GetParam(), "mixtral")) {
+      EXPECT_EQ(report.status().code(), absl::StatusCode::kUnimplemented) << report.status();
+      continue;
+    }
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(report->format, "deepseek-v3");
+    EXPECT_EQ(report->q_lora_rank, 65);
+    const ModelSpec spec = ExpectLoads(options.destination);
+    EXPECT_TRUE(spec.mla.latent_norm);
+    EXPECT_EQ(spec.mla.kv_lora_rank, recipe == Recipe::kEquivalent ? kTinyWidth + 1 : 25);
+    EXPECT_EQ(spec.inv_freq[0], spec.inv_freq[1]);
+    EXPECT_EQ(spec.source_cache_values, 2 * kTinyWidth);
+    // Logits are about 10; sums run in float32 in another order.
+    EXPECT_LT(CompareFolders(folder.File("ours"), folder.File("stock")).max_logit_difference, 5e-4);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, SourceTest,
                          ::testing::Values("llama_tied", "llama_untied_scaled_sharded", "qwen2",
                                            "llama_tied_q8_0_gguf/model.gguf",
@@ -184,11 +239,6 @@ INSTANTIATE_TEST_SUITE_P(Models, SourceTest,
 
 // The report compares models in memory; here it is the files.
 TEST(PipelineTest, WrittenExpertsComputeWhatTheSourcesDo) {
-  Random random(3);
-  std::vector<std::vector<int32_t>> sequences(2, std::vector<int32_t>(40));
-  for (std::vector<int32_t>& ids : sequences) {
-    for (int32_t& id : ids) id = static_cast<int32_t>(random.Below(400));
-  }
   const TempFolder folder;
   for (const char* source : {"mixtral", "mixtral_q8_0_gguf/model.gguf"}) {
     SCOPED_TRACE(source);
@@ -198,25 +248,13 @@ TEST(PipelineTest, WrittenExpertsComputeWhatTheSourcesDo) {
     options.overwrite = true;
     const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
     ASSERT_TRUE(report.ok()) << report.status();
-    std::vector<LoadedModel> models;
-    for (const std::string& path : {options.source, options.destination}) {
-      const auto checkpoint = OpenCheckpoint(path);
-      ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
-      auto model = LoadModel(TinyContext(), *checkpoint, EvaluationLimits(40));
-      ASSERT_TRUE(model.ok()) << model.status();
-      models.push_back(*std::move(model));
-    }
-    const MoeSpec& moe = models[1].decoder->spec().moe;
+    const MoeSpec moe = ExpectLoads(options.destination).moe;
     EXPECT_EQ(moe.num_experts, 5);
     EXPECT_EQ(moe.num_experts_per_tok, 2);
     EXPECT_EQ(moe.intermediate_size, 32);
     EXPECT_TRUE(moe.norm_topk_prob);
     EXPECT_EQ(moe.layers, std::vector<bool>(kTinyLayers, true));
-    const auto quality =
-        CompareModels({models[0].decoder.get(), models[0].backend.get()},
-                      {models[1].decoder.get(), models[1].backend.get()}, sequences, DType::kF32);
-    ASSERT_TRUE(quality.ok()) << quality.status();
-    EXPECT_LT(quality->max_logit_difference, 2e-4);
+    EXPECT_LT(CompareFolders(options.source, options.destination).max_logit_difference, 2e-4);
   }
 }
 

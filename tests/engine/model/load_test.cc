@@ -194,8 +194,14 @@ TEST(LoadTest, RefusesWhatTheForwardPassDoesNotCompute) {
               Fails(kUnimplemented, HasSubstr("hidden_act is \"gelu\"")));
   EXPECT_THAT(Load(with(R"("head_dim": 3)"), SmallLlama()),
               Fails(kInvalid, HasSubstr("head_dim is 3")));
-  EXPECT_THAT(Load(with(R"("rope_scaling": {"rope_type": "longrope"})"), SmallLlama()),
-              Fails(kUnimplemented, HasSubstr("\"longrope\"")));
+  EXPECT_THAT(Load(with(R"("rope_scaling": {"rope_type": "dynamic"})"), SmallLlama()),
+              Fails(kUnimplemented, HasSubstr("\"dynamic\"")));
+  EXPECT_THAT(
+      Load(with(R"("rope_scaling": {"rope_type": "longrope", "short_factor": 3})"), SmallLlama()),
+      Fails(kInvalid, HasSubstr("rope_scaling.short_factor is 3, not an array")));
+  EXPECT_THAT(Load(with(R"("rope_scaling": {"rope_type": "longrope", "long_factor": [1, 0]})"),
+                   SmallLlama()),
+              Fails(kInvalid, HasSubstr("rope_scaling.long_factor is 0, not a number")));
   EXPECT_THAT(Load(with(R"("sliding_window": 32)"), SmallLlama()),
               Fails(kUnimplemented, HasSubstr("sliding_window is 32")));
   // A window over the whole context, or one that is switched off, changes nothing.

@@ -81,11 +81,35 @@ TEST(RopeTest, YarnBlendsAndRaisesTheMagnitude) {
               (0.05 * std::log(4.0) + 1) / (0.1 * std::log(4.0) + 1), 1e-6);
 }
 
+// What transformers' _compute_longrope_parameters gives.
+TEST(RopeTest, LongRopeHasAFactorAPair) {
+  RopeScaling scaling = {
+      .type = "longrope", .short_factor = {1, 2, 0.5, 4}, .long_factor = {1, 2, 0.5, 4}};
+  const Rope rope = Make(8, 10000, scaling);
+  ExpectClose(rope.inv_freq, {1.0, 0.05, 0.02, 0.00025});
+  EXPECT_EQ(rope.magnitude, 1.0f);
+  // The reciprocals are the frequencies, to the bit.
+  EXPECT_EQ(Make(8, 1, scaling).inv_freq, std::vector<float>({1.0f, 0.5f, 2.0f, 0.25f}));
+
+  scaling.factor = 4;
+  EXPECT_NEAR(Make(8, 10000, scaling, 4096).magnitude,
+              std::sqrt(1 + std::log(4.0) / std::log(4096.0)), 1e-6);
+  scaling.original_max_position_embeddings = 1024;
+  EXPECT_NEAR(Make(8, 10000, scaling, 4096).magnitude,
+              std::sqrt(1 + std::log(4.0) / std::log(1024.0)), 1e-6);
+  scaling.attention_factor = 1.25;
+  EXPECT_EQ(Make(8, 10000, scaling).magnitude, 1.25f);
+}
+
 TEST(RopeTest, RefusesWhatItDoesNotKnow) {
   const auto status = [](const RopeScaling& scaling) {
     return MakeRope(8, 10000, scaling, 64).status().code();
   };
-  EXPECT_EQ(status({.type = "longrope"}), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(status({.type = "dynamic"}), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(status({.type = "longrope", .short_factor = {1, 1}, .long_factor = {1, 1}}),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status({.type = "longrope", .short_factor = {1, 1, 1, 1}, .long_factor = {1, 1, 1, 2}}),
+            absl::StatusCode::kUnimplemented);
   EXPECT_EQ(status({.type = "linear", .factor = 0}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status({.type = "llama3", .factor = 8}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status({.type = "llama3",
