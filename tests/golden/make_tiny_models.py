@@ -6,7 +6,9 @@ README.md says what each model is for. Needs torch, transformers 4.52.4, safeten
 """
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 
 import gguf
@@ -16,6 +18,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from safetensors.torch import save_file as save_torch_file
 from transformers import (
+    AutoModelForCausalLM,
     DeepseekV3Config,
     DeepseekV3ForCausalLM,
     Gemma2Config,
@@ -299,6 +302,23 @@ def make_mla():
     checkpoint("mla", without_query_compression(), torch.bfloat16, 4)
     mla_q = DeepseekV3ForCausalLM(DeepseekV3Config(**MLA, q_lora_rank=24, tie_word_embeddings=True))
     checkpoint("mla_q_lora", mla_q, torch.bfloat16, 5)
+
+
+def make_converted():
+    """What our converter writes in format deepseek-v3, as transformers reads it: biases, a constant element in both latents,
+    frequencies as longrope's factors. Needs the built program: $TRANSMLA, or build/release/bin/transmla."""
+    program = os.environ.get("TRANSMLA", golden.HERE.parents[1] / "build" / "release" / "bin" / "transmla")
+    folder = OUT / "converted"
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run(
+        [
+            program, "convert", OUT / "qwen2", folder, "--format=deepseek-v3", "--recipe=best",
+            "--qk-rope-head-dim=10", "--kv-lora-rank=25", "--nsamples=6", "--seqlen=33", "--eval-sequences=0", "--threads=1",
+        ],
+        check=True, stdout=subprocess.DEVNULL,
+    )
+    (folder / "transmla_report.json").unlink()
+    write_reference(AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32).eval(), folder)
 
 
 def make_mistral():

@@ -156,6 +156,8 @@ CONVERT = [
     ("ConvertModel: source that is no model", conversion(source="notes.txt")),
     ("ConvertModel: source that is latent already", conversion(source="latent")),
     ("ConvertModel: recipe that does not exist", conversion(recipe="magic")),
+    ("ConvertModel: format that does not exist", conversion(format="deepseek")),
+    ("ConvertModel: format whose constants a type does not hold", conversion(format="deepseek-v3", dtype="f16")),
     ("ConvertModel: quantised weights", conversion(dtype="q4_0")),
     ("ConvertModel: odd rope dimension", conversion(qk_rope_head_dim=7)),
     ("ConvertModel: rank of four billion", conversion(kv_lora_rank=4000000000)),

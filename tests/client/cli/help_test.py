@@ -7,8 +7,8 @@ import cli
 COMMANDS = ["chat", "generate", "models", "convert", "inspect", "eval", "bench"]
 # What the issue and the published converter call them.
 FLAGS = {
-    "convert": ["--recipe", "--qk-rope-head-dim", "--kv-lora-rank", "--q-lora-rank", "--freqfold", "--balance-kv-ratio",
-                "--nsamples", "--seqlen", "--text", "--dtype", "--overwrite", "--json"],
+    "convert": ["--recipe", "--format", "--shared-frequencies", "--qk-rope-head-dim", "--kv-lora-rank", "--q-lora-rank", "--freqfold",
+                "--balance-kv-ratio", "--nsamples", "--seqlen", "--text", "--dtype", "--overwrite", "--json"],
     "eval": ["--text", "--sequences", "--length", "--json"],
     "generate": ["--server", "--max-tokens", "--temperature", "--top-p", "--seed", "--stop", "--json"],
     "chat": ["--system", "--server"],
@@ -59,6 +59,7 @@ class HelpTest(unittest.TestCase):
             (["generate", "a", "--max-tokens", "many"], "--max-tokens cannot be \"many\""),
             (["generate", "a", "--max_tokens"], "--max_tokens needs a value"),
             (["convert", "only-one"], "usage: transmla convert SOURCE DEST"),
+            (["convert", "a", "b", "--format", "x"], "--format is 'x'; it must be transmla or deepseek-v3"),
             (["convert", "a", "b", "--recipe", "magic"], "--recipe is 'magic'; it must be best, transmla or equivalent"),
             (["convert", "a", "b", "--dtype=q4_0"], "--dtype is 'q4_0'; it must be f32, f16 or bf16"),
             (["convert", "a", "b", "--remote", "--eval-text=x"], "do not go with --remote"),

@@ -22,13 +22,15 @@
 #include "engine/backend/cpu/create.h"
 #include "engine/base/check.h"
 #include "engine/convert/source_weights.h"
+#include "engine/convert/stock_model.h"
 #include "engine/model/decoder.h"
 #include "engine/model/family.h"
 
 namespace transmla {
 namespace {
 
-constexpr char kFirstLine[] = "| family | Hugging Face | GGUF | runs | converts to MLA |\n";
+constexpr char kFirstLine[] =
+    "| family | Hugging Face | GGUF | runs | converts to MLA | in format deepseek-v3 |\n";
 
 // A model of each family. Where features are optional, one that has them, and one that has not.
 struct Fixture {
@@ -70,6 +72,12 @@ std::string Converts(const std::shared_ptr<const CheckpointReader>& checkpoint) 
   return YesOr(SourceWeights::Create(checkpoint, *spec).status(), checkpoint->path());
 }
 
+// A dash: not converted at all.
+std::string ConvertsToStock(const std::shared_ptr<const CheckpointReader>& checkpoint) {
+  if (Converts(checkpoint) != "yes") return "—";
+  return YesOr(CheckStockFormat(*ReadModelSpec(*checkpoint)), checkpoint->path());
+}
+
 // Class names begin with a capital, GGUF's architectures do not.
 std::string Architectures(const Family& family, bool gguf) {
   std::vector<absl::string_view> names;
@@ -80,14 +88,14 @@ std::string Architectures(const Family& family, bool gguf) {
 }
 
 std::string Table() {
-  std::string table = absl::StrCat(kFirstLine, "|---|---|---|---|---|\n");
+  std::string table = absl::StrCat(kFirstLine, "|---|---|---|---|---|---|\n");
   for (const Family* family : Families()) {
     for (const Fixture& fixture : kFixtures) {
       if (fixture.family != family->name) continue;
       const auto checkpoint = Open(fixture.path);
       absl::StrAppend(&table, "| ", family->name, " | ", Architectures(*family, false), " | ",
                       Architectures(*family, true), " | ", Runs(checkpoint), " | ",
-                      Converts(checkpoint), " |\n");
+                      Converts(checkpoint), " | ", ConvertsToStock(checkpoint), " |\n");
     }
   }
   return table;

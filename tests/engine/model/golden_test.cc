@@ -60,6 +60,7 @@ constexpr TinyModel kModels[] = {
     {"gemma3_gguf", "model.gguf"},
     {"mla", "", AttentionKind::kMla},
     {"mla_q_lora", "", AttentionKind::kMla},
+    {"converted", "", AttentionKind::kMla},
 };
 
 struct Reference {
@@ -268,7 +269,8 @@ TEST_P(GoldenTest, SmallCachesRoundOnce) {
   EXPECT_LT(bf16, 0x1p-9 * 10);  // logits reach 7
   const double int8 = mean_with(DType::kI8);
   EXPECT_LT(bf16, int8);
-  EXPECT_LT(int8, bf16 * 4);
+  // Elements of a converted latent are components of falling size: the greatest is further out.
+  EXPECT_LT(int8, bf16 * (std::string(GetParam().model.folder) == "converted" ? 6 : 4));
 }
 
 std::vector<Case> AllCases() {
