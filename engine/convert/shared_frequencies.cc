@@ -9,12 +9,15 @@
 namespace transmla {
 
 std::vector<int> ChooseSharedPairs(absl::Span<const std::vector<KeyComponent>> layers, int slots) {
-  // By pair and place among the pair's components.
+  // By pair and place among the pair's components, in shares of each layer's whole.
   std::map<std::pair<int, int>, double> costs;
   for (const std::vector<KeyComponent>& components : layers) {
+    double whole = 0;
+    for (const KeyComponent& component : components) whole += component.rope_cost;
     std::map<int, int> places;
     for (const KeyComponent& component : components)
-      costs[{component.pair, places[component.pair]++}] += component.rope_cost;
+      costs[{component.pair, places[component.pair]++}] +=
+          whole > 0 ? component.rope_cost / whole : 0;
   }
   CHECK_LE(slots, static_cast<int>(costs.size()));
   std::vector<std::pair<double, int>> ranked;

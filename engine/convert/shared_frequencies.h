@@ -11,10 +11,11 @@
 namespace transmla {
 
 // The rotary pairs of the `slots` components that keep RoPE in every layer, ascending; a pair may
-// occur as often as it has components. Of all choices this one leaves out the least cost, summed
-// over layers: a layer then keeps its costliest components of each pair, whose sums over layers
-// fall as a pair is chosen again, so the largest sums are the best. `layers` are DecomposeKeys's
-// results, of one model. REQUIRES: 0 <= slots <= components a layer.
+// occur as often as it has components. Costs count as shares of their layer's whole: layers differ
+// in scale, and an error in one that moves little is as bad. Of all choices this one leaves out the
+// least, summed over layers: a layer then keeps its costliest components of each pair, whose sums
+// over layers fall as a pair is chosen again, so the largest sums are the best. `layers` are
+// DecomposeKeys's results, of one model. REQUIRES: 0 <= slots <= components a layer.
 std::vector<int> ChooseSharedPairs(absl::Span<const std::vector<KeyComponent>> layers, int slots);
 
 // Puts the costliest components of `pairs` first, in the order of `pairs`; the others follow by

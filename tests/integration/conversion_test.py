@@ -47,6 +47,16 @@ class ConversionTest(unittest.TestCase):
     def finished(self, result):
         return self.server.metric(f'transmla_conversions_finished_total{{result="{result}"}}')
 
+    def test_converts_to_the_layout_of_deepseek(self):
+        done = self.wait(self.convert(options=QUICK | dict(recipe="best", format="deepseek-v3")).name)
+        self.assertFalse(done.HasField("error"), done.error)
+        config = json.loads((self.root / "out" / "config.json").read_text())
+        self.assertEqual(config["architectures"], ["DeepseekV3ForCausalLM"])
+        self.assertEqual((config["kv_lora_rank"], config["q_lora_rank"]), (32, 65))
+        with harness.Server(self.root / "out") as converted:
+            model = converted.models.GetModel(model_pb2.GetModelRequest()).model
+            self.assertEqual((model.attention, model.kv_lora_rank), ("mla", 32))
+
     def test_converts_and_serves(self):
         for source in ("source", "source.gguf"):
             with self.subTest(source=source):

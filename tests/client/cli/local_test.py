@@ -68,6 +68,13 @@ class LocalTest(unittest.TestCase):
         self.assertLess(abs(after / before - 1), 1e-4)
         self.assertEqual(cli.run_json("inspect", self.folder / "out")["attention"], "mla")
 
+    def test_the_format_reaches_the_converter(self):
+        report = cli.run_json("convert", TINY_MODELS / "llama_tied", self.folder / "out", "--recipe", "equivalent",
+                              "--format", "deepseek-v3", "--eval-sequences=0")
+        self.assertEqual(report["format"], "deepseek-v3")
+        config = json.loads((self.folder / "out" / "config.json").read_text())
+        self.assertEqual(config["architectures"], ["DeepseekV3ForCausalLM"])
+
     def test_convert(self):
         out = self.folder / "out"
         report = cli.run_json("convert", TINY_MODELS / "llama_tied", out, "--text", self.text, *QUICK)
