@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -61,6 +62,29 @@ TEST(StockModelTest, OtherFrequenciesAreFactors) {
     exact += read[t] == inv_freq[t];
   }
   EXPECT_GT(exact, 700);
+}
+
+TEST(StockModelTest, EveryFeatureIsRefusedByItself) {
+  const std::pair<void (*)(ModelSpec&), const char*> cases[] = {
+      {[](ModelSpec& s) { s.qk_norm = true; }, "norms of queries and keys"},
+      {[](ModelSpec& s) {
+         s.sliding_window = {0, 7};
+       },
+       "sliding window"},
+      {[](ModelSpec& s) { s.attention_soft_cap = 50; }, "caps on attention"},
+      {[](ModelSpec& s) { s.final_soft_cap = 30; }, "caps on logits"},
+      {[](ModelSpec& s) { s.post_norms = true; }, "norms behind"},
+      {[](ModelSpec& s) { s.activation = Activation::kGeluTanh; }, "activation"},
+      {[](ModelSpec& s) { s.embedding_scale = 8; }, "embeddings"},
+  };
+  for (const auto& [change, wanted] : cases) {
+    ModelSpec spec;
+    spec.family = "gemma2";
+    change(spec);
+    const absl::Status status = CheckStockFormat(spec);
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << wanted;
+    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr(wanted));
+  }
 }
 
 TEST(StockModelTest, WhatTheirCodeLacksIsNamed) {
