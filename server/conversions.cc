@@ -43,6 +43,7 @@ absl::Status FillNumbers(const v1::ConversionOptions& from, ConvertOptions* to) 
     ASSIGN_OR_RETURN(to->kv_lora_rank, ToInt("options.kv_lora_rank", from.kv_lora_rank()));
   }
   if (from.has_cache_ratio()) to->cache_ratio = from.cache_ratio();
+  to->recovery_tokens = from.recovery_tokens();
   if (from.has_q_lora_rank()) {
     ASSIGN_OR_RETURN(to->q_lora_rank, ToInt("options.q_lora_rank", from.q_lora_rank()));
   }

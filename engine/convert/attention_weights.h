@@ -13,7 +13,7 @@
 namespace transmla {
 
 // Grouped-query attention in Hugging Face's layout: rotary pair f of a head is its rows f and f +
-// n. The output projection is not here: conversion leaves it alone.
+// n. The output projection is not here: it is only trained, if anything.
 struct GqaWeights {
   Matrix q;                    // [H·d, D]
   Matrix k;                    // [L, D]
@@ -31,6 +31,7 @@ struct LatentWeights {
   Matrix kv_a;                 // [R + Dr, D]
   std::vector<double> kv_a_bias;  // [R + Dr], or empty
   Matrix kv_b;                    // [H·(Dn + Dv), R]
+  Matrix o;                       // [D, H·Dv], or empty: the source's
   std::vector<double> o_bias;     // [D], of the output projection, or empty
   std::vector<float> inv_freq;    // [Dr / 2], radians a position
 };

@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/check.h"
@@ -19,6 +20,24 @@ namespace {
 // Rows decoded at a time: an embedding of 150,000 words never is in memory as floats.
 constexpr int64_t kFloatsAtOnce = 1 << 20;
 
+std::string OutputName(int layer) {
+  return absl::StrCat("model.layers.", layer, ".self_attn.o_proj.weight");
+}
+
+// What the source passes on.
+std::vector<KeptTensor> PassedOn(const SourceWeights& weights, const EmitOptions& options) {
+  std::vector<KeptTensor> kept(weights.kept().begin(), weights.kept().end());
+  if (!options.own_output) return kept;
+  absl::flat_hash_set<std::string> replaced;
+  for (int layer = 0; layer < weights.spec().num_layers; ++layer)
+    replaced.insert(OutputName(layer));
+  kept.erase(
+      std::remove_if(kept.begin(), kept.end(),
+                     [&](const KeptTensor& tensor) { return replaced.contains(tensor.name); }),
+      kept.end());
+  return kept;
+}
+
 std::string FrequencyName(int layer) {
   return absl::StrCat("model.layers.", layer, ".self_attn.rotary_emb.inv_freq");
 }
@@ -31,7 +50,7 @@ absl::StatusOr<std::vector<TensorInfo>> DeclareTensors(const SourceWeights& weig
   std::vector<TensorInfo> infos;
   for (int layer = 0; layer < spec.num_layers; ++layer)
     infos.push_back({FrequencyName(layer), DType::kF32, Shape({options.mla.qk_rope_head_dim / 2})});
-  for (const KeptTensor& kept : weights.kept()) {
+  for (const KeptTensor& kept : PassedOn(weights, options)) {
     ASSIGN_OR_RETURN(const TensorView view, SourceView(weights.checkpoint(), kept));
     infos.push_back({kept.name, options.dtype, view.shape});
   }
@@ -39,6 +58,10 @@ absl::StatusOr<std::vector<TensorInfo>> DeclareTensors(const SourceWeights& weig
     for (TensorInfo& info :
          LatentTensorInfos(layer, spec, options.mla, options.biases, options.dtype))
       infos.push_back(std::move(info));
+    if (options.own_output)
+      infos.push_back({OutputName(layer), options.dtype,
+                       Shape({spec.hidden_size,
+                              int64_t{options.mla.num_attention_heads} * options.mla.v_head_dim})});
   }
   return infos;
 }
@@ -97,7 +120,7 @@ absl::Status WriteWeights(FileSystem& files, const std::string& folder,
   const int layers = weights.spec().num_layers;
   for (int layer = 0; layer < layers; ++layer)
     RETURN_IF_ERROR(writer->AppendFloats(FrequencyName(layer), source.inv_freq[layer]));
-  for (const KeptTensor& kept : weights.kept())
+  for (const KeptTensor& kept : PassedOn(weights, options))
     RETURN_IF_ERROR(WriteKept(weights, kept, options.dtype, *writer));
   for (int layer = 0; layer < layers; ++layer) {
     ASSIGN_OR_RETURN(const LatentWeights latent, source.layer(layer));

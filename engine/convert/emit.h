@@ -27,6 +27,7 @@ struct EmitOptions {
   double attention_scale = 0;
   DType dtype = DType::kBF16;  // F32, F16 or BF16
   int64_t max_shard_bytes = 0;
+  bool own_output = false;  // the layers' weights have output projections of their own
 };
 
 // What the weights come from.

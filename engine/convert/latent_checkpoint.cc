@@ -102,6 +102,7 @@ std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, 
   tensors.push_back(MakeTensor(prefix + "kv_b_proj.weight", weights.kv_b, dtype));
   if (!weights.o_bias.empty())
     tensors.push_back(MakeTensor(prefix + "o_proj.bias", weights.o_bias, dtype));
+  if (!weights.o.empty()) tensors.push_back(MakeTensor(prefix + "o_proj.weight", weights.o, dtype));
   tensors.push_back(MakeTensor(
       prefix + "rotary_emb.inv_freq",
       std::vector<double>(weights.inv_freq.begin(), weights.inv_freq.end()), DType::kF32));

@@ -31,8 +31,9 @@ struct LatentBiases {
   bool output = false;  // o_bias; the source's own, if it has one, is passed on with its projection
 };
 
-// The tensors of docs/checkpoint_format.md for layer `layer`, without o_proj, which the source
-// passes on. `dtype` is F32, F16 or BF16; inverse frequencies are always F32.
+// The tensors of docs/checkpoint_format.md for layer `layer`; o_proj only if the weights have one,
+// or else the source passes its own on. `dtype` is F32, F16 or BF16; inverse frequencies are always
+// F32.
 std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, DType dtype);
 
 // Names, types and shapes of what LatentTensors gives, but the inverse frequencies.

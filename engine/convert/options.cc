@@ -8,6 +8,7 @@
 
 #include "engine/base/check_range.h"
 #include "engine/base/status.h"
+#include "engine/convert/recover/frozen_model.h"
 #include "engine/convert/rotate.h"
 
 namespace transmla {
@@ -89,6 +90,7 @@ absl::Status ValidateText(const ConvertOptions& options, const ModelSpec& source
   constexpr int64_t kMaxSequences = 1 << 20;
   RETURN_IF_ERROR(CheckRange("nsamples", options.nsamples, 1, kMaxSequences));
   RETURN_IF_ERROR(CheckRange("seqlen", options.seqlen, 2, source.max_context_tokens));
+  RETURN_IF_ERROR(CheckRange("recovery_tokens", options.recovery_tokens, 0, int64_t{1} << 30));
   RETURN_IF_ERROR(
       CheckRange("evaluation_sequences", options.evaluation_sequences, 0, kMaxSequences));
   if (options.evaluation_sequences > 0)
@@ -97,7 +99,28 @@ absl::Status ValidateText(const ConvertOptions& options, const ModelSpec& source
   return absl::OkStatus();
 }
 
+absl::Status ValidateRecovery(const ConvertOptions& options, const ModelSpec& source) {
+  if (options.recovery_tokens == 0) return absl::OkStatus();
+  if (options.recipe == Recipe::kEquivalent)
+    return absl::InvalidArgumentError(
+        absl::StrCat("recovery_tokens is ", options.recovery_tokens,
+                     " but recipe equivalent loses nothing; leave it out, or take recipe best"));
+  if (options.q_lora_rank > 0)
+    return absl::InvalidArgumentError(absl::StrCat(
+        "recovery_tokens is ", options.recovery_tokens, " and q_lora_rank ", options.q_lora_rank,
+        ", but recovery trains whole query projections only; leave one of them out"));
+  if (!(options.recovery_learning_rate > 0 && options.recovery_learning_rate <= 1))
+    return absl::InvalidArgumentError(absl::StrCat("recovery_learning_rate is ",
+                                                   options.recovery_learning_rate,
+                                                   " but must be above 0 and at most 1"));
+  return CheckTrainable(source);
+}
+
 }  // namespace
+
+int ConvertOptions::RecoverySequences() const {
+  return static_cast<int>((recovery_tokens + seqlen - 1) / seqlen);
+}
 
 absl::string_view RecipeName(Recipe recipe) {
   switch (recipe) {
@@ -125,6 +148,7 @@ absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& sou
                      ") is latent already; give a model with grouped-query attention"));
   if (options.recipe != Recipe::kEquivalent) RETURN_IF_ERROR(ValidateRecipe(options, source));
   RETURN_IF_ERROR(ValidateText(options, source));
+  RETURN_IF_ERROR(ValidateRecovery(options, source));
   if (options.dtype.has_value() && *options.dtype != DType::kF32 && *options.dtype != DType::kF16 &&
       *options.dtype != DType::kBF16)
     return absl::InvalidArgumentError(

@@ -52,6 +52,13 @@ struct ConvertOptions {
   int seqlen = 256;    // tokens a sequence
   uint64_t seed = 42;  // of the sampled text
 
+  // Recovery: that much of the calibration text, or more of it if nsamples · seqlen is less, trains
+  // the converted attention to predict what the source predicts. 0: none.
+  int64_t recovery_tokens = 0;
+  // At the peak, times each tensor's root mean square.
+  double recovery_learning_rate = 3e-3;
+  int RecoverySequences() const;  // of seqlen tokens each
+
   // Evaluation before and after, for the report: sequences cut one after the other from
   // `evaluation_text`, or, without it, from calibration text that calibration did not use. 0
   // sequences: no evaluation.

@@ -23,11 +23,15 @@ std::vector<double> StageWeights(const ConvertOptions& options) {
   } else if (options.recipe == Recipe::kBest) {
     compress = 5;
   }
+  // A token of calibration goes through one model once, one of recovery through two, and back.
+  const double recover = 20.0 * 5 * static_cast<double>(options.recovery_tokens) /
+                         (static_cast<double>(options.nsamples) * options.seqlen);
   std::vector<double> weights = {/*load=*/2,
                                  /*text=*/sampled && runs ? 40.0 : 1.0,
                                  /*calibrate=*/lossless || sampled ? 0.1 : 20.0,
                                  rotate,
                                  compress,
+                                 recover,
                                  /*write=*/4,
                                  /*evaluate=*/options.evaluation_sequences > 0 ? 15 : 0.1};
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
@@ -49,6 +53,8 @@ absl::string_view ConversionStageName(ConversionStage stage) {
       return "rotate";
     case ConversionStage::kCompress:
       return "compress";
+    case ConversionStage::kRecover:
+      return "recover";
     case ConversionStage::kWrite:
       return "write";
     case ConversionStage::kEvaluate:

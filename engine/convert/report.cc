@@ -65,6 +65,11 @@ std::string ConversionReport::ToJson() const {
   json["cache_bytes_per_token_after"] = cache_bytes_per_token_after;
   json["layers"] = nlohmann::ordered_json::array();
   for (const LayerReport& layer : layers) json["layers"].push_back(LayerJson(layer));
+  if (recovery) {
+    json["recovery"] = {{"tokens", recovery->tokens},
+                        {"kl_first", recovery->kl_first},
+                        {"kl_last", recovery->kl_last}};
+  }
   if (quality) json["quality"] = QualityJson(*quality);
   json["seconds"] = seconds;
   json["peak_memory_bytes"] = peak_memory_bytes;
@@ -93,6 +98,9 @@ std::string ConversionReport::ToText() const {
   if (perplexity_partial_rope)
     absl::StrAppendFormat(&text, "perplexity       %.4f with partial RoPE, before the low rank\n",
                           *perplexity_partial_rope);
+  if (recovery)
+    absl::StrAppendFormat(&text, "recovery         %d tokens, KL from %.4f to %.4f nats a token\n",
+                          recovery->tokens, recovery->kl_first, recovery->kl_last);
   if (quality) AppendQuality(*quality, &text);
   if (seconds > 0)
     absl::StrAppendFormat(

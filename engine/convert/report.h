@@ -29,6 +29,13 @@ struct QualityReport {
   double max_logit_difference = 0;  // largest absolute difference of a logit
 };
 
+// KL(source ‖ converted) of the next token, nats, as training began and as it ended.
+struct RecoveryReport {
+  int64_t tokens = 0;
+  double kl_first = 0;
+  double kl_last = 0;
+};
+
 struct ConversionReport {
   std::string source;
   std::string destination;
@@ -47,7 +54,8 @@ struct ConversionReport {
   std::string calibration_source;            // "files" or "sampled from the model"
   int64_t cache_bytes_per_token_before = 0;  // BF16 cache, all layers
   int64_t cache_bytes_per_token_after = 0;
-  std::vector<LayerReport> layers;
+  std::vector<LayerReport> layers;  // before recovery
+  std::optional<RecoveryReport> recovery;
   std::optional<QualityReport> quality;
   double seconds = 0;
   int64_t peak_memory_bytes = 0;  // of the process
