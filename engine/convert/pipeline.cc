@@ -189,12 +189,13 @@ absl::Status Conversion::SampleTexts() {
       options_.evaluation_text.empty() ? options_.evaluation_sequences : 0,
       options_.evaluation_length};
   const int total = calibration.sequences + evaluation.sequences;
-  // The model need not read again what it has just written.
-  DecoderObserver* const observer = lossless() ? nullptr : &recipe_->Observe(*source_.backend);
+  // The model need not read again what it has just written, if that is enough to see.
+  DecoderObserver* const observer =
+      lossless() || recipe_->NeedsWholeSequences() ? nullptr : &recipe_->Observe(*source_.backend);
   ASSIGN_OR_RETURN(text_.calibration,
                    SampleSequences(*source_.decoder, *source_.backend, calibration, options_.seed,
                                    SequenceReporter(0, total), observer));
-  observed_ = true;
+  observed_ = observer != nullptr;
   // Another seed: evaluation on calibration's own text would flatter the result.
   ASSIGN_OR_RETURN(text_.evaluation,
                    SampleSequences(*source_.decoder, *source_.backend, evaluation, ~options_.seed,

@@ -16,6 +16,8 @@ std::vector<double> StageWeights(const ConvertOptions& options) {
   const bool lossless = options.recipe == Recipe::kEquivalent;
   const bool sampled = options.text_files.empty();
   const bool runs = !lossless || options.evaluation_sequences > 0;
+  // Before the stage begins: the published recipe looks on while the model writes text.
+  const bool observed = lossless || (sampled && options.recipe == Recipe::kTransMla);
   double rotate = 0.1, compress = 0.1;
   if (options.recipe == Recipe::kTransMla) {
     rotate = options.freqfold == 0 ? 25 : 8;
@@ -28,7 +30,7 @@ std::vector<double> StageWeights(const ConvertOptions& options) {
                          (static_cast<double>(options.nsamples) * options.seqlen);
   std::vector<double> weights = {/*load=*/2,
                                  /*text=*/sampled && runs ? 40.0 : 1.0,
-                                 /*calibrate=*/lossless || sampled ? 0.1 : 20.0,
+                                 /*calibrate=*/observed ? 0.1 : 20.0,
                                  rotate,
                                  compress,
                                  recover,

@@ -22,6 +22,11 @@ namespace transmla {
 class DecoderObserver {
  public:
   virtual ~DecoderObserver() = default;
+  // Before the step's first operation. Valid during the call only.
+  virtual absl::Status OnStep(const RaggedBatch& batch) {
+    (void)batch;
+    return absl::OkStatus();
+  }
   // After the attention norm of `layer`: what the q, k and v projections see. [tokens, hidden_size]
   virtual absl::Status OnAttentionInput(int layer, const TensorView& hidden) {
     (void)layer, (void)hidden;
