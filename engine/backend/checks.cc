@@ -109,6 +109,11 @@ absl::Status CheckSoftCap(float cap) {
   return Invalid("soft_cap is ", cap, ", must be 0 or positive and finite");
 }
 
+absl::Status CheckWindow(int window) {
+  if (window >= 0) return absl::OkStatus();
+  return Invalid("sliding_window is ", window, ", must not be negative");
+}
+
 // As many as `expected` of something in a host array.
 absl::Status CheckCount(size_t count, absl::string_view name, int64_t expected) {
   if (count == static_cast<size_t>(expected)) return absl::OkStatus();
@@ -368,9 +373,7 @@ absl::Status CheckGqaAttention(const GqaAttentionArgs& args, const StepFacts& st
   if (args.q.shape[1] % kv_heads != 0) {
     return Invalid("q's ", args.q.shape[1], " heads are not a multiple of the store's ", kv_heads);
   }
-  if (args.sliding_window < 0) {
-    return Invalid("sliding_window is ", args.sliding_window, ", must not be negative");
-  }
+  RETURN_IF_ERROR(CheckWindow(args.sliding_window));
   return CheckSoftCap(args.soft_cap);
 }
 
@@ -389,7 +392,8 @@ absl::Status CheckMlaAttention(const MlaAttentionArgs& args, const StepFacts& st
     return Invalid("q's head width ", args.q.shape[2], " is below qk_rope_head_dim ",
                    layout.second_dim);
   }
-  return absl::OkStatus();
+  RETURN_IF_ERROR(CheckWindow(args.sliding_window));
+  return CheckSoftCap(args.soft_cap);
 }
 
 absl::Status CheckGatedActivation(const GatedActivationArgs& args, const StepFacts& step) {

@@ -98,8 +98,10 @@ struct MlaAttentionArgs {
   TensorView q;         // [tokens, H, Dn + Dr]: its last Dr elements are the rotated rope part
   const KvStore* store = nullptr;
   int layer = 0;
-  float scale = 0.0f;     // multiplies scores before softmax
-  MutableTensorView out;  // [tokens, H, R]; the caller applies W_UV
+  float scale = 0.0f;      // multiplies scores before softmax
+  float soft_cap = 0.0f;   // as GqaAttentionArgs
+  int sliding_window = 0;  // as GqaAttentionArgs
+  MutableTensorView out;   // [tokens, H, R]; the caller applies W_UV
 };
 
 enum class Activation { kSilu, kGeluTanh };
