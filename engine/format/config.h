@@ -88,7 +88,11 @@ struct Config {
   std::optional<double>
       attention_scale;  // multiplies scores; 1/sqrt(qk_nope_head_dim + qk_rope_head_dim) if absent
   int64_t source_cache_values_per_token =
-      0;  // values a token and layer that the unconverted model caches
+      0;                            // values a token and layer that the unconverted model caches
+  double embedding_multiplier = 1;  // of embeddings; a model of another kind implies its own
+  // Heads of the unconverted model whose queries and keys are normed before they become latent.
+  int64_t source_num_key_value_heads = 0;
+  int64_t source_head_dim = 0;
 
   // Model's own sampling defaults (generation_config.json), where given.
   std::optional<double> default_temperature;

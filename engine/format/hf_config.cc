@@ -273,6 +273,11 @@ absl::Status ReadLatent(const Fields& fields, Config& c) {
   RETURN_IF_ERROR(fields.ReadBoolIfPresent("qk_latent_layernorm", c.has_latent_norm));
   RETURN_IF_ERROR(
       fields.ReadFloatIfPresent("attention_scale", 1e-6, kLargestFactor, c.attention_scale));
+  RETURN_IF_ERROR(fields.ReadFloatIfPresent("embedding_multiplier", 1e-6, kLargestFactor,
+                                            c.embedding_multiplier));
+  RETURN_IF_ERROR(fields.ReadIntIfPresent("source_num_key_value_heads", 1, kMaxHeads,
+                                          c.source_num_key_value_heads));
+  RETURN_IF_ERROR(fields.ReadIntIfPresent("source_head_dim", 1, kMaxHeadDim, c.source_head_dim));
   return fields.ReadIntIfPresent("source_cache_values_per_token", 0, 2 * kMaxHeads * kMaxHeadDim,
                                  c.source_cache_values_per_token);
 }

@@ -63,15 +63,6 @@ absl::Status CheckTraits(const CheckpointReader& checkpoint, const GqaTraits& tr
   return absl::OkStatus();
 }
 
-void SetWindows(const Config& config, ModelSpec& spec) {
-  const int window = WindowWithin(config);
-  if (window == 0) return;
-  spec.sliding_window.assign(spec.num_layers, window);
-  for (size_t layer = 0; layer < config.layer_is_windowed.size(); ++layer) {
-    if (!config.layer_is_windowed[layer]) spec.sliding_window[layer] = 0;
-  }
-}
-
 absl::Status SetRope(const CheckpointReader& checkpoint, ModelSpec& spec) {
   const Config& config = checkpoint.config();
   const int rotary_dim =
@@ -95,6 +86,15 @@ absl::Status SetRope(const CheckpointReader& checkpoint, ModelSpec& spec) {
 int WindowWithin(const Config& config) {
   const int64_t window = config.sliding_window.value_or(config.max_position_embeddings);
   return window < config.max_position_embeddings ? static_cast<int>(window) : 0;
+}
+
+void SetWindows(const Config& config, ModelSpec& spec) {
+  const int window = WindowWithin(config);
+  if (window == 0) return;
+  spec.sliding_window.assign(spec.num_layers, window);
+  for (size_t layer = 0; layer < config.layer_is_windowed.size(); ++layer) {
+    if (!config.layer_is_windowed[layer]) spec.sliding_window[layer] = 0;
+  }
 }
 
 absl::StatusOr<ModelSpec> GqaFeatures(const CheckpointReader& checkpoint, const GqaTraits& traits) {

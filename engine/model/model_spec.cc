@@ -106,6 +106,16 @@ absl::Status ValidateWindows(const ModelSpec& spec) {
   return absl::OkStatus();
 }
 
+// Of latent attention that is made from normed heads of queries and keys.
+absl::Status ValidateNormedHeads(const ModelSpec& spec) {
+  if (spec.attention != AttentionKind::kMla || !spec.qk_norm) return absl::OkStatus();
+  RETURN_IF_ERROR(ValidateGqa(spec.gqa));
+  if (spec.mla.q_lora_rank == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("q_lora_rank is ", spec.mla.q_lora_rank,
+                   ", but heads of queries are normed, which needs their whole projection"));
+}
+
 absl::Status ValidateMoe(const MoeSpec& moe, int num_layers) {
   if (moe.num_experts == 0 && moe.layers.empty()) return absl::OkStatus();
   RETURN_IF_ERROR(CheckRange("num_experts", moe.num_experts, 1, kMaxExperts));
@@ -130,6 +140,10 @@ absl::Status ValidateMoe(const MoeSpec& moe, int num_layers) {
 }
 
 }  // namespace
+
+absl::string_view ActivationName(Activation activation) {
+  return activation == Activation::kGeluTanh ? "gelu_pytorch_tanh" : "silu";
+}
 
 bool ModelSpec::HasWindow() const {
   return std::any_of(sliding_window.begin(), sliding_window.end(), [](int w) { return w > 0; });
@@ -161,6 +175,7 @@ absl::Status ModelSpec::Validate() const {
   RETURN_IF_ERROR(CheckRange("num_hidden_layers", num_layers, 1, kMaxLayers));
   RETURN_IF_ERROR(CheckRange("max_position_embeddings", max_context_tokens, 1, 1 << 30));
   RETURN_IF_ERROR(attention == AttentionKind::kMla ? ValidateMla(mla) : ValidateGqa(gqa));
+  RETURN_IF_ERROR(ValidateNormedHeads(*this));
   RETURN_IF_ERROR(ValidateRope(*this));
   RETURN_IF_ERROR(ValidateWindows(*this));
   RETURN_IF_ERROR(ValidateMoe(moe, num_layers));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 
 #include "engine/backend/kv_store.h"
 #include "engine/backend/op_args.h"
@@ -45,6 +46,9 @@ struct MoeSpec {
   std::vector<bool> layers;
 };
 
+// Hugging Face's name: "silu" or "gelu_pytorch_tanh".
+absl::string_view ActivationName(Activation activation);
+
 struct ModelSpec {
   std::string family;  // "llama", "qwen2", "transmla", …
   std::string name;    // for people
@@ -56,15 +60,17 @@ struct ModelSpec {
   int max_context_tokens = 0;
 
   AttentionKind attention = AttentionKind::kGqa;
-  GqaSpec gqa;                // if attention is kGqa
-  MlaSpec mla;                // if attention is kMla
-  bool qkv_bias = false;      // biases of the q and k/v (or q and kv_a) projections exist
-  bool output_bias = false;   // bias of o_proj exists
-  bool qk_norm = false;       // GQA: norms of each head of q and k before RoPE
+  GqaSpec gqa;               // if attention is kGqa, or for qk_norm
+  MlaSpec mla;               // if attention is kMla
+  bool qkv_bias = false;     // biases of the q and k/v (or q and kv_a) projections exist
+  bool output_bias = false;  // bias of o_proj exists
+  // Norms of each head of q and k before RoPE. If attention is kMla, of what `gqa` describes,
+  // before queries and the latent are made of it.
+  bool qk_norm = false;
   float attention_scale = 0;  // multiplies scores before softmax
-  // GQA: scores become cap · tanh(score / cap); 0: they stay.
+  // Scores become cap · tanh(score / cap); 0: they stay.
   float attention_soft_cap = 0;
-  // GQA: positions that a layer's tokens see, their own included, [num_layers]; 0: all. Empty:
+  // Positions that a layer's tokens see, their own included, [num_layers]; 0: all. Empty:
   // every layer sees all.
   std::vector<int> sliding_window;
 

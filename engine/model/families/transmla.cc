@@ -8,16 +8,28 @@
 
 #include "engine/base/status.h"
 #include "engine/model/family.h"
+#include "engine/model/gqa_features.h"
 #include "engine/model/moe_features.h"
 #include "engine/model/rope.h"
 
 namespace transmla {
 namespace {
 
+// DeepSeek's, and GLM-4's for norms behind blocks.
+const TensorNames& Names() {
+  static const TensorNames* const names = [] {
+    auto* made = new TensorNames(HuggingFaceNames());
+    made->post_attention_norm = "model.layers.$.post_self_attn_layernorm.weight";
+    made->post_feed_forward_norm = "model.layers.$.post_mlp_layernorm.weight";
+    return made;
+  }();
+  return *names;
+}
+
 // This layer's frequencies as the conversion chose them, or nothing.
 absl::StatusOr<std::vector<float>> StoredFrequencies(const CheckpointReader& checkpoint, int layer,
                                                      int pairs) {
-  const absl::string_view pattern = HuggingFaceNames().inv_freq;
+  const absl::string_view pattern = Names().inv_freq;
   // In every layer or in none: the first decides.
   if (!checkpoint.Has(LayerName(pattern, 0))) return std::vector<float>();
   const std::string name = LayerName(pattern, layer);
@@ -45,6 +57,31 @@ absl::Status ReadRope(const CheckpointReader& checkpoint, ModelSpec& spec) {
   return absl::OkStatus();
 }
 
+// What a conversion takes over from its source beyond what DeepSeek's models have.
+absl::Status ReadTaken(const CheckpointReader& checkpoint, ModelSpec& spec) {
+  const Config& config = checkpoint.config();
+  spec.activation = Activation::kSilu;
+  if (config.hidden_act == ActivationName(Activation::kGeluTanh)) {
+    spec.activation = Activation::kGeluTanh;
+  } else if (config.hidden_act != ActivationName(Activation::kSilu)) {
+    return absl::InvalidArgumentError(absl::StrCat(checkpoint.path(), ": hidden_act is \"",
+                                                   config.hidden_act,
+                                                   "\"; it must be silu or gelu_pytorch_tanh"));
+  }
+  SetWindows(config, spec);
+  spec.attention_soft_cap = static_cast<float>(config.attn_logit_softcapping.value_or(0));
+  spec.final_soft_cap = static_cast<float>(config.final_logit_softcapping.value_or(0));
+  spec.embedding_scale = static_cast<float>(config.embedding_multiplier);
+  spec.post_norms = checkpoint.Has(LayerName(Names().post_attention_norm, 0));
+  if (config.source_head_dim > 0) {
+    spec.qk_norm = true;
+    spec.gqa = {.num_attention_heads = static_cast<int>(config.num_attention_heads),
+                .num_key_value_heads = static_cast<int>(config.source_num_key_value_heads),
+                .head_dim = static_cast<int>(config.source_head_dim)};
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
   const Config& config = checkpoint.config();
   const MoeSpec moe = MoeFeatures(config);
@@ -58,15 +95,14 @@ absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
                                                  config.partial_rotary_factor,
                                                  "; latent models need it to be 1"));
   }
-  if (config.hidden_act != "silu" || config.qk_rope_head_dim < 2 ||
-      config.qk_rope_head_dim % 2 != 0 || !(config.rope_theta > 0)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(checkpoint.path(), ": hidden_act must be silu (\"", config.hidden_act,
-                     "\"), qk_rope_head_dim even and at least 2 (", config.qk_rope_head_dim,
-                     ") and rope_theta positive (", config.rope_theta, ")"));
+  if (config.qk_rope_head_dim < 2 || config.qk_rope_head_dim % 2 != 0 || !(config.rope_theta > 0)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        checkpoint.path(), ": qk_rope_head_dim must be even and at least 2 (",
+        config.qk_rope_head_dim, "), and rope_theta positive (", config.rope_theta, ")"));
   }
   ModelSpec spec = CommonFeatures(checkpoint);
-  const TensorNames& names = HuggingFaceNames();
+  RETURN_IF_ERROR(ReadTaken(checkpoint, spec));
+  const TensorNames& names = Names();
   spec.moe = moe;
   spec.attention = AttentionKind::kMla;
   spec.mla = {.num_attention_heads = static_cast<int>(config.num_attention_heads),
@@ -100,6 +136,7 @@ const Family kTransMla = {
     .name = "transmla",
     .architectures = {"TransMlaForCausalLM", "TransMLAForCausalLM", "DeepseekV3ForCausalLM",
                       "DeepseekV2ForCausalLM"},
+    .hugging_face_names = Names,
     .features = Features,
 };
 
