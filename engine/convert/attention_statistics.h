@@ -8,12 +8,13 @@
 #include "absl/status/status.h"
 
 #include "engine/backend/backend.h"
+#include "engine/convert/head_order.h"
 #include "engine/convert/moments.h"
 #include "engine/model/decoder.h"
 
 namespace transmla {
 
-// Sums over tokens, before RoPE, biases included.
+// Sums over tokens, before RoPE, biases and norms of heads included.
 struct AttentionStatistics {
   SecondMoment key_value;             // of [k; v], width 2·L
   std::vector<double> key_value_sum;  // Σ [k; v], [2·L]
@@ -25,7 +26,9 @@ struct AttentionStatistics {
 // must outlive it. Memory is that of the sums.
 class AttentionObserver : public DecoderObserver {
  public:
-  AttentionObserver(Backend& backend, const ModelSpec& spec, bool with_all_queries);
+  // Dimensions of heads are summed in the order `head_order`.
+  AttentionObserver(Backend& backend, const ModelSpec& spec, HeadOrder head_order,
+                    bool with_all_queries);
   absl::Status OnProjections(int layer, const TensorView& q, const TensorView& k,
                              const TensorView& v) override;
   // Ends the sums: one a layer.
@@ -34,6 +37,7 @@ class AttentionObserver : public DecoderObserver {
  private:
   Backend& backend_;
   const GqaSpec gqa_;
+  const HeadOrder head_order_;
   std::vector<AttentionStatistics> layers_;
   std::vector<float> q_, k_, v_, rows_;  // of a step, on the host
 };
