@@ -116,6 +116,23 @@ absl::Status ValidateNormedHeads(const ModelSpec& spec) {
                    ", but heads of queries are normed, which needs their whole projection"));
 }
 
+absl::Status ValidateGroups(const MoeSpec& moe) {
+  const auto [count, top, num_terms] = moe.groups;
+  RETURN_IF_ERROR(CheckRange("n_group", count, 1, moe.num_experts));
+  RETURN_IF_ERROR(CheckRange("topk_group", top, 1, count));
+  if (moe.num_experts % count != 0 || num_terms > moe.num_experts / count) {
+    return absl::InvalidArgumentError(absl::StrCat("n_group is ", count, "; ", moe.num_experts,
+                                                   " experts make no such groups of ", num_terms,
+                                                   " or more"));
+  }
+  if (moe.num_experts_per_tok > top * (moe.num_experts / count)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("num_experts_per_tok is ", moe.num_experts_per_tok, ", but topk_group ", top,
+                     " of ", count, " groups have ", top * (moe.num_experts / count), " experts"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidateMoe(const MoeSpec& moe, int num_layers) {
   if (moe.num_experts == 0 && moe.layers.empty()) return absl::OkStatus();
   RETURN_IF_ERROR(CheckRange("num_experts", moe.num_experts, 1, kMaxExperts));
@@ -126,6 +143,13 @@ absl::Status ValidateMoe(const MoeSpec& moe, int num_layers) {
     return absl::InvalidArgumentError(absl::StrCat("num_experts_per_tok is ",
                                                    moe.num_experts_per_tok, ", but there are ",
                                                    moe.num_experts, " experts"));
+  }
+  RETURN_IF_ERROR(ValidateGroups(moe));
+  RETURN_IF_ERROR(
+      CheckRange("shared intermediate_size", moe.shared_intermediate_size, 0, kMaxWidth));
+  if (!(moe.scaling > 0) || !std::isfinite(moe.scaling)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("routed_scaling_factor is ", moe.scaling, "; it must be positive and finite"));
   }
   if (static_cast<int>(moe.layers.size()) != num_layers) {
     return absl::InvalidArgumentError(absl::StrCat("experts are described for ", moe.layers.size(),

@@ -42,6 +42,12 @@ struct MoeSpec {
   int num_experts_per_tok = 0;  // that a token goes to
   int intermediate_size = 0;    // of an expert
   bool norm_topk_prob = false;  // weights of a token's experts add up to 1
+  ExpertScore score = ExpertScore::kSoftmax;
+  bool choice_bias = false;  // added to scores to choose by (e_score_correction_bias)
+  ExpertGroups groups;
+  float scaling = 1;  // of the weights, at last
+  // Of a feed-forward that all tokens go through beside their experts; 0: none.
+  int shared_intermediate_size = 0;
   // Whether a layer has experts; the others have one feed-forward. [num_layers], empty without any.
   std::vector<bool> layers;
 };

@@ -187,9 +187,12 @@ WeightPtr WeightLoader::PerHead(const std::string& name, const HeadRows& rows, i
   return Pack(name, {copy->view(), copy, WeightRole::kPerHead});
 }
 
-bool WeightLoader::IsIgnored(const TensorNames& names, absl::string_view tensor) const {
+bool WeightLoader::IsIgnored(const TensorNames& names, int num_layers,
+                             absl::string_view tensor) const {
   return std::any_of(names.ignored_prefixes.begin(), names.ignored_prefixes.end(),
-                     [&](absl::string_view prefix) { return absl::StartsWith(tensor, prefix); });
+                     [&](absl::string_view prefix) {
+                       return absl::StartsWith(tensor, LayerName(prefix, num_layers));
+                     });
 }
 
 absl::Status WeightLoader::Finish(const TensorNames& names, int num_layers) {
@@ -199,7 +202,7 @@ absl::Status WeightLoader::Finish(const TensorNames& names, int num_layers) {
     for (int layer = 0; layer < num_layers; ++layer) known.insert(LayerName(pattern, layer));
   }
   for (const TensorInfo& tensor : checkpoint_->tensors()) {
-    if (!known.contains(tensor.name) && !IsIgnored(names, tensor.name)) {
+    if (!known.contains(tensor.name) && !IsIgnored(names, num_layers, tensor.name)) {
       problems_.push_back(absl::StrCat("unexpected ", tensor.name, " ", tensor.shape.ToString()));
     }
   }

@@ -91,7 +91,7 @@ class WeightLoader {
   const TensorView* Find(const std::string& name, const Shape& shape);
   // Once, if the same problem is noted again at once.
   void Note(std::string problem);
-  bool IsIgnored(const TensorNames& names, absl::string_view tensor) const;
+  bool IsIgnored(const TensorNames& names, int num_layers, absl::string_view tensor) const;
   WeightPtr Pack(const std::string& name, const WeightSource& source);
 
   std::shared_ptr<const CheckpointReader> checkpoint_;

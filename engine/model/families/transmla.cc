@@ -1,7 +1,7 @@
-// Converted models (docs/checkpoint_format.md), and DeepSeek-V2/V3 models without experts, whose
-// layout they share. DeepSeek's experts are chosen in other ways than those of models that convert.
+// Converted models (docs/checkpoint_format.md), and DeepSeek-V2/V3 models, whose layout they share.
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -21,6 +21,12 @@ const TensorNames& Names() {
     auto* made = new TensorNames(HuggingFaceNames());
     made->post_attention_norm = "model.layers.$.post_self_attn_layernorm.weight";
     made->post_feed_forward_norm = "model.layers.$.post_mlp_layernorm.weight";
+    made->router_bias = "model.layers.$.mlp.gate.e_score_correction_bias";
+    made->shared_gate = "model.layers.$.mlp.shared_experts.gate_proj.weight";
+    made->shared_up = "model.layers.$.mlp.shared_experts.up_proj.weight";
+    made->shared_down = "model.layers.$.mlp.shared_experts.down_proj.weight";
+    // DeepSeek-V3's layers that guess further tokens.
+    made->ignored_prefixes = {"model.layers.$."};
     return made;
   }();
   return *names;
@@ -57,6 +63,37 @@ absl::Status ReadRope(const CheckpointReader& checkpoint, ModelSpec& spec) {
   return absl::OkStatus();
 }
 
+// How DeepSeek's models choose experts, and the experts that all tokens go to.
+absl::Status ReadDeepseekExperts(const CheckpointReader& checkpoint, MoeSpec& moe) {
+  const Config& config = checkpoint.config();
+  // Files of transformers leave out what its classes do not vary.
+  const bool v3 = config.architecture == "DeepseekV3ForCausalLM";
+  const auto or_default = [](const std::string& given, const char* otherwise) {
+    return given.empty() ? std::string(otherwise) : given;
+  };
+  const std::string score = or_default(config.scoring_func, v3 ? "sigmoid" : "softmax");
+  const std::string method = or_default(config.topk_method, v3 ? "noaux_tc" : "greedy");
+  const bool by_bias = method == "noaux_tc";
+  if ((score != "softmax" && score != "sigmoid") ||
+      (method != "greedy" && method != "group_limited_greedy" && !by_bias)) {
+    return absl::UnimplementedError(absl::StrCat(
+        checkpoint.path(), ": scoring_func is \"", score, "\" and topk_method \"", method,
+        "\"; softmax and sigmoid, greedy, group_limited_greedy and noaux_tc are supported"));
+  }
+  moe.score = score == "sigmoid" ? ExpertScore::kSigmoid : ExpertScore::kSoftmax;
+  moe.choice_bias = by_bias;
+  if (method != "greedy") {
+    moe.groups = {.count = static_cast<int>(config.n_group),
+                  .top = static_cast<int>(config.topk_group),
+                  .num_terms = by_bias ? 2 : 1};
+  }
+  // With one group there is nothing to choose by.
+  if (moe.groups.count == 1) moe.groups = {};
+  moe.scaling = static_cast<float>(config.routed_scaling_factor);
+  moe.shared_intermediate_size = static_cast<int>(config.n_shared_experts) * moe.intermediate_size;
+  return absl::OkStatus();
+}
+
 // What a conversion takes over from its source beyond what DeepSeek's models have.
 absl::Status ReadTaken(const CheckpointReader& checkpoint, ModelSpec& spec) {
   const Config& config = checkpoint.config();
@@ -84,11 +121,9 @@ absl::Status ReadTaken(const CheckpointReader& checkpoint, ModelSpec& spec) {
 
 absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
   const Config& config = checkpoint.config();
-  const MoeSpec moe = MoeFeatures(config);
+  MoeSpec moe = MoeFeatures(config);
   if (moe.num_experts > 0 && absl::StartsWith(config.architecture, "Deepseek")) {
-    return absl::UnimplementedError(absl::StrCat(checkpoint.path(), ": n_routed_experts is ",
-                                                 moe.num_experts, "; ", config.architecture,
-                                                 " models with experts are not supported yet"));
+    RETURN_IF_ERROR(ReadDeepseekExperts(checkpoint, moe));
   }
   if (config.partial_rotary_factor != 1) {
     return absl::UnimplementedError(absl::StrCat(checkpoint.path(), ": partial_rotary_factor is ",
@@ -103,7 +138,7 @@ absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
   ModelSpec spec = CommonFeatures(checkpoint);
   RETURN_IF_ERROR(ReadTaken(checkpoint, spec));
   const TensorNames& names = Names();
-  spec.moe = moe;
+  spec.moe = std::move(moe);
   spec.attention = AttentionKind::kMla;
   spec.mla = {.num_attention_heads = static_cast<int>(config.num_attention_heads),
               .q_lora_rank = static_cast<int>(config.q_lora_rank),
