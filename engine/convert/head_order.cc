@@ -6,25 +6,29 @@
 
 namespace transmla {
 
-HeadOrder MakeHeadOrder(int head_dim, int pairs) {
+HeadOrder MakeHeadOrder(int head_dim, int pairs, float magnitude) {
   const int half = head_dim / 2;
   CHECK_EQ(2 * half, head_dim);
   CHECK_LE(pairs, half);
   if (pairs == half) return {};
-  HeadOrder order(head_dim);
+  HeadOrder order{.from = std::vector<int>(head_dim),
+                  .scale = std::vector<float>(head_dim, 1 / magnitude)};
   for (int f = 0; f < half; ++f) {
-    order[f] = f < pairs ? f : pairs + f;
-    order[half + f] = f < pairs ? pairs + f : half + f;
+    const bool turns = f < pairs;
+    order.from[f] = turns ? f : pairs + f;
+    order.from[half + f] = turns ? pairs + f : half + f;
+    if (turns) order.scale[f] = order.scale[half + f] = 1;
   }
   return order;
 }
 
 void ReorderHeads(const HeadOrder& order, absl::Span<float> heads) {
-  if (order.empty()) return;
-  CHECK_EQ(heads.size() % order.size(), 0u);
-  std::vector<float> head(order.size());
-  for (size_t at = 0; at < heads.size(); at += order.size()) {
-    for (size_t i = 0; i < order.size(); ++i) head[i] = heads[at + order[i]];
+  const size_t dim = order.from.size();
+  if (dim == 0) return;
+  CHECK_EQ(heads.size() % dim, 0u);
+  std::vector<float> head(dim);
+  for (size_t at = 0; at < heads.size(); at += dim) {
+    for (size_t i = 0; i < dim; ++i) head[i] = order.scale[i] * heads[at + order.from[i]];
     std::copy(head.begin(), head.end(), heads.begin() + at);
   }
 }

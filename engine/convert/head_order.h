@@ -12,14 +12,19 @@
 
 namespace transmla {
 
-// Element i is the source's dimension that dimension i of a head is. Empty: all stay where they
-// are, in every head that turns whole.
-using HeadOrder = std::vector<int>;
+struct HeadOrder {
+  // Element i is the source's dimension that dimension i of a head is. Empty: all stay where they
+  // are, in every head that turns whole.
+  std::vector<int> from;
+  // What they are multiplied by. RoPE may multiply what it turns by a magnitude; a latent model's
+  // gives it to all pairs of the rope key, so those that do not turn are divided by it first.
+  std::vector<float> scale;
+};
 
-// REQUIRES: head_dim is even, 0 < pairs <= head_dim / 2.
-HeadOrder MakeHeadOrder(int head_dim, int pairs);
+// REQUIRES: head_dim is even, 0 < pairs <= head_dim / 2, magnitude is not 0.
+HeadOrder MakeHeadOrder(int head_dim, int pairs, float magnitude);
 
-// Puts the dimensions of heads side by side into that order.
+// Puts the dimensions of heads side by side into that order, scaled.
 void ReorderHeads(const HeadOrder& order, absl::Span<float> heads);
 
 }  // namespace transmla

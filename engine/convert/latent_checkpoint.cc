@@ -71,6 +71,7 @@ void SetExperts(const ModelSpec& spec, Config& config) {
   config.norm_topk_prob = spec.moe.norm_topk_prob;
   config.first_k_dense_replace = 0;
   config.decoder_sparse_step = 1;
+  config.moe_layer_freq = 1;
   config.mlp_only_layers.clear();
   for (int layer = 0; layer < spec.num_layers; ++layer)
     if (!spec.HasExperts(layer)) config.mlp_only_layers.push_back(layer);
@@ -94,6 +95,11 @@ void SetTakenFeatures(const ModelSpec& spec, Config& config) {
   config.partial_rotary_factor = 1;
   config.rope_local_base_freq.reset();
   config.query_pre_attn_scalar.reset();
+  if (config.rope_scaling && config.rope_scaling->type == "longrope") {
+    // What it does beyond frequencies, in words that do not need them.
+    config.rope_scaling =
+        RopeScaling{.type = "yarn", .factor = 1, .attention_factor = spec.rope_magnitude};
+  }
   config.sliding_window.reset();
   config.sliding_window_pattern = 0;
   config.layer_is_windowed.clear();

@@ -67,10 +67,7 @@ absl::Status SourceWeights::SetHeadOrder() {
   };
   if (pairs == 0) return invalid("conversion needs it to turn some");
   if (head_dim % 2 != 0) return invalid("conversion needs them to be an even number");
-  head_order_ = MakeHeadOrder(head_dim, static_cast<int>(pairs));
-  // A latent model's RoPE gives its magnitude to all that it caches as rope key.
-  if (!head_order_.empty() && spec_.rope_magnitude != 1)
-    return invalid("conversion needs it to turn all where it also makes them larger");
+  head_order_ = MakeHeadOrder(head_dim, static_cast<int>(pairs), spec_.rope_magnitude);
   for (std::vector<float>& inv_freq : spec_.inv_freq) {
     if (inv_freq.size() != pairs) return invalid("conversion needs that to be so in every layer");
     inv_freq.resize(head_dim / 2, 0.0f);
@@ -93,7 +90,9 @@ absl::Status SourceWeights::CheckAllKnown() const {
   for (const TensorInfo& info : checkpoint_->tensors()) {
     const bool left_out =
         std::any_of(names_->ignored_prefixes.begin(), names_->ignored_prefixes.end(),
-                    [&](absl::string_view prefix) { return absl::StartsWith(info.name, prefix); });
+                    [&](absl::string_view prefix) {
+                      return absl::StartsWith(info.name, LayerName(prefix, spec_.num_layers));
+                    });
     if (left_out || known.contains(info.name)) continue;
     return absl::UnimplementedError(absl::StrCat(checkpoint_->path(),
                                                  ": conversion does not know tensor ", info.name,
@@ -121,13 +120,18 @@ int64_t SourceWeights::FileRow(Which which, int64_t row) const {
   if (which != Which::kValue) {
     int64_t dim = row % head_dim;
     row -= dim;
-    if (!head_order_.empty()) dim = head_order_[dim];
+    if (!head_order_.from.empty()) dim = head_order_.from[dim];
     // llama.cpp's converter reorders q and k of some families so that rotary pairs are neighbours.
     row += interleaved_ ? 2 * (dim % pairs) + dim / pairs : dim;
   }
   if (names_->qkv.empty() || which == Which::kQuery) return row;
   row += Rows(Which::kQuery);
   return which == Which::kKey ? row : row + Rows(Which::kKey);
+}
+
+double SourceWeights::RowScale(Which which, int64_t row) const {
+  if (which == Which::kValue || head_order_.from.empty()) return 1;
+  return double{head_order_.scale[row % spec_.gqa.head_dim]};
 }
 
 absl::StatusOr<std::vector<float>> SourceWeights::Read(const std::string& name,
@@ -147,7 +151,10 @@ absl::StatusOr<Matrix> SourceWeights::Projection(int layer, Which which) const {
                    Read(ProjectionName(layer, which, "weight"), Shape({stored, cols})));
   Matrix matrix(rows, cols);
   for (int64_t row = 0; row < rows; ++row) {
-    std::copy_n(values.begin() + FileRow(which, row) * cols, cols, matrix.row(row).begin());
+    const auto from = values.begin() + FileRow(which, row) * cols;
+    const double scale = RowScale(which, row);
+    std::transform(from, from + cols, matrix.row(row).begin(),
+                   [scale](float value) { return scale * double{value}; });
   }
   return matrix;
 }
@@ -157,8 +164,8 @@ absl::StatusOr<std::vector<double>> SourceWeights::Bias(int layer, Which which) 
   ASSIGN_OR_RETURN(const std::vector<float> values,
                    Read(ProjectionName(layer, which, "bias"), Shape({Rows(which)})));
   std::vector<double> bias(values.size());
-  for (size_t row = 0; row < bias.size(); ++row)
-    bias[row] = values[FileRow(which, static_cast<int64_t>(row))];
+  for (int64_t row = 0; row < Rows(which); ++row)
+    bias[row] = RowScale(which, row) * double{values[FileRow(which, row)]};
   return bias;
 }
 
@@ -178,9 +185,9 @@ GqaWeights SourceWeights::BehindNorms() const {
                      .v = Matrix(width, 2 * width),
                      .behind_norms = true};
   for (int64_t row = 0; row < weights.q.rows(); ++row)
-    weights.q(row, FileRow(Which::kQuery, row) % head_dim) = 1;
+    weights.q(row, FileRow(Which::kQuery, row) % head_dim) = RowScale(Which::kQuery, row);
   for (int64_t row = 0; row < width; ++row) {
-    weights.k(row, FileRow(Which::kKey, row)) = 1;
+    weights.k(row, FileRow(Which::kKey, row)) = RowScale(Which::kKey, row);
     weights.v(row, width + row) = 1;
   }
   return weights;

@@ -65,6 +65,8 @@ class SourceWeights {
   int64_t Rows(Which which) const;  // of a projection's weight and bias
   // The row in the file of row `row` as Attention() has it.
   int64_t FileRow(Which which, int64_t row) const;
+  // What that row is multiplied by.
+  double RowScale(Which which, int64_t row) const;
   // A matrix or vector of the shape.
   absl::StatusOr<std::vector<float>> Read(const std::string& name, const Shape& wanted) const;
   absl::StatusOr<Matrix> Projection(int layer, Which which) const;

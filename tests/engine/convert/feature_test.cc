@@ -159,9 +159,11 @@ INSTANTIATE_TEST_SUITE_P(Models, FeatureTest,
                                            Source{"qwen3"}, Source{"qwen3_gguf", "model.gguf"},
                                            Source{"qwen3_moe"}, Source{"qwen3_moe_stepped"},
                                            Source{"qwen3_moe_gguf", "model.gguf"}, Source{"phi3"},
-                                           Source{"phi3_gguf", "model.gguf"}, Source{"gemma2"},
-                                           Source{"gemma2_gguf", "model.gguf"}, Source{"gemma3"},
-                                           Source{"gemma3_gguf", "model.gguf"}),
+                                           Source{"phi3_gguf", "model.gguf"},
+                                           Source{"phi3_longrope"},
+                                           Source{"phi3_longrope_gguf", "model.gguf"},
+                                           Source{"gemma2"}, Source{"gemma2_gguf", "model.gguf"},
+                                           Source{"gemma3"}, Source{"gemma3_gguf", "model.gguf"}),
                          [](const auto& tested) { return std::string(tested.param.folder); });
 
 TEST(NormedQueriesTest, RefuseALowRank) {
