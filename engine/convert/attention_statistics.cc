@@ -9,8 +9,9 @@
 
 namespace transmla {
 
-AttentionObserver::AttentionObserver(Backend& backend, const ModelSpec& spec, bool with_all_queries)
-    : backend_(backend), spec_(spec) {
+AttentionObserver::AttentionObserver(Backend& backend, const ModelSpec& spec, HeadOrder head_order,
+                                     bool with_all_queries)
+    : backend_(backend), spec_(spec), head_order_(std::move(head_order)) {
   const GqaSpec& gqa = spec.gqa;
   const int width = 2 * gqa.num_key_value_heads * gqa.head_dim;
   AttentionStatistics empty{
@@ -48,6 +49,8 @@ absl::Status AttentionObserver::OnProjections(int layer, const TensorView& q, co
   RETURN_IF_ERROR(backend_.Read(q, absl::MakeSpan(q_)));
   RETURN_IF_ERROR(backend_.Read(k, absl::MakeSpan(k_)));
   RETURN_IF_ERROR(backend_.Read(v, absl::MakeSpan(v_)));
+  ReorderHeads(head_order_, absl::MakeSpan(q_));
+  ReorderHeads(head_order_, absl::MakeSpan(k_));
   AttentionStatistics& statistics = layers_[layer];
   const size_t tokens = q.shape[0], width = k_.size() / tokens, d = spec_.gqa.head_dim;
 

@@ -9,13 +9,14 @@
 #include "absl/status/status.h"
 
 #include "engine/backend/backend.h"
+#include "engine/convert/head_order.h"
 #include "engine/convert/moments.h"
 #include "engine/model/decoder.h"
 
 namespace transmla {
 
-// Sums over tokens, before RoPE, biases included. What concerns keys and values counts each token
-// by the attention it receives (received_attention.h), with a mean weight of 1.
+// Sums over tokens, before RoPE, biases and norms of heads included. What concerns keys and values
+// counts each token by the attention it receives (received_attention.h), with a mean weight of 1.
 struct AttentionStatistics {
   SecondMoment key_value;             // of [k; v], width 2·L
   std::vector<double> key_value_sum;  // Σ [k; v], [2·L]
@@ -28,7 +29,9 @@ struct AttentionStatistics {
 // backend must outlive it. Memory is that of the sums.
 class AttentionObserver : public DecoderObserver {
  public:
-  AttentionObserver(Backend& backend, const ModelSpec& spec, bool with_all_queries);
+  // Dimensions of heads are summed in the order `head_order`.
+  AttentionObserver(Backend& backend, const ModelSpec& spec, HeadOrder head_order,
+                    bool with_all_queries);
   absl::Status OnStep(const RaggedBatch& batch) override {
     sequence_starts_ = batch.sequence_starts;
     return absl::OkStatus();
@@ -44,6 +47,7 @@ class AttentionObserver : public DecoderObserver {
 
   Backend& backend_;
   const ModelSpec spec_;
+  const HeadOrder head_order_;
   std::vector<int32_t> sequence_starts_;
   std::vector<AttentionStatistics> layers_;
   std::vector<float> q_, k_, v_, rows_;  // of a step, on the host

@@ -21,6 +21,10 @@ struct GqaWeights {
   std::vector<double> q_bias;  // [H·d], or empty
   std::vector<double> k_bias;  // [L], or empty
   std::vector<double> v_bias;  // [L], or empty
+  // The source norms heads of queries and keys, which is not linear: its projections, biases and
+  // norms stay as they are, and what is here comes behind them. `q` is [H·d, d], of a head's normed
+  // query, `k` and `v` are [L, 2·L], of [normed keys; values]; there are no biases.
+  bool behind_norms = false;
 };
 
 // Latent attention in the layout of docs/checkpoint_format.md: rotary pairs are neighbouring rows.
@@ -34,6 +38,8 @@ struct LatentWeights {
   Matrix o;                       // [D, H·Dv], or empty: the source's
   std::vector<double> o_bias;     // [D], of the output projection, or empty
   std::vector<float> inv_freq;    // [Dr / 2], radians a position
+  // As GqaWeights: `q` is [H·(Dn + Dr), d], `kv_a` [R + Dr, 2·L].
+  bool behind_norms = false;
 };
 
 }  // namespace transmla

@@ -42,8 +42,9 @@ std::string FrequencyName(int layer) {
   return absl::StrCat("model.layers.", layer, ".self_attn.rotary_emb.inv_freq");
 }
 
-// Every tensor of the result in the order it is written. Frequencies come first: they are F32
-// whatever the rest is, and so stand at addresses that are multiples of 4.
+// Every tensor of the result in the order it is written. Frequencies come first, then what is kept
+// with an offset: they are F32 whatever the rest is, and so stand at addresses that are multiples
+// of 4.
 absl::StatusOr<std::vector<TensorInfo>> DeclareTensors(const SourceWeights& weights,
                                                        const EmitOptions& options) {
   const ModelSpec& spec = weights.spec();
@@ -52,7 +53,7 @@ absl::StatusOr<std::vector<TensorInfo>> DeclareTensors(const SourceWeights& weig
     infos.push_back({FrequencyName(layer), DType::kF32, Shape({options.mla.qk_rope_head_dim / 2})});
   for (const KeptTensor& kept : PassedOn(weights, options)) {
     ASSIGN_OR_RETURN(const TensorView view, SourceView(weights.checkpoint(), kept));
-    infos.push_back({kept.name, options.dtype, view.shape});
+    infos.push_back({kept.name, KeptDType(kept, options.dtype), view.shape});
   }
   for (int layer = 0; layer < spec.num_layers; ++layer) {
     for (TensorInfo& info :
@@ -90,6 +91,7 @@ absl::Status WriteKept(const SourceWeights& weights, const KeptTensor& kept, DTy
     absl::StatusOr<std::vector<float>> values =
         DecodeFinite({view.as<char>() + begin * row_bytes, view.dtype, part}, kept.source_name);
     if (!values.ok()) return Annotate(values.status(), weights.checkpoint().path());
+    for (float& value : *values) value += kept.offset;
     std::vector<char> encoded(RowBytes(dtype, static_cast<int64_t>(values->size())));
     RETURN_IF_ERROR(QuantizeRow(dtype, *values, encoded.data()));
     DequantizeRow(dtype, encoded.data(), absl::MakeSpan(*values));
@@ -121,7 +123,7 @@ absl::Status WriteWeights(FileSystem& files, const std::string& folder,
   for (int layer = 0; layer < layers; ++layer)
     RETURN_IF_ERROR(writer->AppendFloats(FrequencyName(layer), source.inv_freq[layer]));
   for (const KeptTensor& kept : PassedOn(weights, options))
-    RETURN_IF_ERROR(WriteKept(weights, kept, options.dtype, *writer));
+    RETURN_IF_ERROR(WriteKept(weights, kept, KeptDType(kept, options.dtype), *writer));
   for (int layer = 0; layer < layers; ++layer) {
     ASSIGN_OR_RETURN(const LatentWeights latent, source.layer(layer));
     for (const NamedTensor& named : LatentTensors(layer, latent, options.dtype)) {

@@ -47,8 +47,8 @@ Config LatentConfig(const SourceWeights& source, const MlaSpec& mla, const Laten
 // config.json of docs/checkpoint_format.md.
 std::string ConfigJson(const Config& config, DType dtype);
 
-// A converted model in memory, to run before it is written: attention as float32, all else mapped
-// from the source. Thread-safe once every layer is added.
+// A converted model in memory, to run before it is written: attention and shifted norms as float32,
+// all else mapped from the source. Thread-safe once every layer is added.
 class LatentCheckpoint : public CheckpointReader {
  public:
   LatentCheckpoint(const SourceWeights& source, Config config);
@@ -62,6 +62,9 @@ class LatentCheckpoint : public CheckpointReader {
   absl::StatusOr<TensorView> Tensor(absl::string_view name) const override;
 
  private:
+  // A vector with its offset added.
+  void AddShifted(const KeptTensor& kept, const TensorView& stored);
+
   std::string path_;
   Config config_;
   std::shared_ptr<const CheckpointReader> source_;

@@ -64,6 +64,11 @@ absl::Status ValidateRope(const ConvertOptions& options, const ModelSpec& source
 absl::Status ValidateRecipe(const ConvertOptions& options, const ModelSpec& source) {
   RETURN_IF_ERROR(CheckRange("q_lora_rank", options.q_lora_rank, 0,
                              int64_t{source.gqa.num_attention_heads} * source.gqa.head_dim));
+  if (options.q_lora_rank > 0 && source.qk_norm)
+    return absl::InvalidArgumentError(
+        absl::StrCat("q_lora_rank is ", options.q_lora_rank, ", but the ", source.family,
+                     " model norms heads of queries, which needs their whole projection; leave ",
+                     "q_lora_rank out"));
   if (!(options.cache_ratio >= 0 && options.cache_ratio <= 1))
     return absl::InvalidArgumentError(
         absl::StrCat("cache_ratio is ", options.cache_ratio, " but must be above 0 and at most 1"));

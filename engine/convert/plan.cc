@@ -32,9 +32,10 @@ MlaSpec ResolveShape(const ConvertOptions& options, const ModelSpec& source) {
 
 LatentBiases ResolveBiases(const ConvertOptions& options, const ModelSpec& source) {
   const bool centred = options.recipe == Recipe::kBest;
-  return {.query = source.qkv_bias,
-          .latent = source.qkv_bias || centred,
-          .output = centred && !source.output_bias};
+  // Before norms of queries and keys, biases stay with the source's projections.
+  const bool taken_in = source.qkv_bias && !source.qk_norm;
+  return {
+      .query = taken_in, .latent = taken_in || centred, .output = centred && !source.output_bias};
 }
 
 double ResolveAttentionScale(const ConvertOptions& options, const ModelSpec& source) {

@@ -6,17 +6,18 @@
 namespace transmla {
 namespace {
 
-// Turns the pairs (f, f + n) of each head of each row by their angles.
+// Turns the pairs (f, f + head_dim / 2) of each head of each row by their angles.
 void Rotate(const std::vector<float>& inv_freq, float magnitude, int head_dim, FloatMatrix& rows) {
   const auto pairs = static_cast<int64_t>(inv_freq.size());
+  const int64_t half = head_dim / 2;
   for (int64_t t = 0; t < rows.rows(); ++t) {
     for (int64_t f = 0; f < pairs; ++f) {
       const float angle = inv_freq[f] * static_cast<float>(t);
       const float c = std::cos(angle) * magnitude, s = std::sin(angle) * magnitude;
       for (int64_t at = f; at < rows.cols(); at += head_dim) {
-        const float a = rows.row(t)[at], b = rows.row(t)[at + pairs];
+        const float a = rows.row(t)[at], b = rows.row(t)[at + half];
         rows.row(t)[at] = a * c - b * s;
-        rows.row(t)[at + pairs] = b * c + a * s;
+        rows.row(t)[at + half] = b * c + a * s;
       }
     }
   }

@@ -179,11 +179,13 @@ absl::Status ConfigReader::ReadLatent() {
   if (c.kv_lora_rank == 0) {
     int64_t value_dim = c.head_dim;
     RETURN_IF_ERROR(ReadIntIfPresent(Key("attention.value_length"), 1, kMaxHeadDim, value_dim));
-    if (value_dim != c.head_dim || rotary != c.head_dim) {
+    if (value_dim != c.head_dim || rotary > c.head_dim) {
       return absl::UnimplementedError(absl::StrCat(
           metadata_.path(), ": heads with keys of ", c.head_dim, ", values of ", value_dim, " and ",
-          rotary, " rotary dimensions are not supported; all three must be equal"));
+          rotary, " rotary dimensions are not supported; keys and ",
+          "values must be equally wide, and no less than what turns"));
     }
+    c.partial_rotary_factor = static_cast<double>(rotary) / static_cast<double>(c.head_dim);
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(ReadIntIfPresent(Key("attention.q_lora_rank"), 0, kMaxHiddenSize, c.q_lora_rank));
@@ -211,11 +213,14 @@ absl::Status ConfigReader::ReadRope() {
     RETURN_IF_ERROR(
         ReadFloatIfPresent(Key("rope.freq_base_swa"), 1.0, 1e12, c.rope_local_base_freq.emplace()));
   }
-  if (!metadata_.Has(Key("rope.scaling.type"))) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const absl::string_view type, metadata_.GetString(Key("rope.scaling.type")));
-  if (type == "none") return absl::OkStatus();
   RopeScaling scaling;
-  scaling.type = std::string(type);
+  if (HasTensor("rope_factors_long.weight")) {
+    scaling.type = "longrope";  // nothing else says so
+  } else if (metadata_.Has(Key("rope.scaling.type"))) {
+    ASSIGN_OR_RETURN(const absl::string_view type, metadata_.GetString(Key("rope.scaling.type")));
+    scaling.type = std::string(type);
+  }
+  if (scaling.type.empty() || scaling.type == "none") return absl::OkStatus();
   RETURN_IF_ERROR(ReadFloatIfPresent(Key("rope.scaling.factor"), 1e-3, 1e6, scaling.factor));
   RETURN_IF_ERROR(ReadIntIfPresent(Key("rope.scaling.original_context_length"), 1, kMaxContext,
                                    scaling.original_max_position_embeddings));

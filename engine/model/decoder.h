@@ -32,7 +32,7 @@ class DecoderObserver {
     (void)layer, (void)hidden;
     return absl::OkStatus();
   }
-  // GQA models: outputs of the projections, biases included, before their norms and RoPE. q
+  // GQA models: outputs of the projections, biases and norms of heads included, before RoPE. q
   // [tokens, H, d], k and v [tokens, G, d]
   virtual absl::Status OnProjections(int layer, const TensorView& q, const TensorView& k,
                                      const TensorView& v) {

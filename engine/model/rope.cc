@@ -55,7 +55,35 @@ void ApplyYarn(int rotary_dim, double theta, const RopeScaling& scaling, int64_t
   }
 }
 
+absl::Status ApplyLongRope(const RopeScaling& scaling, int64_t max_positions,
+                           std::vector<double>& frequencies, Rope& rope) {
+  const auto context = static_cast<double>(scaling.original_max_position_embeddings);
+  if (context < 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rope_scaling of type longrope needs original_max_position_embeddings, which "
+                     "is ",
+                     scaling.original_max_position_embeddings));
+  }
+  const bool is_long = IsLongContext(scaling, max_positions);
+  const std::vector<double>& factors = is_long ? scaling.long_factor : scaling.short_factor;
+  if (!factors.empty() && factors.size() != frequencies.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rope_scaling.", is_long ? "long" : "short", "_factor has ", factors.size(),
+                     " elements; there are ", frequencies.size(), " rotary pairs"));
+  }
+  for (size_t t = 0; t < factors.size(); ++t) frequencies[t] /= factors[t];
+  // As the models' own code has it: keys grow with the context.
+  const double growth = std::max(static_cast<double>(max_positions) / context, 1.0);
+  rope.magnitude = static_cast<float>(
+      scaling.attention_factor.value_or(std::sqrt(1 + std::log(growth) / std::log(context))));
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+bool IsLongContext(const RopeScaling& scaling, int64_t max_positions) {
+  return max_positions > scaling.original_max_position_embeddings;
+}
 
 absl::StatusOr<Rope> MakeRope(int rotary_dim, double theta,
                               const std::optional<RopeScaling>& scaling, int64_t max_positions) {
@@ -81,10 +109,13 @@ absl::StatusOr<Rope> MakeRope(int rotary_dim, double theta,
       for (double& frequency : frequencies) frequency = Llama3(frequency, *scaling);
     } else if (scaling->type == "yarn") {
       ApplyYarn(rotary_dim, theta, *scaling, max_positions, frequencies, rope);
+    } else if (scaling->type == "longrope") {
+      const absl::Status status = ApplyLongRope(*scaling, max_positions, frequencies, rope);
+      if (!status.ok()) return status;
     } else {
       return absl::UnimplementedError(
           absl::StrCat("rope_scaling type \"", scaling->type,
-                       "\" is not supported; default, linear, llama3 and yarn are"));
+                       "\" is not supported; default, linear, llama3, yarn and longrope are"));
     }
   }
   rope.inv_freq.assign(frequencies.begin(), frequencies.end());

@@ -54,12 +54,16 @@ constexpr TinyModel kModels[] = {
     {"mimo"},
     {"phi3"},
     {"phi3_gguf", "model.gguf"},
+    {"phi3_longrope"},
+    {"phi3_longrope_gguf", "model.gguf"},
     {"gemma2"},
     {"gemma2_gguf", "model.gguf"},
     {"gemma3"},
     {"gemma3_gguf", "model.gguf"},
     {"mla", "", AttentionKind::kMla},
     {"mla_q_lora", "", AttentionKind::kMla},
+    {"deepseek_v2", "", AttentionKind::kMla},
+    {"deepseek_v3", "", AttentionKind::kMla},
 };
 
 struct Reference {
