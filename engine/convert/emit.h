@@ -25,7 +25,7 @@ struct EmitOptions {
   MlaSpec mla;
   LatentBiases biases;
   double attention_scale = 0;
-  DType dtype = DType::kBF16;  // F32, F16 or BF16
+  DType dtype = DType::kBF16;  // F32, F16 or BF16; of GGUF files also Q8_0
   int64_t max_shard_bytes = 0;
 };
 

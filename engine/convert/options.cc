@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 
@@ -118,6 +119,43 @@ std::optional<Recipe> ParseRecipe(absl::string_view name) {
   return std::nullopt;
 }
 
+absl::string_view OutputFormatName(OutputFormat format) {
+  switch (format) {
+    case OutputFormat::kTransMla:
+      return "transmla";
+    case OutputFormat::kGguf:
+      return "gguf";
+  }
+  return "";
+}
+
+std::optional<OutputFormat> ParseOutputFormat(absl::string_view name) {
+  for (const OutputFormat format : kOutputFormats) {
+    if (name == OutputFormatName(format)) return format;
+  }
+  return std::nullopt;
+}
+
+std::string OutputFormatChoice() {
+  std::string choice;
+  for (const OutputFormat format : kOutputFormats) {
+    const bool first = format == kOutputFormats[0];
+    const bool last = format == kOutputFormats[std::size(kOutputFormats) - 1];
+    absl::StrAppend(&choice, first ? "" : last ? " or " : ", ", OutputFormatName(format));
+  }
+  return choice;
+}
+
+bool CanBeWritten(DType dtype, OutputFormat format) {
+  if (dtype == DType::kQ8_0) return format == OutputFormat::kGguf;
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+std::string DTypeChoice(OutputFormat format) {
+  return format == OutputFormat::kGguf ? "f32, f16, bf16 or q8_0"
+                                       : "f32, f16 or bf16 (q8_0: with format gguf)";
+}
+
 absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& source) {
   if (source.attention != AttentionKind::kGqa)
     return absl::InvalidArgumentError(
@@ -125,10 +163,9 @@ absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& sou
                      ") is latent already; give a model with grouped-query attention"));
   if (options.recipe != Recipe::kEquivalent) RETURN_IF_ERROR(ValidateRecipe(options, source));
   RETURN_IF_ERROR(ValidateText(options, source));
-  if (options.dtype.has_value() && *options.dtype != DType::kF32 && *options.dtype != DType::kF16 &&
-      *options.dtype != DType::kBF16)
-    return absl::InvalidArgumentError(
-        absl::StrCat("dtype is ", DTypeName(*options.dtype), " but must be f32, f16 or bf16"));
+  if (options.dtype.has_value() && !CanBeWritten(*options.dtype, options.format))
+    return absl::InvalidArgumentError(absl::StrCat("dtype is ", DTypeName(*options.dtype),
+                                                   " but must be ", DTypeChoice(options.format)));
   if (options.max_shard_bytes < kMinShardBytes)
     return absl::InvalidArgumentError(absl::StrCat("max_shard_bytes is ", options.max_shard_bytes,
                                                    " but must be at least ", kMinShardBytes));

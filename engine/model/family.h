@@ -36,6 +36,8 @@ struct TensorNames {
   absl::string_view stacked_gate, stacked_up, stacked_down;
   // MLA
   absl::string_view q_a, q_a_norm, q_b, kv_a, kv_a_norm, kv_b, inv_freq;
+  // Instead of kv_b: W_UK and W_UV a head, [H, R, Dn] and [H, Dv, R].
+  absl::string_view k_b, v_b;
   // Present in some files and not needed, by whole name and by beginning.
   std::vector<absl::string_view> ignored;
   std::vector<absl::string_view> ignored_prefixes;
@@ -45,6 +47,9 @@ struct TensorNames {
 const TensorNames& HuggingFaceNames();
 // llama.cpp's names (ggml-org/llama.cpp, gguf-py tensor mapping).
 const TensorNames& GgufNames();
+// The same with latent attention, as in its architecture deepseek2, and inverse frequencies of each
+// layer, which are ours.
+const TensorNames& LatentGgufNames();
 
 // `pattern` with `layer` in place of "$".
 std::string LayerName(absl::string_view pattern, int layer);

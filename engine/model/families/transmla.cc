@@ -1,5 +1,6 @@
-// Converted models (docs/checkpoint_format.md), and DeepSeek-V2/V3 models without experts, whose
-// layout they share. DeepSeek's experts are chosen in other ways than those of models that convert.
+// Converted models (docs/checkpoint_format.md), also as GGUF, and DeepSeek-V2/V3 models without
+// experts, whose layout they share. DeepSeek's experts are chosen in other ways than those of
+// models that convert.
 #include <cmath>
 #include <cstring>
 
@@ -14,10 +15,14 @@
 namespace transmla {
 namespace {
 
+const TensorNames& NamesIn(const CheckpointReader& checkpoint) {
+  return checkpoint.format() == CheckpointFormat::kGguf ? LatentGgufNames() : HuggingFaceNames();
+}
+
 // This layer's frequencies as the conversion chose them, or nothing.
 absl::StatusOr<std::vector<float>> StoredFrequencies(const CheckpointReader& checkpoint, int layer,
                                                      int pairs) {
-  const absl::string_view pattern = HuggingFaceNames().inv_freq;
+  const absl::string_view pattern = NamesIn(checkpoint).inv_freq;
   // In every layer or in none: the first decides.
   if (!checkpoint.Has(LayerName(pattern, 0))) return std::vector<float>();
   const std::string name = LayerName(pattern, layer);
@@ -66,7 +71,7 @@ absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
                      ") and rope_theta positive (", config.rope_theta, ")"));
   }
   ModelSpec spec = CommonFeatures(checkpoint);
-  const TensorNames& names = HuggingFaceNames();
+  const TensorNames& names = NamesIn(checkpoint);
   spec.moe = moe;
   spec.attention = AttentionKind::kMla;
   spec.mla = {.num_attention_heads = static_cast<int>(config.num_attention_heads),
@@ -99,7 +104,8 @@ absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
 const Family kTransMla = {
     .name = "transmla",
     .architectures = {"TransMlaForCausalLM", "TransMLAForCausalLM", "DeepseekV3ForCausalLM",
-                      "DeepseekV2ForCausalLM"},
+                      "DeepseekV2ForCausalLM", "transmla"},
+    .gguf_names = LatentGgufNames,
     .features = Features,
 };
 

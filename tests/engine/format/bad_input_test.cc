@@ -405,9 +405,10 @@ void AddPlaces(std::vector<BadInput>& cases) {
                      return f.path();
                    },
                    {"pickle", "supported"}});
-  cases.push_back({"folder with a GGUF file",
+  cases.push_back({"folder with two GGUF files",
                    [](const TempFolder& f) {
-                     f.Write("model.gguf", SmallLlamaGguf().Build());
+                     f.Write("a.gguf", SmallLlamaGguf().Build());
+                     f.Write("b.gguf", SmallLlamaGguf().Build());
                      return f.path();
                    },
                    {"name one of them"}});
