@@ -161,7 +161,7 @@ TEST_P(GgufSourceTest, ItLoads) {
   const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_GT(report->quality->kl_divergence, 0);
-  for (const std::string path : {folder.File("model"), folder.File("model/model.gguf")}) {
+  for (const std::string& path : {folder.File("model"), folder.File("model/model.gguf")}) {
     const ModelSpec spec = Load(path).decoder->spec();
     EXPECT_EQ(spec.family, "transmla");
     EXPECT_EQ(spec.mla.q_lora_rank, 40);
@@ -169,7 +169,7 @@ TEST_P(GgufSourceTest, ItLoads) {
     EXPECT_EQ(spec.source_cache_values, 2 * kTinyWidth);
     const absl::StatusOr<LoadedTokenizer> tokenizer = LoadTokenizer(**OpenCheckpoint(path));
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-    EXPECT_TRUE(tokenizer->chat_template.has_value());
+    EXPECT_NE(tokenizer->chat_template, nullptr);
   }
 }
 
