@@ -36,8 +36,8 @@ ABSL_FLAG(std::optional<int>, nsamples, std::nullopt, "Calibration sequences");
 ABSL_FLAG(std::optional<int>, seqlen, std::nullopt, "Tokens a calibration sequence");
 ABSL_FLAG(std::optional<uint64_t>, calibration_seed, std::nullopt, "Seed of sampled text");
 ABSL_FLAG(std::string, dtype, "",
-          "Type of the written weights: f32, f16 or bf16; with --format gguf also q8_0");
-ABSL_FLAG(std::string, format, "", "What DEST holds: transmla or gguf");
+          "Type of the written weights: f32, f16 or bf16; as GGUF also q8_0");
+ABSL_FLAG(std::string, format, "", "What DEST holds: transmla, gguf or gguf-deepseek2");
 ABSL_FLAG(std::string, eval_text, "",
           "Text for the quality report; empty: held-back calibration text");
 ABSL_FLAG(std::optional<int>, eval_sequences, std::nullopt, "Sequences for the report; 0: none");
@@ -197,7 +197,8 @@ const Command kConvertCommand = {
         "SOURCE is a GGUF file or a Hugging Face folder; DEST becomes a folder with safetensors,\n"
         "config.json, the tokenizer and transmla_report.json. Ctrl-C leaves nothing behind.\n\n"
         "  --format F            transmla: that folder (default); gguf: a folder with model.gguf,\n"
-        "                        in which all but attention keeps the GGUF source's quantisation\n"
+        "                        in which all but attention keeps the GGUF source's quantisation;\n"
+        "                        gguf-deepseek2: the same, for llama.cpp (recipe transmla only)\n"
         "  --recipe R            best: ours, a smaller cache with the least loss (default);\n"
         "                        transmla: the paper's;\n"
         "                        equivalent: same logits, cache of the same size\n"
@@ -212,7 +213,7 @@ const Command kConvertCommand = {
         "  --nsamples N          calibration sequences (128)\n"
         "  --seqlen N            tokens a calibration sequence (256)\n"
         "  --calibration-seed N  seed of the sampled text (42)\n"
-        "  --dtype T             f32, f16 or bf16 (bf16; f32 for equivalent); with --format gguf\n"
+        "  --dtype T             f32, f16 or bf16 (bf16; f32 for equivalent); with --format gguf…\n"
         "                        the type of attention, also q8_0 (q8_0; f32 for equivalent)\n"
         "  --eval-text FILE --eval-sequences N --eval-length N   text of the quality report\n"
         "  --overwrite           replace DEST if it exists\n"

@@ -16,6 +16,7 @@
 #include "engine/base/file.h"
 #include "engine/convert/attention_weights.h"
 #include "engine/convert/latent_checkpoint.h"
+#include "engine/convert/options.h"
 #include "engine/convert/source_weights.h"
 #include "engine/model/model_spec.h"
 
@@ -26,7 +27,8 @@ struct EmitOptions {
   LatentBiases biases;
   double attention_scale = 0;
   DType dtype = DType::kBF16;  // F32, F16 or BF16; of GGUF files also Q8_0
-  int64_t max_shard_bytes = 0;
+  OutputFormat format = OutputFormat::kTransMla;
+  int64_t max_shard_bytes = 0;  // of safetensors
 };
 
 // What the weights come from.

@@ -51,8 +51,16 @@ std::vector<float> HeadParts(const Matrix& m, int64_t group, int64_t first, int6
 
 }  // namespace
 
+GgufTypes ResolveGgufTypes(DType dtype, OutputFormat format) {
+  GgufTypes types{.matrices = dtype, .latent = dtype};
+  types.per_head = IsBlockQuantized(dtype) ? DType::kBF16 : dtype;
+  types.harmless_norms = format == OutputFormat::kGgufDeepseek2;
+  if (types.harmless_norms && dtype != DType::kF32) types.latent = DType::kBF16;
+  return types;
+}
+
 std::vector<TensorInfo> GgufLatentInfos(int layer, const ModelSpec& source, const MlaSpec& mla,
-                                        const LatentBiases& biases, DType dtype) {
+                                        const LatentBiases& biases, const GgufTypes& types) {
   const TensorNames& names = LatentGgufNames();
   const absl::string_view q = QueryStem(names, mla.q_lora_rank > 0);
   const int64_t hidden = source.hidden_size;
@@ -61,44 +69,50 @@ std::vector<TensorInfo> GgufLatentInfos(int layer, const ModelSpec& source, cons
   const int64_t q_rows = heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
   const int64_t q_cols = mla.q_lora_rank > 0 ? int64_t{mla.q_lora_rank} : hidden;
   const int64_t kv_rows = rank + mla.qk_rope_head_dim;
-  const DType per_head = IsBlockQuantized(dtype) ? DType::kBF16 : dtype;
   std::vector<TensorInfo> infos;
-  const auto add_matrix = [&](const std::string& name, int64_t rows, int64_t cols) {
+  const auto add_matrix = [&](const std::string& name, DType dtype, int64_t rows, int64_t cols) {
     infos.push_back({name, TypeOfRows(dtype, cols), Shape({rows, cols})});
   };
   const auto add_vector = [&](const std::string& name, int64_t n) {
     infos.push_back({name, DType::kF32, Shape({n})});
   };
-  if (mla.q_lora_rank > 0) add_matrix(WeightName(names.q_a, layer), mla.q_lora_rank, hidden);
-  add_matrix(WeightName(q, layer), q_rows, q_cols);
+  if (mla.q_lora_rank > 0) {
+    add_matrix(WeightName(names.q_a, layer), types.latent, mla.q_lora_rank, hidden);
+    if (types.harmless_norms) add_vector(LayerName(names.q_a_norm, layer), mla.q_lora_rank);
+  }
+  add_matrix(WeightName(q, layer), types.matrices, q_rows, q_cols);
   if (biases.query) add_vector(BiasName(q, layer), q_rows);
-  add_matrix(WeightName(names.kv_a, layer), kv_rows, hidden);
+  add_matrix(WeightName(names.kv_a, layer), types.latent, kv_rows, hidden);
   if (biases.latent) add_vector(BiasName(names.kv_a, layer), kv_rows);
+  if (types.harmless_norms) add_vector(LayerName(names.kv_a_norm, layer), rank);
   if (mla.qk_nope_head_dim > 0) {
-    infos.push_back({LayerName(names.k_b, layer), per_head,
+    infos.push_back({LayerName(names.k_b, layer), types.per_head,
                      Shape({heads, rank, int64_t{mla.qk_nope_head_dim}})});
   }
   infos.push_back(
-      {LayerName(names.v_b, layer), per_head, Shape({heads, int64_t{mla.v_head_dim}, rank})});
+      {LayerName(names.v_b, layer), types.per_head, Shape({heads, int64_t{mla.v_head_dim}, rank})});
   if (biases.output) add_vector(BiasName(names.attention_output, layer), hidden);
-  add_vector(LayerName(names.inv_freq, layer), mla.qk_rope_head_dim / 2);
+  // deepseek2 takes them from the base.
+  if (!types.harmless_norms) {
+    add_vector(LayerName(names.inv_freq, layer), mla.qk_rope_head_dim / 2);
+  }
   return infos;
 }
 
 std::map<std::string, std::string> GgufMatrixTypes(const ModelSpec& source, const MlaSpec& mla,
-                                                   DType dtype) {
-  std::map<std::string, std::string> types;
-  for (const TensorInfo& info : GgufLatentInfos(0, source, mla, {}, dtype)) {
+                                                   const GgufTypes& types) {
+  std::map<std::string, std::string> names;
+  for (const TensorInfo& info : GgufLatentInfos(0, source, mla, {}, types)) {
     if (info.shape.rank() == 1) continue;
     absl::string_view name = info.name;
     CHECK(absl::ConsumePrefix(&name, "blk.0.") && absl::ConsumeSuffix(&name, ".weight"));
-    types.emplace(name, DTypeName(info.dtype));
+    names.emplace(name, DTypeName(info.dtype));
   }
-  return types;
+  return names;
 }
 
 std::vector<GgufLatentTensor> GgufLatentTensors(int layer, const LatentWeights& weights,
-                                                const MlaSpec& mla) {
+                                                const MlaSpec& mla, float norm_weight) {
   const TensorNames& names = LatentGgufNames();
   const absl::string_view q = QueryStem(names, !weights.q_a.empty());
   const int64_t nope = mla.qk_nope_head_dim, value = mla.v_head_dim;
@@ -107,11 +121,18 @@ std::vector<GgufLatentTensor> GgufLatentTensors(int layer, const LatentWeights& 
   const auto add = [&](std::string name, absl::Span<const double> values) {
     tensors.push_back({std::move(name), Floats(values)});
   };
-  if (!weights.q_a.empty()) add(WeightName(names.q_a, layer), weights.q_a.values());
+  const auto add_norm = [&](std::string name, int64_t n) {
+    if (norm_weight != 0) tensors.push_back({std::move(name), std::vector<float>(n, norm_weight)});
+  };
+  if (!weights.q_a.empty()) {
+    add(WeightName(names.q_a, layer), weights.q_a.values());
+    add_norm(LayerName(names.q_a_norm, layer), weights.q_a.rows());
+  }
   add(WeightName(q, layer), weights.q.values());
   if (!weights.q_bias.empty()) add(BiasName(q, layer), weights.q_bias);
   add(WeightName(names.kv_a, layer), weights.kv_a.values());
   if (!weights.kv_a_bias.empty()) add(BiasName(names.kv_a, layer), weights.kv_a_bias);
+  add_norm(LayerName(names.kv_a_norm, layer), mla.kv_lora_rank);
   if (nope > 0) {
     tensors.push_back({LayerName(names.k_b, layer),
                        HeadParts(weights.kv_b, nope + value, 0, nope, /*transposed=*/true)});
@@ -119,7 +140,7 @@ std::vector<GgufLatentTensor> GgufLatentTensors(int layer, const LatentWeights& 
   tensors.push_back({LayerName(names.v_b, layer),
                      HeadParts(weights.kv_b, nope + value, nope, value, /*transposed=*/false)});
   if (!weights.o_bias.empty()) add(BiasName(names.attention_output, layer), weights.o_bias);
-  tensors.push_back({LayerName(names.inv_freq, layer), weights.inv_freq});
+  if (norm_weight == 0) tensors.push_back({LayerName(names.inv_freq, layer), weights.inv_freq});
   return tensors;
 }
 

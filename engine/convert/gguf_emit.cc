@@ -14,6 +14,7 @@
 #include "engine/convert/encode.h"
 #include "engine/convert/gguf_attention.h"
 #include "engine/convert/gguf_metadata.h"
+#include "engine/convert/llama_cpp.h"
 #include "engine/format/gguf_reader.h"
 #include "engine/format/gguf_writer.h"
 
@@ -81,20 +82,21 @@ absl::Status WriteLatentGguf(FileSystem& files, const std::string& folder,
   const std::vector<TensorInfo> kept = KeptInfos(weights);
   std::vector<std::vector<TensorInfo>> layers(spec.num_layers);
   std::vector<TensorInfo> infos = kept;
+  const GgufTypes types = ResolveGgufTypes(options.dtype, options.format);
+  const float norm_weight = types.harmless_norms ? HarmlessNormWeight(spec.norm_eps) : 0;
   for (int layer = 0; layer < spec.num_layers; ++layer) {
-    layers[layer] = GgufLatentInfos(layer, spec, options.mla, options.biases, options.dtype);
+    layers[layer] = GgufLatentInfos(layer, spec, options.mla, options.biases, types);
     infos.insert(infos.end(), layers[layer].begin(), layers[layer].end());
   }
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<GgufWriter> writer,
-      GgufWriter::Create(files, JoinPath(folder, "model.gguf"),
-                         LatentGgufMetadata(reader, spec, options.mla, options.attention_scale),
-                         std::move(infos)));
+  ASSIGN_OR_RETURN(const std::unique_ptr<GgufWriter> writer,
+                   GgufWriter::Create(files, JoinPath(folder, "model.gguf"),
+                                      LatentGgufMetadata(reader, spec, options), std::move(infos)));
   for (const TensorInfo& info : kept) RETURN_IF_ERROR(CopyTensor(reader, info, *writer));
   for (int layer = 0; layer < spec.num_layers; ++layer) {
-    ASSIGN_OR_RETURN(const LatentWeights latent, source.layer(layer));
-    RETURN_IF_ERROR(
-        WriteLayer(layers[layer], GgufLatentTensors(layer, latent, options.mla), *writer));
+    ASSIGN_OR_RETURN(LatentWeights latent, source.layer(layer));
+    if (types.harmless_norms) ShrinkLatents(options.mla.kv_lora_rank, latent);
+    RETURN_IF_ERROR(WriteLayer(
+        layers[layer], GgufLatentTensors(layer, latent, options.mla, norm_weight), *writer));
     if (source.progress) RETURN_IF_ERROR(source.progress(layer + 1));
   }
   return writer->Finish();

@@ -4,17 +4,17 @@
 
 #include <vector>
 
+#include "engine/convert/emit.h"
 #include "engine/format/gguf.h"
 #include "engine/format/gguf_reader.h"
 #include "engine/model/model_spec.h"
 
 namespace transmla {
 
-// What `source`, a model of the features `spec`, says, under our architecture's name, with what the
-// conversion changes replaced. `scale` multiplies scores before softmax. Strings and arrays belong
-// to `source`.
+// What `source`, a model of the features `spec`, says, under the name of the result's architecture,
+// with what the conversion changes replaced. Strings and arrays belong to `source`.
 std::vector<GgufEntry> LatentGgufMetadata(const GgufReader& source, const ModelSpec& spec,
-                                          const MlaSpec& mla, double scale);
+                                          const EmitOptions& options);
 
 }  // namespace transmla
 

@@ -9,6 +9,7 @@
 
 #include "engine/base/check_range.h"
 #include "engine/base/status.h"
+#include "engine/convert/llama_cpp.h"
 #include "engine/convert/rotate.h"
 
 namespace transmla {
@@ -125,6 +126,8 @@ absl::string_view OutputFormatName(OutputFormat format) {
       return "transmla";
     case OutputFormat::kGguf:
       return "gguf";
+    case OutputFormat::kGgufDeepseek2:
+      return "gguf-deepseek2";
   }
   return "";
 }
@@ -147,13 +150,12 @@ std::string OutputFormatChoice() {
 }
 
 bool CanBeWritten(DType dtype, OutputFormat format) {
-  if (dtype == DType::kQ8_0) return format == OutputFormat::kGguf;
+  if (dtype == DType::kQ8_0) return IsGguf(format);
   return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
 }
 
 std::string DTypeChoice(OutputFormat format) {
-  return format == OutputFormat::kGguf ? "f32, f16, bf16 or q8_0"
-                                       : "f32, f16 or bf16 (q8_0: with format gguf)";
+  return IsGguf(format) ? "f32, f16, bf16 or q8_0" : "f32, f16 or bf16 (q8_0: as GGUF)";
 }
 
 absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& source) {
@@ -166,6 +168,8 @@ absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& sou
   if (options.dtype.has_value() && !CanBeWritten(*options.dtype, options.format))
     return absl::InvalidArgumentError(absl::StrCat("dtype is ", DTypeName(*options.dtype),
                                                    " but must be ", DTypeChoice(options.format)));
+  if (options.format == OutputFormat::kGgufDeepseek2)
+    RETURN_IF_ERROR(CheckLlamaCpp(options, source));
   if (options.max_shard_bytes < kMinShardBytes)
     return absl::InvalidArgumentError(absl::StrCat("max_shard_bytes is ", options.max_shard_bytes,
                                                    " but must be at least ", kMinShardBytes));

@@ -78,7 +78,7 @@ class Conversion {
 
 // Whether `source` can become `format`.
 absl::Status CheckFormat(OutputFormat format, const CheckpointReader& source) {
-  return format == OutputFormat::kGguf ? CheckGgufSource(source) : absl::OkStatus();
+  return IsGguf(format) ? CheckGgufSource(source) : absl::OkStatus();
 }
 
 absl::StatusOr<ConversionReport> Conversion::Run() {
@@ -236,12 +236,13 @@ absl::Status Conversion::Write() {
   source.progress = [this, layers](int written) {
     return progress_.Advance(written, layers, written);
   };
-  const auto write = options_.format == OutputFormat::kGguf ? WriteLatentGguf : WriteLatentModel;
+  const auto write = IsGguf(options_.format) ? WriteLatentGguf : WriteLatentModel;
   RETURN_IF_ERROR(write(*context_.files, folder_->path(), *weights_, source,
                         {.mla = ResolveShape(options_, weights_->spec()),
                          .biases = ResolveBiases(options_, weights_->spec()),
                          .attention_scale = ResolveAttentionScale(options_, weights_->spec()),
                          .dtype = ResolveDType(options_),
+                         .format = options_.format,
                          .max_shard_bytes = options_.max_shard_bytes}));
   ASSIGN_OR_RETURN(const std::vector<std::string> names, context_.files->List(folder_->path()));
   for (const std::string& name : names) {

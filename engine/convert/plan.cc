@@ -48,7 +48,7 @@ double ResolveAttentionScale(const ConvertOptions& options, const ModelSpec& sou
 DType ResolveDType(const ConvertOptions& options) {
   if (options.dtype.has_value()) return *options.dtype;
   if (options.recipe == Recipe::kEquivalent) return DType::kF32;
-  return options.format == OutputFormat::kGguf ? DType::kQ8_0 : DType::kBF16;
+  return IsGguf(options.format) ? DType::kQ8_0 : DType::kBF16;
 }
 
 ConversionReport PlannedReport(const ConvertOptions& options, const ModelSpec& source) {
@@ -60,8 +60,9 @@ ConversionReport PlannedReport(const ConvertOptions& options, const ModelSpec& s
   report.family = source.family;
   report.format = std::string(OutputFormatName(options.format));
   report.dtype = std::string(DTypeName(ResolveDType(options)));
-  if (options.format == OutputFormat::kGguf) {
-    report.matrix_types = GgufMatrixTypes(source, mla, ResolveDType(options));
+  if (IsGguf(options.format)) {
+    report.matrix_types =
+        GgufMatrixTypes(source, mla, ResolveGgufTypes(ResolveDType(options), options.format));
   }
   report.num_layers = source.num_layers;
   report.qk_rope_head_dim = mla.qk_rope_head_dim;

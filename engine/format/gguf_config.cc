@@ -146,7 +146,7 @@ absl::Status ConfigReader::ReadExperts() {
   RETURN_IF_ERROR(ReadIntIfPresent(Key("expert_count"), 0, kMaxExperts, c.n_routed_experts));
   RETURN_IF_ERROR(
       ReadIntIfPresent(Key("expert_used_count"), 0, kMaxExperts, c.num_experts_per_tok));
-  RETURN_IF_ERROR(ReadIntIfPresent(Key("expert_feed_forward_length"), 1, kMaxIntermediateSize,
+  RETURN_IF_ERROR(ReadIntIfPresent(Key("expert_feed_forward_length"), 0, kMaxIntermediateSize,
                                    c.moe_intermediate_size));
   if (metadata_.Has(Key("expert_weights_norm"))) {
     ASSIGN_OR_RETURN(c.norm_topk_prob, metadata_.GetBool(Key("expert_weights_norm")));

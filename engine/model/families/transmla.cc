@@ -58,6 +58,11 @@ absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
                                                  moe.num_experts, "; ", config.architecture,
                                                  " models with experts are not supported yet"));
   }
+  if (config.architecture == "deepseek2" && (moe.num_experts > 0 || config.rope_scaling)) {
+    return absl::UnimplementedError(
+        absl::StrCat(checkpoint.path(), ": GGUF files of architecture deepseek2 with experts or ",
+                     "scaled RoPE are not supported; use the model's safetensors"));
+  }
   if (config.partial_rotary_factor != 1) {
     return absl::UnimplementedError(absl::StrCat(checkpoint.path(), ": partial_rotary_factor is ",
                                                  config.partial_rotary_factor,
@@ -104,7 +109,7 @@ absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
 const Family kTransMla = {
     .name = "transmla",
     .architectures = {"TransMlaForCausalLM", "TransMLAForCausalLM", "DeepseekV3ForCausalLM",
-                      "DeepseekV2ForCausalLM", "transmla"},
+                      "DeepseekV2ForCausalLM", "transmla", "deepseek2"},
     .gguf_names = LatentGgufNames,
     .features = Features,
 };

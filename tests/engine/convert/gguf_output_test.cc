@@ -193,7 +193,7 @@ TEST_P(GgufSourceTest, WithoutLossItGivesTheSourcesLogits) {
 
 TEST_P(GgufSourceTest, ItComputesWhatTheFolderDoes) {
   const TempFolder folder;
-  for (const OutputFormat format : kOutputFormats) {
+  for (const OutputFormat format : {OutputFormat::kTransMla, OutputFormat::kGguf}) {
     for (const int q_lora_rank : {0, 40}) {
       ConvertOptions options =
           GgufOptions(GetParam(), folder.File(absl::StrCat(OutputFormatName(format), q_lora_rank)));
@@ -258,6 +258,70 @@ TEST(GgufOutputTest, RowsThatAreNoBlocksAreWrittenInTwoBytes) {
   EXPECT_THAT(report->ToJson(), HasSubstr("\"attn_q_b\": \"bf16\""));
 }
 
+// Its norms of latents change nothing, and its base gives the frequencies that are stored
+// elsewhere.
+TEST(GgufOutputTest, Deepseek2ComputesTheSame) {
+  const TempFolder folder;
+  for (const OutputFormat format : {OutputFormat::kGguf, OutputFormat::kGgufDeepseek2}) {
+    for (const int q_lora_rank : {0, 40}) {
+      ConvertOptions options =
+          GgufOptions(kModel, folder.File(absl::StrCat(OutputFormatName(format), q_lora_rank)));
+      options.format = format;
+      options.q_lora_rank = q_lora_rank;
+      options.dtype = DType::kF32;
+      options.evaluation_sequences = 0;
+      const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+      ASSERT_TRUE(report.ok()) << report.status();
+    }
+  }
+  const auto result = OpenGguf(folder.File("gguf-deepseek240/model.gguf"));
+  EXPECT_EQ(result->config().architecture, "deepseek2");
+  EXPECT_TRUE(result->config().has_latent_norm);
+  EXPECT_EQ(*result->metadata().GetInt("deepseek2.leading_dense_block_count", 0, 9), kTinyLayers);
+  EXPECT_FALSE(result->Has("blk.0.rope_inv_freq.weight"));
+  EXPECT_TRUE(result->Has("blk.0.attn_q_a_norm.weight"));
+  // Roundings of one multiplication, and of powers of the base.
+  for (const char* rank : {"0", "40"}) {
+    EXPECT_LT(Compare(folder.File(absl::StrCat("gguf", rank)),
+                      folder.File(absl::StrCat("gguf-deepseek2", rank)))
+                  .max_logit_difference,
+              2e-4)
+        << rank;
+  }
+}
+
+// Whatever type is asked for, no weight of a shrunk latent is lost to its range.
+TEST(GgufOutputTest, Deepseek2KeepsLatentsInAWideType) {
+  const TempFolder folder;
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0}) {
+    ConvertOptions options = GgufOptions(kModel, folder.File(DTypeName(dtype)));
+    options.format = OutputFormat::kGgufDeepseek2;
+    options.dtype = dtype;
+    options.evaluation_sequences = 0;
+    const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(report->matrix_types.at("attn_kv_a_mqa"), dtype == DType::kF32 ? "f32" : "bf16");
+    EXPECT_LT(Compare(folder.File("f32"), folder.File(DTypeName(dtype))).kl_divergence, 0.01);
+  }
+}
+
+TEST(GgufOutputTest, Deepseek2SaysWhatItHasNoPlaceFor) {
+  const auto refused = [](absl::string_view model, Recipe recipe) {
+    ConvertOptions options = GgufOptions(model, "unused");
+    options.format = OutputFormat::kGgufDeepseek2;
+    options.recipe = recipe;
+    const absl::Status status = PlanConversion(options).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << status;
+    return std::string(status.message());
+  };
+  EXPECT_THAT(refused(kModel, Recipe::kBest), HasSubstr("biases of latents"));
+  EXPECT_THAT(refused(kModel, Recipe::kEquivalent), HasSubstr("heads that are all RoPE"));
+  EXPECT_THAT(refused("mixtral_q8_0_gguf/model.gguf", Recipe::kTransMla), HasSubstr("experts"));
+  EXPECT_THAT(refused("llama_untied_scaled_f16_gguf/model.gguf", Recipe::kTransMla),
+              HasSubstr("scaled RoPE"));
+  EXPECT_THAT(refused("llama_tied", Recipe::kTransMla), HasSubstr("needs a GGUF source"));
+}
+
 TEST(GgufOutputTest, SameSeedGivesTheSameBytes) {
   const TempFolder folder;
   std::string first;
@@ -313,8 +377,7 @@ TEST(GgufOutputTest, ATypeThatNoWeightIsWrittenAsIsRefused) {
   options.dtype = DType::kQ8_0;
   EXPECT_TRUE(PlanConversion(options).ok());
   options.format = OutputFormat::kTransMla;
-  EXPECT_THAT(std::string(PlanConversion(options).status().message()),
-              HasSubstr("q8_0: with format gguf"));
+  EXPECT_THAT(std::string(PlanConversion(options).status().message()), HasSubstr("q8_0: as GGUF"));
 }
 
 }  // namespace
