@@ -230,6 +230,19 @@ void AddGgufConfigs(std::vector<BadInput>& cases) {
                          b.Drop("llama.rope.freq_base").F32("llama.rope.freq_base", std::nanf(""));
                        },
                        {"rope.freq_base", "finite"}));
+  cases.push_back(Gguf("GGUF: score scale of 0",
+                       [](GgufBuilder& b) {
+                         b.U32("llama.attention.kv_lora_rank", 4)
+                             .U32("llama.rope.dimension_count", 2)
+                             .F32("llama.attention.scale", 0);
+                       },
+                       {"llama.attention.scale is 0"}));
+  cases.push_back(
+      Gguf("GGUF: rotary dimensions of a latent model wider than its key",
+           [](GgufBuilder& b) {
+             b.U32("llama.attention.kv_lora_rank", 4).U32("llama.rope.dimension_count", 6);
+           },
+           {"more than the key's 4"}));
   cases.push_back(
       Gguf("GGUF: end-of-text token outside the vocabulary",
            [](GgufBuilder& b) {
