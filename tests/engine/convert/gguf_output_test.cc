@@ -210,8 +210,10 @@ TEST_P(GgufSourceTest, ItComputesWhatTheFolderDoes) {
   EXPECT_LT(Compare(folder.File("transmla40"), folder.File("gguf40")).max_logit_difference, 2e-4);
 }
 
-// 8-bit attention is a rounding of about 1/254 of each block's largest weight.
-TEST_P(GgufSourceTest, EightBitsComeClose) {
+// 8-bit attention is a rounding of up to 1/254 of each block's largest weight, 16-bit of 1/512 of
+// each: a few times what that gives. A router may turn to another expert by it.
+TEST_P(GgufSourceTest, RoundedTypesComeClose) {
+  const bool routed = absl::StartsWith(GetParam(), "mixtral");
   const TempFolder folder;
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0}) {
     ConvertOptions options = GgufOptions(GetParam(), folder.File(DTypeName(dtype)));
@@ -219,7 +221,7 @@ TEST_P(GgufSourceTest, EightBitsComeClose) {
     options.evaluation_sequences = 0;
     ASSERT_TRUE(Convert(options, TinyContext()).ok());
     const QualityReport quality = Compare(folder.File("f32"), folder.File(DTypeName(dtype)));
-    EXPECT_LT(quality.kl_divergence, 0.01) << DTypeName(dtype);
+    EXPECT_LT(quality.kl_divergence, routed ? 0.01 : 0.002) << DTypeName(dtype);
     EXPECT_GT(quality.greedy_agreement, 0.9) << DTypeName(dtype);
   }
 }
@@ -301,7 +303,7 @@ TEST(GgufOutputTest, Deepseek2KeepsLatentsInAWideType) {
     const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
     ASSERT_TRUE(report.ok()) << report.status();
     EXPECT_EQ(report->matrix_types.at("attn_kv_a_mqa"), dtype == DType::kF32 ? "f32" : "bf16");
-    EXPECT_LT(Compare(folder.File("f32"), folder.File(DTypeName(dtype))).kl_divergence, 0.01);
+    EXPECT_LT(Compare(folder.File("f32"), folder.File(DTypeName(dtype))).kl_divergence, 0.002);
   }
 }
 
