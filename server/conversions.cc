@@ -81,12 +81,19 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const v1::ConvertModelRequest& r
     }
     options.recipe = *recipe;
   }
+  if (!from.format().empty()) {
+    const std::optional<OutputFormat> format = ParseOutputFormat(from.format());
+    if (!format.has_value()) {
+      return InvalidField("options.format", absl::StrCat("is \"", from.format(), "\"; it must be ",
+                                                         OutputFormatChoice()));
+    }
+    options.format = *format;
+  }
   if (!from.dtype().empty()) {
     options.dtype = ParseDType(from.dtype());
-    if (!options.dtype.has_value() || IsBlockQuantized(*options.dtype)) {
-      return InvalidField("options.dtype", absl::StrCat("is \"", from.dtype(),
-                                                        "\"; it must be \"f32\", \"f16\" or "
-                                                        "\"bf16\""));
+    if (!options.dtype.has_value() || !CanBeWritten(*options.dtype, options.format)) {
+      return InvalidField("options.dtype", absl::StrCat("is \"", from.dtype(), "\"; it must be ",
+                                                        DTypeChoice(options.format)));
     }
   }
   for (const std::string& file : from.text_files()) {

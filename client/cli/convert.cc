@@ -37,7 +37,9 @@ ABSL_FLAG(std::optional<double>, balance_kv_ratio, std::nullopt, "Balance of key
 ABSL_FLAG(std::optional<int>, nsamples, std::nullopt, "Calibration sequences");
 ABSL_FLAG(std::optional<int>, seqlen, std::nullopt, "Tokens a calibration sequence");
 ABSL_FLAG(std::optional<uint64_t>, calibration_seed, std::nullopt, "Seed of sampled text");
-ABSL_FLAG(std::string, dtype, "", "Type of the written weights: f32, f16 or bf16");
+ABSL_FLAG(std::string, dtype, "",
+          "Type of the written weights: f32, f16 or bf16; as GGUF also q8_0");
+ABSL_FLAG(std::string, format, "", "What DEST holds: transmla, gguf or gguf-deepseek2");
 ABSL_FLAG(std::string, eval_text, "",
           "Text for the quality report; empty: held-back calibration text");
 ABSL_FLAG(std::optional<int>, eval_sequences, std::nullopt, "Sequences for the report; 0: none");
@@ -76,10 +78,19 @@ absl::StatusOr<ConvertOptions> LocalOptions(absl::Span<const std::string> argume
   options.evaluation_text = absl::GetFlag(FLAGS_eval_text);
   Set(options.evaluation_sequences, absl::GetFlag(FLAGS_eval_sequences));
   Set(options.evaluation_length, absl::GetFlag(FLAGS_eval_length));
+  if (const std::string name = absl::GetFlag(FLAGS_format); !name.empty()) {
+    const std::optional<OutputFormat> format = ParseOutputFormat(name);
+    if (!format) {
+      return UsageError(
+          absl::StrFormat("--format is '%s'; it must be %s", name, OutputFormatChoice()));
+    }
+    options.format = *format;
+  }
   if (const std::string dtype = absl::GetFlag(FLAGS_dtype); !dtype.empty()) {
     options.dtype = ParseDType(dtype);
-    if (!options.dtype || IsBlockQuantized(*options.dtype)) {
-      return UsageError(absl::StrFormat("--dtype is '%s'; it must be f32, f16 or bf16", dtype));
+    if (!options.dtype || !CanBeWritten(*options.dtype, options.format)) {
+      return UsageError(
+          absl::StrFormat("--dtype is '%s'; it must be %s", dtype, DTypeChoice(options.format)));
     }
   }
   return options;
@@ -136,6 +147,7 @@ ConversionRequest RemoteRequest(absl::Span<const std::string> arguments) {
           .seed = absl::GetFlag(FLAGS_calibration_seed),
           .text_files = absl::GetFlag(FLAGS_text),
           .dtype = absl::GetFlag(FLAGS_dtype),
+          .format = absl::GetFlag(FLAGS_format),
           .evaluation_sequences = As<uint32_t>(absl::GetFlag(FLAGS_eval_sequences))};
 }
 
@@ -191,6 +203,9 @@ const Command kConvertCommand = {
         "Usage: transmla convert SOURCE DEST [--flags]\n\n"
         "SOURCE is a GGUF file or a Hugging Face folder; DEST becomes a folder with safetensors,\n"
         "config.json, the tokenizer and transmla_report.json. Ctrl-C leaves nothing behind.\n\n"
+        "  --format F            transmla: that folder (default); gguf: a folder with model.gguf,\n"
+        "                        in which all but attention keeps the GGUF source's quantisation;\n"
+        "                        gguf-deepseek2: the same, for llama.cpp (recipe transmla only)\n"
         "  --recipe R            best: ours, a smaller cache with the least loss (default);\n"
         "                        transmla: the paper's;\n"
         "                        equivalent: same logits, cache of the same size\n"
@@ -209,7 +224,8 @@ const Command kConvertCommand = {
         "  --nsamples N          calibration sequences (128)\n"
         "  --seqlen N            tokens a calibration sequence (256)\n"
         "  --calibration-seed N  seed of the sampled text (42)\n"
-        "  --dtype T             f32, f16 or bf16 (bf16; f32 for equivalent)\n"
+        "  --dtype T             f32, f16 or bf16 (bf16; f32 for equivalent); with --format gguf…\n"
+        "                        the type of attention, also q8_0 (q8_0; f32 for equivalent)\n"
         "  --eval-text FILE --eval-sequences N --eval-length N   text of the quality report\n"
         "  --overwrite           replace DEST if it exists\n"
         "  --dry-run             print the plan and convert nothing\n"

@@ -108,6 +108,7 @@ v1::ConvertModelRequest ToProto(const ConversionRequest& request) {
   v1::ConversionOptions* options = proto.mutable_options();
   options->set_recipe(request.recipe);
   options->set_dtype(request.dtype);
+  options->set_format(request.format);
   if (request.qk_rope_head_dim) options->set_qk_rope_head_dim(*request.qk_rope_head_dim);
   if (request.kv_lora_rank) options->set_kv_lora_rank(*request.kv_lora_rank);
   if (request.cache_ratio) options->set_cache_ratio(*request.cache_ratio);

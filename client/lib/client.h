@@ -135,6 +135,7 @@ struct ConversionRequest {
   std::optional<uint64_t> seed;
   std::vector<std::string> text_files;
   std::string dtype;
+  std::string format;
   std::optional<uint32_t> evaluation_sequences;
 };
 

@@ -1,7 +1,6 @@
 #include "engine/convert/emit.h"
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <utility>
 
@@ -10,6 +9,7 @@
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
+#include "engine/convert/encode.h"
 #include "engine/format/safetensors_writer.h"
 #include "engine/tensor/block_formats.h"
 #include "engine/tokenizer/export.h"
@@ -22,20 +22,6 @@ constexpr int64_t kFloatsAtOnce = 1 << 20;
 
 std::string OutputName(int layer) {
   return absl::StrCat("model.layers.", layer, ".self_attn.o_proj.weight");
-}
-
-// What the source passes on.
-std::vector<KeptTensor> PassedOn(const SourceWeights& weights, const EmitOptions& options) {
-  std::vector<KeptTensor> kept(weights.kept().begin(), weights.kept().end());
-  if (!options.own_output) return kept;
-  absl::flat_hash_set<std::string> replaced;
-  for (int layer = 0; layer < weights.spec().num_layers; ++layer)
-    replaced.insert(OutputName(layer));
-  kept.erase(
-      std::remove_if(kept.begin(), kept.end(),
-                     [&](const KeptTensor& tensor) { return replaced.contains(tensor.name); }),
-      kept.end());
-  return kept;
 }
 
 std::string FrequencyName(int layer) {
@@ -67,17 +53,6 @@ absl::StatusOr<std::vector<TensorInfo>> DeclareTensors(const SourceWeights& weig
   return infos;
 }
 
-// A value that is finite in the source may be too large for the type it is written as.
-absl::Status CheckFinite(absl::string_view name, DType dtype, absl::Span<const float> values) {
-  for (const float value : values) {
-    if (!std::isfinite(value))
-      return absl::DataLossError(absl::StrCat("converted tensor ", name, " has an element ", value,
-                                              " as ", DTypeName(dtype),
-                                              "; write a wider type (f32)"));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status WriteKept(const SourceWeights& weights, const KeptTensor& kept, DType dtype,
                        SafetensorsWriter& writer) {
   ASSIGN_OR_RETURN(const TensorView view, SourceView(weights.checkpoint(), kept));
@@ -92,11 +67,8 @@ absl::Status WriteKept(const SourceWeights& weights, const KeptTensor& kept, DTy
         DecodeFinite({view.as<char>() + begin * row_bytes, view.dtype, part}, kept.source_name);
     if (!values.ok()) return Annotate(values.status(), weights.checkpoint().path());
     for (float& value : *values) value += kept.offset;
-    std::vector<char> encoded(RowBytes(dtype, static_cast<int64_t>(values->size())));
-    RETURN_IF_ERROR(QuantizeRow(dtype, *values, encoded.data()));
-    DequantizeRow(dtype, encoded.data(), absl::MakeSpan(*values));
-    RETURN_IF_ERROR(CheckFinite(kept.name, dtype, *values));
-    RETURN_IF_ERROR(writer.AppendFloats(kept.name, *values));
+    ASSIGN_OR_RETURN(const std::vector<char> encoded, EncodeFinite(kept.name, dtype, *values));
+    RETURN_IF_ERROR(writer.Append(kept.name, {encoded.data(), dtype, part}));
   }
   return absl::OkStatus();
 }
@@ -137,6 +109,19 @@ absl::Status WriteWeights(FileSystem& files, const std::string& folder,
 }
 
 }  // namespace
+
+std::vector<KeptTensor> PassedOn(const SourceWeights& weights, const EmitOptions& options) {
+  std::vector<KeptTensor> kept(weights.kept().begin(), weights.kept().end());
+  if (!options.own_output) return kept;
+  absl::flat_hash_set<std::string> replaced;
+  for (int layer = 0; layer < weights.spec().num_layers; ++layer)
+    replaced.insert(OutputName(layer));
+  kept.erase(
+      std::remove_if(kept.begin(), kept.end(),
+                     [&](const KeptTensor& tensor) { return replaced.contains(tensor.name); }),
+      kept.end());
+  return kept;
+}
 
 absl::Status WriteLatentModel(FileSystem& files, const std::string& folder,
                               const SourceWeights& weights, const EmitSource& source,

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/check_range.h"
 #include "engine/base/status.h"
+#include "engine/convert/llama_cpp.h"
 #include "engine/convert/recover/frozen_model.h"
 #include "engine/convert/rotate.h"
 
@@ -146,6 +148,44 @@ std::optional<Recipe> ParseRecipe(absl::string_view name) {
   return std::nullopt;
 }
 
+absl::string_view OutputFormatName(OutputFormat format) {
+  switch (format) {
+    case OutputFormat::kTransMla:
+      return "transmla";
+    case OutputFormat::kGguf:
+      return "gguf";
+    case OutputFormat::kGgufDeepseek2:
+      return "gguf-deepseek2";
+  }
+  return "";
+}
+
+std::optional<OutputFormat> ParseOutputFormat(absl::string_view name) {
+  for (const OutputFormat format : kOutputFormats) {
+    if (name == OutputFormatName(format)) return format;
+  }
+  return std::nullopt;
+}
+
+std::string OutputFormatChoice() {
+  std::string choice;
+  for (const OutputFormat format : kOutputFormats) {
+    const bool first = format == kOutputFormats[0];
+    const bool last = format == kOutputFormats[std::size(kOutputFormats) - 1];
+    absl::StrAppend(&choice, first ? "" : last ? " or " : ", ", OutputFormatName(format));
+  }
+  return choice;
+}
+
+bool CanBeWritten(DType dtype, OutputFormat format) {
+  if (dtype == DType::kQ8_0) return IsGguf(format);
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+std::string DTypeChoice(OutputFormat format) {
+  return IsGguf(format) ? "f32, f16, bf16 or q8_0" : "f32, f16 or bf16 (q8_0: as GGUF)";
+}
+
 absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& source) {
   if (source.attention != AttentionKind::kGqa)
     return absl::InvalidArgumentError(
@@ -154,10 +194,11 @@ absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& sou
   if (options.recipe != Recipe::kEquivalent) RETURN_IF_ERROR(ValidateRecipe(options, source));
   RETURN_IF_ERROR(ValidateText(options, source));
   RETURN_IF_ERROR(ValidateRecovery(options, source));
-  if (options.dtype.has_value() && *options.dtype != DType::kF32 && *options.dtype != DType::kF16 &&
-      *options.dtype != DType::kBF16)
-    return absl::InvalidArgumentError(
-        absl::StrCat("dtype is ", DTypeName(*options.dtype), " but must be f32, f16 or bf16"));
+  if (options.dtype.has_value() && !CanBeWritten(*options.dtype, options.format))
+    return absl::InvalidArgumentError(absl::StrCat("dtype is ", DTypeName(*options.dtype),
+                                                   " but must be ", DTypeChoice(options.format)));
+  if (options.format == OutputFormat::kGgufDeepseek2)
+    RETURN_IF_ERROR(CheckLlamaCpp(options, source));
   if (options.max_shard_bytes < kMinShardBytes)
     return absl::InvalidArgumentError(absl::StrCat("max_shard_bytes is ", options.max_shard_bytes,
                                                    " but must be at least ", kMinShardBytes));

@@ -26,6 +26,26 @@ enum class Recipe {
 absl::string_view RecipeName(Recipe recipe);  // "equivalent", "transmla", "best"
 std::optional<Recipe> ParseRecipe(absl::string_view name);
 
+// What the result is written as.
+enum class OutputFormat {
+  kTransMla,  // a Hugging Face folder: config.json, safetensors, the tokenizer's files
+  kGguf,      // a folder with model.gguf; of a GGUF source only
+  // The same as llama.cpp's architecture deepseek2, which it runs itself; recipe transmla on models
+  // without biases, experts and scaled RoPE.
+  kGgufDeepseek2,
+};
+inline constexpr OutputFormat kOutputFormats[] = {OutputFormat::kTransMla, OutputFormat::kGguf,
+                                                  OutputFormat::kGgufDeepseek2};
+
+absl::string_view OutputFormatName(OutputFormat format);  // "transmla", "gguf", "gguf-deepseek2"
+inline bool IsGguf(OutputFormat format) { return format != OutputFormat::kTransMla; }
+std::optional<OutputFormat> ParseOutputFormat(absl::string_view name);
+std::string OutputFormatChoice();  // all of them, for messages
+
+// Whether new weights can be written as `dtype`.
+bool CanBeWritten(DType dtype, OutputFormat format);
+std::string DTypeChoice(OutputFormat format);  // those types, for messages
+
 struct ConvertOptions {
   std::string source;       // GGUF file or Hugging Face folder
   std::string destination;  // folder; must not exist unless `overwrite`
@@ -66,7 +86,9 @@ struct ConvertOptions {
   int evaluation_sequences = 8;
   int evaluation_length = 512;  // tokens a sequence
 
-  // Type of the written weights. Unset: F32 for equivalent (lossless), BF16 otherwise.
+  OutputFormat format = OutputFormat::kTransMla;
+  // Type of the written weights; of GGUF, of attention's new matrices. Unset: F32 for
+  // equivalent (lossless), otherwise BF16, of GGUF Q8_0, which safetensors cannot hold.
   std::optional<DType> dtype;
   int64_t max_shard_bytes = int64_t{4} << 30;
 };

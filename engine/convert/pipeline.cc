@@ -18,6 +18,7 @@
 #include "engine/convert/equivalent.h"
 #include "engine/convert/evaluate.h"
 #include "engine/convert/fitted_recipe.h"
+#include "engine/convert/gguf_emit.h"
 #include "engine/convert/loaded_model.h"
 #include "engine/convert/plan.h"
 #include "engine/convert/progress.h"
@@ -86,6 +87,12 @@ class Conversion {
   bool observed_ = false;                 // the recipe has seen the calibration text
 };
 
+// Whether `source` can become `format`.
+absl::Status CheckFormat(OutputFormat format, const CheckpointReader& source,
+                         const ModelSpec& spec) {
+  return IsGguf(format) ? CheckGgufSource(source, spec) : absl::OkStatus();
+}
+
 absl::StatusOr<ConversionReport> Conversion::Run() {
   RETURN_IF_ERROR(Load());
   RETURN_IF_ERROR(GetText());
@@ -102,6 +109,7 @@ absl::Status Conversion::Load() {
   RETURN_IF_ERROR(CheckDestination(*context_.files, options_.destination, options_.overwrite));
   ASSIGN_OR_RETURN(std::shared_ptr<const CheckpointReader> checkpoint,
                    OpenCheckpoint(options_.source));
+  RETURN_IF_ERROR(CheckFormat(options_.format, *checkpoint, spec));
   ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
   ASSIGN_OR_RETURN(options_, ResolveOptions(options_, spec));
   report_ = PlannedReport(options_, spec);
@@ -265,14 +273,15 @@ absl::Status Conversion::Write() {
   source.progress = [this, layers](int written) {
     return progress_.Advance(written, layers, written);
   };
-  RETURN_IF_ERROR(
-      WriteLatentModel(*context_.files, folder_->path(), *weights_, source,
-                       {.mla = ResolveShape(options_, weights_->spec()),
-                        .biases = ResolveBiases(options_, weights_->spec()),
-                        .attention_scale = ResolveAttentionScale(options_, weights_->spec()),
-                        .dtype = ResolveDType(options_),
-                        .max_shard_bytes = options_.max_shard_bytes,
-                        .own_output = recovery_ != nullptr}));
+  const auto write = IsGguf(options_.format) ? WriteLatentGguf : WriteLatentModel;
+  RETURN_IF_ERROR(write(*context_.files, folder_->path(), *weights_, source,
+                        {.mla = ResolveShape(options_, weights_->spec()),
+                         .biases = ResolveBiases(options_, weights_->spec()),
+                         .attention_scale = ResolveAttentionScale(options_, weights_->spec()),
+                         .dtype = ResolveDType(options_),
+                         .format = options_.format,
+                         .max_shard_bytes = options_.max_shard_bytes,
+                          .own_output = recovery_ != nullptr}));
   ASSIGN_OR_RETURN(const std::vector<std::string> names, context_.files->List(folder_->path()));
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> file,
@@ -356,6 +365,7 @@ absl::StatusOr<ConversionReport> PlanConversion(const ConvertOptions& options) {
   if (options.source.empty()) return CheckPaths(options);
   ASSIGN_OR_RETURN(const std::shared_ptr<const CheckpointReader> checkpoint,
                    OpenCheckpoint(options.source));
+  RETURN_IF_ERROR(CheckFormat(options.format, *checkpoint, spec));
   ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
   ASSIGN_OR_RETURN(const ConvertOptions resolved, ResolveOptions(options, spec));
   RETURN_IF_ERROR(SourceWeights::Create(checkpoint, spec).status());

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "engine/convert/gguf_attention.h"
+
 namespace transmla {
 namespace {
 
@@ -46,7 +48,8 @@ double ResolveAttentionScale(const ConvertOptions& options, const ModelSpec& sou
 
 DType ResolveDType(const ConvertOptions& options) {
   if (options.dtype.has_value()) return *options.dtype;
-  return options.recipe == Recipe::kEquivalent ? DType::kF32 : DType::kBF16;
+  if (options.recipe == Recipe::kEquivalent) return DType::kF32;
+  return IsGguf(options.format) ? DType::kQ8_0 : DType::kBF16;
 }
 
 ConversionReport PlannedReport(const ConvertOptions& options, const ModelSpec& source) {
@@ -56,6 +59,12 @@ ConversionReport PlannedReport(const ConvertOptions& options, const ModelSpec& s
   report.destination = options.destination;
   report.recipe = std::string(RecipeName(options.recipe));
   report.family = source.family;
+  report.format = std::string(OutputFormatName(options.format));
+  report.dtype = std::string(DTypeName(ResolveDType(options)));
+  if (IsGguf(options.format)) {
+    report.matrix_types =
+        GgufMatrixTypes(source, mla, ResolveGgufTypes(ResolveDType(options), options.format));
+  }
   report.num_layers = source.num_layers;
   report.qk_rope_head_dim = mla.qk_rope_head_dim;
   report.qk_nope_head_dim = mla.qk_nope_head_dim;

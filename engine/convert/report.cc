@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "nlohmann/json.hpp"
 
 namespace transmla {
@@ -51,6 +52,9 @@ std::string ConversionReport::ToJson() const {
   json["destination"] = destination;
   json["recipe"] = recipe;
   json["family"] = family;
+  json["format"] = format;
+  json["dtype"] = dtype;
+  if (!matrix_types.empty()) json["matrix_types"] = matrix_types;
   json["num_layers"] = num_layers;
   json["qk_rope_head_dim"] = qk_rope_head_dim;
   json["qk_nope_head_dim"] = qk_nope_head_dim;
@@ -86,6 +90,9 @@ std::string ConversionReport::ToText() const {
       &text, "attention        latent %d, rope key %d, head %d + %d, value %d%s\n", kv_lora_rank,
       qk_rope_head_dim, qk_nope_head_dim, qk_rope_head_dim, v_head_dim,
       q_lora_rank > 0 ? absl::StrCat(", query rank ", q_lora_rank) : "");
+  absl::StrAppendFormat(
+      &text, "written as       %s, %s\n", format,
+      matrix_types.empty() ? dtype : absl::StrJoin(matrix_types, ", ", absl::PairFormatter(" ")));
   absl::StrAppendFormat(&text, "cache            %d bytes a token before, %d after (%.1f %%)\n",
                         cache_bytes_per_token_before, cache_bytes_per_token_after,
                         100.0 * static_cast<double>(cache_bytes_per_token_after) /

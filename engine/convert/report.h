@@ -4,6 +4,7 @@
 #define TRANSMLA_ENGINE_CONVERT_REPORT_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,6 +42,11 @@ struct ConversionReport {
   std::string destination;
   std::string recipe;
   std::string family;
+  std::string format;  // of the result: "transmla", "gguf"
+  std::string dtype;   // of its weights; of format gguf, of attention's new matrices
+  // Format gguf: the type that each of a layer's new matrices has, by its name ("attn_q"); not
+  // `dtype` where that cannot hold its rows.
+  std::map<std::string, std::string> matrix_types;
   int num_layers = 0;
   int qk_rope_head_dim = 0;
   int qk_nope_head_dim = 0;

@@ -17,6 +17,10 @@ constexpr int64_t kMaxTokenId = kMaxVocabSize - 1;
 // Published are 30 and 50.
 constexpr double kLargestSoftCap = 1e6;
 
+// Of attention: 1 / sqrt(head_dim), unless a model has a scale of its own.
+constexpr double kLeastScoreScale = 1e-6;
+constexpr double kLargestScoreScale = 1e6;
+
 class ConfigReader {
  public:
   explicit ConfigReader(const GgufContents& contents)
@@ -142,8 +146,11 @@ absl::Status ConfigReader::ReadExperts() {
   RETURN_IF_ERROR(ReadIntIfPresent(Key("expert_count"), 0, kMaxExperts, c.n_routed_experts));
   RETURN_IF_ERROR(
       ReadIntIfPresent(Key("expert_used_count"), 0, kMaxExperts, c.num_experts_per_tok));
-  RETURN_IF_ERROR(ReadIntIfPresent(Key("expert_feed_forward_length"), 1, kMaxIntermediateSize,
+  RETURN_IF_ERROR(ReadIntIfPresent(Key("expert_feed_forward_length"), 0, kMaxIntermediateSize,
                                    c.moe_intermediate_size));
+  if (metadata_.Has(Key("expert_weights_norm"))) {
+    ASSIGN_OR_RETURN(c.norm_topk_prob, metadata_.GetBool(Key("expert_weights_norm")));
+  }
   return ReadIntIfPresent(Key("leading_dense_block_count"), 0, kMaxLayers, c.first_k_dense_replace);
 }
 
@@ -203,7 +210,13 @@ absl::Status ConfigReader::ReadLatent() {
   }
   c.qk_rope_head_dim = rotary;
   c.qk_nope_head_dim = key_dim - rotary;
-  return absl::OkStatus();
+  c.has_latent_norm = HasTensor("blk.0.attn_kv_a_norm.weight");
+  if (metadata_.Has(Key("attention.scale"))) {
+    RETURN_IF_ERROR(ReadFloatIfPresent(Key("attention.scale"), kLeastScoreScale, kLargestScoreScale,
+                                       c.attention_scale.emplace()));
+  }
+  return ReadIntIfPresent(Key("attention.source_cache_values"), 0, 2 * kMaxHiddenSize,
+                          c.source_cache_values_per_token);
 }
 
 absl::Status ConfigReader::ReadRope() {

@@ -47,14 +47,7 @@ class MlaAttentionBlock : public Attention {
       if (mla_.latent_norm) {
         layer.latent_norm = loader.Vector(LayerName(names.kv_a_norm, i), mla_.kv_lora_rank);
       }
-      const std::string kv_b = LayerName(names.kv_b, i);
-      const int group = mla_.qk_nope_head_dim + mla_.v_head_dim;
-      if (mla_.qk_nope_head_dim > 0) {
-        layer.w_uk =
-            loader.PerHead(kv_b, {heads, group, 0, mla_.qk_nope_head_dim, true}, mla_.kv_lora_rank);
-      }
-      layer.w_uv = loader.PerHead(
-          kv_b, {heads, group, mla_.qk_nope_head_dim, mla_.v_head_dim, false}, mla_.kv_lora_rank);
+      LoadExpansion(names, i, loader, layer);
       const std::string output = LayerName(names.attention_output, i);
       layer.output =
           loader.Matrix(output + ".weight", spec_.hidden_size, int64_t{heads} * mla_.v_head_dim);
@@ -92,6 +85,24 @@ class MlaAttentionBlock : public Attention {
  private:
   int QueryWidth() const { return mla_.qk_nope_head_dim + mla_.qk_rope_head_dim; }
   int LatentWidth() const { return mla_.kv_lora_rank + mla_.qk_rope_head_dim; }
+
+  // W_UK and W_UV: rows of one matrix, or a tensor each.
+  void LoadExpansion(const TensorNames& names, int i, WeightLoader& loader, Layer& layer) const {
+    const int heads = mla_.num_attention_heads;
+    const int rank = mla_.kv_lora_rank, nope = mla_.qk_nope_head_dim, value = mla_.v_head_dim;
+    if (names.kv_b.empty()) {
+      if (nope > 0) {
+        layer.w_uk = loader.PerHead(LayerName(names.k_b, i), Shape({heads, rank, nope}));
+      }
+      layer.w_uv = loader.PerHead(LayerName(names.v_b, i), Shape({heads, value, rank}));
+      return;
+    }
+    const std::string kv_b = LayerName(names.kv_b, i);
+    if (nope > 0) {
+      layer.w_uk = loader.PerHead(kv_b, {heads, nope + value, 0, nope, true}, rank);
+    }
+    layer.w_uv = loader.PerHead(kv_b, {heads, nope + value, nope, value, false}, rank);
+  }
 
   absl::Status Attend(const Layer& layer, const AttentionStep& step, const MutableTensorView& q) {
     const int64_t heads = mla_.num_attention_heads;

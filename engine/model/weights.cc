@@ -187,6 +187,20 @@ WeightPtr WeightLoader::PerHead(const std::string& name, const HeadRows& rows, i
   return Pack(name, {copy->view(), copy, WeightRole::kPerHead});
 }
 
+WeightPtr WeightLoader::PerHead(const std::string& name, const Shape& stack) {
+  const TensorView* view = Find(name, stack);
+  if (view == nullptr) return nullptr;
+  if (!IsBlockQuantized(view->dtype)) {
+    return Pack(name, {*view, checkpoint_, WeightRole::kPerHead});
+  }
+  const auto copy = NewTensor(DType::kF32, stack);
+  for (int64_t row = 0; row < stack.rows(); ++row) {
+    ReadRow(*view, row,
+            {copy->as<float>() + row * stack.cols(), static_cast<size_t>(stack.cols())});
+  }
+  return Pack(name, {copy->view(), copy, WeightRole::kPerHead});
+}
+
 bool WeightLoader::IsIgnored(const TensorNames& names, int num_layers,
                              absl::string_view tensor) const {
   return std::any_of(names.ignored_prefixes.begin(), names.ignored_prefixes.end(),

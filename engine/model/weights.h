@@ -75,6 +75,8 @@ class WeightLoader {
   };
   WeightPtr PerHead(const std::string& name, const HeadRows& rows, int64_t cols,
                     const RowOrder& order = {});
+  // A tensor that holds a matrix for each head, [heads, rows, cols]. Types as with rows of heads.
+  WeightPtr PerHead(const std::string& name, const Shape& stack);
 
   // A tensor that may be there and is not used.
   void Ignore(const std::string& name) { used_.insert(name); }

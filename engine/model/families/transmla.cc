@@ -1,4 +1,5 @@
-// Converted models (docs/checkpoint_format.md), and DeepSeek-V2/V3 models, whose layout they share.
+// Converted models (docs/checkpoint_format.md), also as GGUF, and DeepSeek-V2/V3 models, whose
+// layout they share.
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -32,10 +33,14 @@ const TensorNames& Names() {
   return *names;
 }
 
+const TensorNames& NamesIn(const CheckpointReader& checkpoint) {
+  return checkpoint.format() == CheckpointFormat::kGguf ? LatentGgufNames() : Names();
+}
+
 // This layer's frequencies as the conversion chose them, or nothing.
 absl::StatusOr<std::vector<float>> StoredFrequencies(const CheckpointReader& checkpoint, int layer,
                                                      int pairs) {
-  const absl::string_view pattern = Names().inv_freq;
+  const absl::string_view pattern = NamesIn(checkpoint).inv_freq;
   // In every layer or in none: the first decides.
   if (!checkpoint.Has(LayerName(pattern, 0))) return std::vector<float>();
   const std::string name = LayerName(pattern, layer);
@@ -125,6 +130,11 @@ absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
   if (moe.num_experts > 0 && absl::StartsWith(config.architecture, "Deepseek")) {
     RETURN_IF_ERROR(ReadDeepseekExperts(checkpoint, moe));
   }
+  if (config.architecture == "deepseek2" && (moe.num_experts > 0 || config.rope_scaling)) {
+    return absl::UnimplementedError(
+        absl::StrCat(checkpoint.path(), ": GGUF files of architecture deepseek2 with experts or ",
+                     "scaled RoPE are not supported; use the model's safetensors"));
+  }
   if (config.partial_rotary_factor != 1) {
     return absl::UnimplementedError(absl::StrCat(checkpoint.path(), ": partial_rotary_factor is ",
                                                  config.partial_rotary_factor,
@@ -137,7 +147,7 @@ absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
   }
   ModelSpec spec = CommonFeatures(checkpoint);
   RETURN_IF_ERROR(ReadTaken(checkpoint, spec));
-  const TensorNames& names = Names();
+  const TensorNames& names = NamesIn(checkpoint);
   spec.moe = std::move(moe);
   spec.attention = AttentionKind::kMla;
   spec.mla = {.num_attention_heads = static_cast<int>(config.num_attention_heads),
@@ -170,8 +180,9 @@ absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
 const Family kTransMla = {
     .name = "transmla",
     .architectures = {"TransMlaForCausalLM", "TransMLAForCausalLM", "DeepseekV3ForCausalLM",
-                      "DeepseekV2ForCausalLM"},
+                      "DeepseekV2ForCausalLM", "transmla", "deepseek2"},
     .hugging_face_names = Names,
+    .gguf_names = LatentGgufNames,
     .features = Features,
 };
 

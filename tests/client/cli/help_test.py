@@ -61,6 +61,8 @@ class HelpTest(unittest.TestCase):
             (["convert", "only-one"], "usage: transmla convert SOURCE DEST"),
             (["convert", "a", "b", "--recipe", "magic"], "--recipe is 'magic'; it must be best, transmla or equivalent"),
             (["convert", "a", "b", "--dtype=q4_0"], "--dtype is 'q4_0'; it must be f32, f16 or bf16"),
+            (["convert", "a", "b", "--dtype=q8_0"], "--dtype is 'q8_0'; it must be f32, f16 or bf16 (q8_0: as GGUF)"),
+            (["convert", "a", "b", "--format=zip"], "--format is 'zip'; it must be "),
             (["convert", "a", "b", "--remote", "--eval-text=x"], "do not go with --remote"),
             (["eval", "model"], "eval needs --text FILE"),
             (["eval", "model", "--text", "a", "--cache-dtype", "q8_0"], "--cache-dtype is 'q8_0'"),
