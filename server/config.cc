@@ -20,7 +20,8 @@
 #include "server/limits.h"
 #include "server/process_stats.h"
 
-ABSL_FLAG(std::string, model, "", "GGUF file or Hugging Face folder to serve. Required.");
+ABSL_FLAG(std::string, model, "",
+          "GGUF file, a folder with one, or Hugging Face folder to serve. Required.");
 ABSL_FLAG(std::string, model_name, "",
           "Name that clients ask for. Default: the file's or folder's name.");
 ABSL_FLAG(std::string, listen, "127.0.0.1:8033",

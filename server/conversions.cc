@@ -43,6 +43,7 @@ absl::Status FillNumbers(const v1::ConversionOptions& from, ConvertOptions* to) 
     ASSIGN_OR_RETURN(to->kv_lora_rank, ToInt("options.kv_lora_rank", from.kv_lora_rank()));
   }
   if (from.has_cache_ratio()) to->cache_ratio = from.cache_ratio();
+  to->recovery_tokens = from.recovery_tokens();
   if (from.has_q_lora_rank()) {
     ASSIGN_OR_RETURN(to->q_lora_rank, ToInt("options.q_lora_rank", from.q_lora_rank()));
   }
@@ -83,19 +84,17 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const v1::ConvertModelRequest& r
   if (!from.format().empty()) {
     const std::optional<OutputFormat> format = ParseOutputFormat(from.format());
     if (!format.has_value()) {
-      return InvalidField(
-          "options.format",
-          absl::StrCat("is \"", from.format(), "\"; it must be \"transmla\" or \"deepseek-v3\""));
+      return InvalidField("options.format", absl::StrCat("is \"", from.format(), "\"; it must be ",
+                                                         OutputFormatChoice()));
     }
     options.format = *format;
   }
   if (from.has_shared_frequencies()) options.shared_frequencies = from.shared_frequencies();
   if (!from.dtype().empty()) {
     options.dtype = ParseDType(from.dtype());
-    if (!options.dtype.has_value() || IsBlockQuantized(*options.dtype)) {
-      return InvalidField("options.dtype", absl::StrCat("is \"", from.dtype(),
-                                                        "\"; it must be \"f32\", \"f16\" or "
-                                                        "\"bf16\""));
+    if (!options.dtype.has_value() || !CanBeWritten(*options.dtype, options.format)) {
+      return InvalidField("options.dtype", absl::StrCat("is \"", from.dtype(), "\"; it must be ",
+                                                        DTypeChoice(options.format)));
     }
   }
   for (const std::string& file : from.text_files()) {

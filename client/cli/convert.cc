@@ -21,7 +21,8 @@
 #include "engine/engine.h"
 
 ABSL_FLAG(std::string, recipe, "best", "best, transmla or equivalent");
-ABSL_FLAG(std::string, format, "transmla", "Layout of the result: transmla or deepseek-v3");
+ABSL_FLAG(std::string, format, "transmla",
+          "What DEST holds: transmla, deepseek-v3, gguf or gguf-deepseek2");
 ABSL_FLAG(bool, shared_frequencies, false, "Recipe best: one set of frequencies for all layers");
 ABSL_FLAG(bool, overwrite, false, "Replace the destination if it exists");
 ABSL_FLAG(bool, dry_run, false, "Print the plan and convert nothing");
@@ -31,13 +32,16 @@ ABSL_FLAG(std::optional<int>, qk_rope_head_dim, std::nullopt, "Rope key values a
 ABSL_FLAG(std::optional<int>, kv_lora_rank, std::nullopt, "Latent values a token");
 ABSL_FLAG(std::optional<double>, cache_ratio, std::nullopt,
           "Cache of the result over the source's, instead of --kv-lora-rank");
+ABSL_FLAG(int64_t, recovery_tokens, 0, "Tokens of text to train the result on; 0: none");
+ABSL_FLAG(std::optional<double>, recovery_learning_rate, std::nullopt, "Size of training steps");
 ABSL_FLAG(std::optional<int>, q_lora_rank, std::nullopt, "Rank of the query projection; 0: whole");
 ABSL_FLAG(std::optional<int>, freqfold, std::nullopt, "Frequencies folded together; 0: chosen");
 ABSL_FLAG(std::optional<double>, balance_kv_ratio, std::nullopt, "Balance of keys and values");
 ABSL_FLAG(std::optional<int>, nsamples, std::nullopt, "Calibration sequences");
 ABSL_FLAG(std::optional<int>, seqlen, std::nullopt, "Tokens a calibration sequence");
 ABSL_FLAG(std::optional<uint64_t>, calibration_seed, std::nullopt, "Seed of sampled text");
-ABSL_FLAG(std::string, dtype, "", "Type of the written weights: f32, f16 or bf16");
+ABSL_FLAG(std::string, dtype, "",
+          "Type of the written weights: f32, f16 or bf16; as GGUF also q8_0");
 ABSL_FLAG(std::string, eval_text, "",
           "Text for the quality report; empty: held-back calibration text");
 ABSL_FLAG(std::optional<int>, eval_sequences, std::nullopt, "Sequences for the report; 0: none");
@@ -63,14 +67,16 @@ absl::StatusOr<ConvertOptions> LocalOptions(absl::Span<const std::string> argume
   options.recipe = *recipe;
   const std::optional<OutputFormat> format = ParseOutputFormat(absl::GetFlag(FLAGS_format));
   if (!format) {
-    return UsageError(absl::StrFormat("--format is '%s'; it must be transmla or deepseek-v3",
-                                      absl::GetFlag(FLAGS_format)));
+    return UsageError(absl::StrFormat("--format is '%s'; it must be %s",
+                                      absl::GetFlag(FLAGS_format), OutputFormatChoice()));
   }
   options.format = *format;
   options.shared_frequencies = absl::GetFlag(FLAGS_shared_frequencies);
   Set(options.qk_rope_head_dim, absl::GetFlag(FLAGS_qk_rope_head_dim));
   Set(options.kv_lora_rank, absl::GetFlag(FLAGS_kv_lora_rank));
   Set(options.cache_ratio, absl::GetFlag(FLAGS_cache_ratio));
+  options.recovery_tokens = absl::GetFlag(FLAGS_recovery_tokens);
+  Set(options.recovery_learning_rate, absl::GetFlag(FLAGS_recovery_learning_rate));
   Set(options.q_lora_rank, absl::GetFlag(FLAGS_q_lora_rank));
   Set(options.freqfold, absl::GetFlag(FLAGS_freqfold));
   Set(options.balance_kv_ratio, absl::GetFlag(FLAGS_balance_kv_ratio));
@@ -83,8 +89,9 @@ absl::StatusOr<ConvertOptions> LocalOptions(absl::Span<const std::string> argume
   Set(options.evaluation_length, absl::GetFlag(FLAGS_eval_length));
   if (const std::string dtype = absl::GetFlag(FLAGS_dtype); !dtype.empty()) {
     options.dtype = ParseDType(dtype);
-    if (!options.dtype || IsBlockQuantized(*options.dtype)) {
-      return UsageError(absl::StrFormat("--dtype is '%s'; it must be f32, f16 or bf16", dtype));
+    if (!options.dtype || !CanBeWritten(*options.dtype, options.format)) {
+      return UsageError(
+          absl::StrFormat("--dtype is '%s'; it must be %s", dtype, DTypeChoice(options.format)));
     }
   }
   return options;
@@ -134,6 +141,7 @@ ConversionRequest RemoteRequest(absl::Span<const std::string> arguments) {
           .qk_rope_head_dim = As<uint32_t>(absl::GetFlag(FLAGS_qk_rope_head_dim)),
           .kv_lora_rank = As<uint32_t>(absl::GetFlag(FLAGS_kv_lora_rank)),
           .cache_ratio = absl::GetFlag(FLAGS_cache_ratio),
+          .recovery_tokens = absl::GetFlag(FLAGS_recovery_tokens),
           .q_lora_rank = As<uint32_t>(absl::GetFlag(FLAGS_q_lora_rank)),
           .freqfold = As<uint32_t>(absl::GetFlag(FLAGS_freqfold)),
           .balance_kv_ratio = absl::GetFlag(FLAGS_balance_kv_ratio),
@@ -147,8 +155,10 @@ ConversionRequest RemoteRequest(absl::Span<const std::string> arguments) {
 
 // What the server decides by itself is an error, not ignored.
 absl::Status CheckRemoteFlags() {
-  if (!absl::GetFlag(FLAGS_eval_text).empty() || absl::GetFlag(FLAGS_eval_length)) {
-    return UsageError("--eval-text and --eval-length do not go with --remote");
+  if (!absl::GetFlag(FLAGS_eval_text).empty() || absl::GetFlag(FLAGS_eval_length) ||
+      absl::GetFlag(FLAGS_recovery_learning_rate)) {
+    return UsageError(
+        "--eval-text, --eval-length and --recovery-learning-rate do not go with --remote");
   }
   return absl::OkStatus();
 }
@@ -195,12 +205,15 @@ const Command kConvertCommand = {
         "Usage: transmla convert SOURCE DEST [--flags]\n\n"
         "SOURCE is a GGUF file or a Hugging Face folder; DEST becomes a folder with safetensors,\n"
         "config.json, the tokenizer and transmla_report.json. Ctrl-C leaves nothing behind.\n\n"
+        "  --format F            transmla: that folder (default); deepseek-v3: the same, loaded "
+        "by\n"
+        "                        transformers without remote code; gguf: a folder with "
+        "model.gguf,\n"
+        "                        in which all but attention keeps the GGUF source's quantisation;\n"
+        "                        gguf-deepseek2: the same, for llama.cpp (recipe transmla only)\n"
         "  --recipe R            best: ours, a smaller cache with the least loss (default);\n"
         "                        transmla: the paper's;\n"
         "                        equivalent: same logits, cache of the same size\n"
-        "  --format F            transmla (default), or deepseek-v3: transformers loads the "
-        "folder\n"
-        "                        without remote code (docs/conversion.md, section 12)\n"
         "  --shared-frequencies  recipe best: all layers keep RoPE at the same frequencies, as\n"
         "                        format deepseek-v3 needs it\n"
         "  --cache-ratio X       cache of the result over the source's (0.5)\n"
@@ -210,11 +223,16 @@ const Command kConvertCommand = {
         "  --freqfold N          recipe transmla: neighbouring frequencies folded together (0:\n"
         "                        chosen by perplexity)\n"
         "  --balance-kv-ratio X  best: weight of keys; transmla: of values, 0 for none (1)\n"
+        "  --recovery-tokens N   train the result on that much of the text, to predict what "
+        "SOURCE\n"
+        "                        predicts: a third to a half of the loss for minutes of time (0)\n"
+        "  --recovery-learning-rate X  size of its steps (0.003)\n"
         "  --text A,B            calibration text files (none: the model samples its own text)\n"
         "  --nsamples N          calibration sequences (128)\n"
         "  --seqlen N            tokens a calibration sequence (256)\n"
         "  --calibration-seed N  seed of the sampled text (42)\n"
-        "  --dtype T             f32, f16 or bf16 (bf16; f32 for equivalent)\n"
+        "  --dtype T             f32, f16 or bf16 (bf16; f32 for equivalent); with --format gguf…\n"
+        "                        the type of attention, also q8_0 (q8_0; f32 for equivalent)\n"
         "  --eval-text FILE --eval-sequences N --eval-length N   text of the quality report\n"
         "  --overwrite           replace DEST if it exists\n"
         "  --dry-run             print the plan and convert nothing\n"

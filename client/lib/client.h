@@ -128,6 +128,7 @@ struct ConversionRequest {
   std::optional<uint32_t> qk_rope_head_dim;
   std::optional<uint32_t> kv_lora_rank;
   std::optional<double> cache_ratio;
+  int64_t recovery_tokens = 0;
   std::optional<uint32_t> q_lora_rank;
   std::optional<uint32_t> freqfold;
   std::optional<double> balance_kv_ratio;

@@ -109,6 +109,11 @@ absl::Status CheckSoftCap(float cap) {
   return Invalid("soft_cap is ", cap, ", must be 0 or positive and finite");
 }
 
+absl::Status CheckWindow(int window) {
+  if (window >= 0) return absl::OkStatus();
+  return Invalid("sliding_window is ", window, ", must not be negative");
+}
+
 // As many as `expected` of something in a host array.
 absl::Status CheckCount(size_t count, absl::string_view name, int64_t expected) {
   if (count == static_cast<size_t>(expected)) return absl::OkStatus();
@@ -118,6 +123,24 @@ absl::Status CheckCount(size_t count, absl::string_view name, int64_t expected) 
 absl::Status CheckExpertsPerToken(int count, absl::string_view name) {
   if (count >= 1 && count <= kMaxExpertsPerToken) return absl::OkStatus();
   return Invalid(name, " is ", count, ", must be 1 to ", kMaxExpertsPerToken);
+}
+
+absl::Status CheckGroups(const ExpertGroups& groups, int top_k, int64_t experts) {
+  if (groups.count < 1 || experts % groups.count != 0) {
+    return Invalid("route groups are ", groups.count, ", which does not divide ", experts,
+                   " experts");
+  }
+  const int64_t size = experts / groups.count;
+  if (groups.top < 1 || groups.top > groups.count || groups.num_terms < 1 ||
+      groups.num_terms > size) {
+    return Invalid("route takes the top ", groups.top, " of ", groups.count, " groups, by ",
+                   groups.num_terms, " of their ", size, " experts");
+  }
+  if (top_k > groups.top * size) {
+    return Invalid("route top_k is ", top_k, ", but there are ", groups.top * size, " experts in ",
+                   groups.top, " groups");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckRows(absl::Span<const int32_t> rows, absl::string_view name, int64_t count) {
@@ -368,9 +391,7 @@ absl::Status CheckGqaAttention(const GqaAttentionArgs& args, const StepFacts& st
   if (args.q.shape[1] % kv_heads != 0) {
     return Invalid("q's ", args.q.shape[1], " heads are not a multiple of the store's ", kv_heads);
   }
-  if (args.sliding_window < 0) {
-    return Invalid("sliding_window is ", args.sliding_window, ", must not be negative");
-  }
+  RETURN_IF_ERROR(CheckWindow(args.sliding_window));
   return CheckSoftCap(args.soft_cap);
 }
 
@@ -389,7 +410,8 @@ absl::Status CheckMlaAttention(const MlaAttentionArgs& args, const StepFacts& st
     return Invalid("q's head width ", args.q.shape[2], " is below qk_rope_head_dim ",
                    layout.second_dim);
   }
-  return absl::OkStatus();
+  RETURN_IF_ERROR(CheckWindow(args.sliding_window));
+  return CheckSoftCap(args.soft_cap);
 }
 
 absl::Status CheckGatedActivation(const GatedActivationArgs& args, const StepFacts& step) {
@@ -403,9 +425,14 @@ absl::Status CheckGatedActivation(const GatedActivationArgs& args, const StepFac
 absl::Status CheckRoute(const RouteArgs& args, const StepFacts& step) {
   RETURN_IF_ERROR(CheckTokens(args.logits, "route logits", 2, step));
   RETURN_IF_ERROR(CheckExpertsPerToken(args.top_k, "route top_k"));
-  if (args.top_k > args.logits.shape[1]) {
-    return Invalid("route top_k is ", args.top_k, ", but there are ", args.logits.shape[1],
-                   " experts");
+  const int64_t experts = args.logits.shape[1];
+  if (args.top_k > experts) {
+    return Invalid("route top_k is ", args.top_k, ", but there are ", experts, " experts");
+  }
+  RETURN_IF_ERROR(CheckGroups(args.groups, args.top_k, experts));
+  if (args.bias != nullptr) {
+    RETURN_IF_ERROR(CheckRank(args.bias, "route bias", 1));
+    RETURN_IF_ERROR(CheckDim(args.bias->shape()[0], "route bias", experts, "one for each expert"));
   }
   const int64_t routes = args.logits.shape[0] * args.top_k;
   RETURN_IF_ERROR(CheckCount(args.experts.size(), "route experts", routes));

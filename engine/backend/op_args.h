@@ -98,8 +98,10 @@ struct MlaAttentionArgs {
   TensorView q;         // [tokens, H, Dn + Dr]: its last Dr elements are the rotated rope part
   const KvStore* store = nullptr;
   int layer = 0;
-  float scale = 0.0f;     // multiplies scores before softmax
-  MutableTensorView out;  // [tokens, H, R]; the caller applies W_UV
+  float scale = 0.0f;      // multiplies scores before softmax
+  float soft_cap = 0.0f;   // as GqaAttentionArgs
+  int sliding_window = 0;  // as GqaAttentionArgs
+  MutableTensorView out;   // [tokens, H, R]; the caller applies W_UV
 };
 
 enum class Activation { kSilu, kGeluTanh };
@@ -116,12 +118,28 @@ struct GatedActivationArgs {
 // for routes.
 inline constexpr int kMaxExpertsPerToken = 64;
 
+enum class ExpertScore { kSoftmax, kSigmoid };
+
+// Experts that are neighbours make groups of equal size; a token's experts come from some of them
+// only (DeepSeek-V2, arXiv 2405.04434, section 2.2.2; DeepSeek-V3, arXiv 2412.19437,
+// section 2.1.2).
+struct ExpertGroups {
+  int count = 1;      // divides num_experts
+  int top = 1;        // that a token's experts come from: those of the greatest sums of …
+  int num_terms = 1;  // … so many greatest of a group's scores
+};
+
 // Chooses each token's experts (mixture of experts, arXiv 1701.06538): those of the top_k greatest
-// logits, of equal ones the lower index. An expert's weight is the softmax over all logits in F32,
-// or over those chosen with `normalize`. Results are in host memory: Route waits, as Read does.
+// scores, of equal ones the lower index. Scores are the softmax or the sigmoid of the logits in
+// F32; for the choice, not for the weights, `bias` is added to them. An expert's weight is its
+// score, or its share of the chosen ones' with `normalize`. Results are in host memory: Route
+// waits, as Read does.
 struct RouteArgs {
-  TensorView logits;            // [tokens, num_experts]
-  int top_k = 0;                // 1 … num_experts and kMaxExpertsPerToken
+  TensorView logits;  // [tokens, num_experts]
+  ExpertScore score = ExpertScore::kSoftmax;
+  const PackedWeight* bias = nullptr;  // [num_experts], role kVector, or none
+  ExpertGroups groups;
+  int top_k = 0;                // 1 … experts of the chosen groups and kMaxExpertsPerToken
   bool normalize = false;       // a token's weights add up to 1
   absl::Span<int32_t> experts;  // [tokens · top_k]: a token's side by side, the greatest first
   absl::Span<float> weights;    // [tokens · top_k], as `experts`

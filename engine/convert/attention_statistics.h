@@ -2,18 +2,21 @@
 #ifndef TRANSMLA_ENGINE_CONVERT_ATTENTION_STATISTICS_H_
 #define TRANSMLA_ENGINE_CONVERT_ATTENTION_STATISTICS_H_
 
+#include <cstdint>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 
 #include "engine/backend/backend.h"
+#include "engine/convert/head_order.h"
 #include "engine/convert/moments.h"
 #include "engine/model/decoder.h"
 
 namespace transmla {
 
-// Sums over tokens, before RoPE, biases included.
+// Sums over tokens, before RoPE, biases and norms of heads included. What concerns keys and values
+// counts each token by the attention it receives (received_attention.h), with a mean weight of 1.
 struct AttentionStatistics {
   SecondMoment key_value;             // of [k; v], width 2·L
   std::vector<double> key_value_sum;  // Σ [k; v], [2·L]
@@ -21,19 +24,31 @@ struct AttentionStatistics {
   SecondMoment all_queries;  // of all heads side by side, width H·d; empty unless asked for
 };
 
-// Gathers them from a grouped-query model over all that it runs while this observes it. The backend
-// must outlive it. Memory is that of the sums.
+// Gathers them from a grouped-query model over all that it runs while this observes it: whole
+// sequences from position 0, or long pieces of them, since attention is that within a step. The
+// backend must outlive it. Memory is that of the sums.
 class AttentionObserver : public DecoderObserver {
  public:
-  AttentionObserver(Backend& backend, const ModelSpec& spec, bool with_all_queries);
+  // Dimensions of heads are summed in the order `head_order`.
+  AttentionObserver(Backend& backend, const ModelSpec& spec, HeadOrder head_order,
+                    bool with_all_queries);
+  absl::Status OnStep(const RaggedBatch& batch) override {
+    sequence_starts_ = batch.sequence_starts;
+    return absl::OkStatus();
+  }
   absl::Status OnProjections(int layer, const TensorView& q, const TensorView& k,
                              const TensorView& v) override;
   // Ends the sums: one a layer.
   std::vector<AttentionStatistics> Take() { return std::move(layers_); }
 
  private:
+  // Of each token of the step, from q_ and k_.
+  std::vector<float> Received(int layer) const;
+
   Backend& backend_;
-  const GqaSpec gqa_;
+  const ModelSpec spec_;
+  const HeadOrder head_order_;
+  std::vector<int32_t> sequence_starts_;
   std::vector<AttentionStatistics> layers_;
   std::vector<float> q_, k_, v_, rows_;  // of a step, on the host
 };

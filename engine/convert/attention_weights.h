@@ -13,7 +13,7 @@
 namespace transmla {
 
 // Grouped-query attention in Hugging Face's layout: rotary pair f of a head is its rows f and f +
-// n. The output projection is not here: conversion leaves it alone.
+// n. The output projection is not here: it is only trained, if anything.
 struct GqaWeights {
   Matrix q;                    // [H·d, D]
   Matrix k;                    // [L, D]
@@ -21,6 +21,10 @@ struct GqaWeights {
   std::vector<double> q_bias;  // [H·d], or empty
   std::vector<double> k_bias;  // [L], or empty
   std::vector<double> v_bias;  // [L], or empty
+  // The source norms heads of queries and keys, which is not linear: its projections, biases and
+  // norms stay as they are, and what is here comes behind them. `q` is [H·d, d], of a head's normed
+  // query, `k` and `v` are [L, 2·L], of [normed keys; values]; there are no biases.
+  bool behind_norms = false;
 };
 
 // Latent attention in the layout of docs/checkpoint_format.md: rotary pairs are neighbouring rows.
@@ -34,8 +38,11 @@ struct LatentWeights {
   std::vector<double> kv_a_bias;  // [R + Dr], or empty
   std::vector<double> kv_a_norm;  // [R], weights of an RMS norm of the latent, or empty
   Matrix kv_b;                    // [H·(Dn + Dv), R]
+  Matrix o;                       // [D, H·Dv], or empty: the source's
   std::vector<double> o_bias;     // [D], of the output projection, or empty
   std::vector<float> inv_freq;    // [Dr / 2], radians a position; empty: config.json has them
+  // As GqaWeights: `q` is [H·(Dn + Dr), d], `kv_a` [R + Dr, 2·L].
+  bool behind_norms = false;
 };
 
 }  // namespace transmla

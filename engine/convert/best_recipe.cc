@@ -40,6 +40,11 @@ Matrix Mapped(const ConstMatrixView& map, const Matrix& moment) {
   return Multiply(Multiply(map, moment), Transpose::kNo, map, Transpose::kYes);
 }
 
+// The longest distance between a query and a key that it sees.
+int WithinWindow(int max_distance, int window) {
+  return window == 0 ? max_distance : std::clamp(window - 1, 1, max_distance);
+}
+
 // Σ over heads of `queries`, as the position-free keys see them.
 Matrix KeyWeight(const GqaSpec& gqa, const std::vector<Matrix>& queries, const Matrix& query_map,
                  int64_t rope) {
@@ -56,7 +61,7 @@ Matrix KeyWeight(const GqaSpec& gqa, const std::vector<Matrix>& queries, const M
 }  // namespace
 
 DecoderObserver& BestRecipe::Observe(Backend& backend) {
-  return observer_.emplace(backend, source_.spec(), options_.q_lora_rank > 0);
+  return observer_.emplace(backend, source_.spec(), source_.head_order(), options_.q_lora_rank > 0);
 }
 
 std::vector<double> BestRecipe::Centre(const AttentionStatistics& statistics,
@@ -65,6 +70,8 @@ std::vector<double> BestRecipe::Centre(const AttentionStatistics& statistics,
   Matrix mean(2 * width, 1);
   for (int64_t i = 0; i < 2 * width; ++i)
     mean(i, 0) = statistics.key_value_sum[i] / static_cast<double>(statistics.key_value.count());
+  // A soft cap bends a constant in all scores of a query too.
+  if (source_.spec().attention_soft_cap != 0) std::fill_n(mean.values().begin(), width, 0.0);
   // An output projection with a bias of its own keeps it, and the values their mean.
   if (source_.spec().output_bias) std::fill_n(mean.values().begin() + width, width, 0.0);
   const Matrix centre = Multiply(map, mean);
@@ -111,11 +118,13 @@ absl::StatusOr<BestRecipe::LayerKeys> BestRecipe::DecomposeLayer(
     keys.queries.push_back(MeanBlock(statistics.query[head], spec.gqa.head_dim));
     for (double& value : keys.queries.back().values()) value *= keys.weights.scores[head];
   }
-  ASSIGN_OR_RETURN(keys.components, DecomposeKeys({.gqa = spec.gqa,
-                                                   .key_moment = &key_moment,
-                                                   .query_moments = keys.queries,
-                                                   .inv_freq = spec.inv_freq[layer],
-                                                   .max_distance = max_distance}));
+  ASSIGN_OR_RETURN(
+      keys.components,
+      DecomposeKeys({.gqa = spec.gqa,
+                     .key_moment = &key_moment,
+                     .query_moments = keys.queries,
+                     .inv_freq = spec.inv_freq[layer],
+                     .max_distance = WithinWindow(max_distance, spec.WindowOf(layer))}));
   return keys;
 }
 

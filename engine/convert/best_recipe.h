@@ -27,6 +27,7 @@ class BestRecipe : public FittedRecipe {
       : options_(options), source_(source), progress_(progress) {}
 
   DecoderObserver& Observe(Backend& backend) override;
+  bool NeedsWholeSequences() const override { return true; }
   absl::Status Fit(TokenSequences calibration, TokenSequences evaluation,
                    ConversionReport* report) override;
   absl::StatusOr<LatentWeights> Layer(int layer) const override;

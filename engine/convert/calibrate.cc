@@ -94,14 +94,16 @@ StepLimits CalibrationLimits(int length) {
           .max_context_tokens = length};
 }
 
-KeyMoments::KeyMoments(Backend& backend, const ModelSpec& spec)
+KeyMoments::KeyMoments(Backend& backend, const ModelSpec& spec, HeadOrder head_order)
     : backend_(backend),
+      head_order_(std::move(head_order)),
       moments_(spec.num_layers, SecondMoment(spec.gqa.num_key_value_heads * spec.gqa.head_dim)) {}
 
 absl::Status KeyMoments::OnProjections(int layer, const TensorView&, const TensorView& k,
                                        const TensorView&) {
   buffer_.resize(k.shape.elements());
   RETURN_IF_ERROR(backend_.Read(k, absl::MakeSpan(buffer_)));
+  ReorderHeads(head_order_, absl::MakeSpan(buffer_));
   moments_[layer].Add(buffer_);
   return absl::OkStatus();
 }

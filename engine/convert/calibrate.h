@@ -14,6 +14,7 @@
 #include "absl/types/span.h"
 
 #include "engine/backend/backend.h"
+#include "engine/convert/head_order.h"
 #include "engine/convert/moments.h"
 #include "engine/model/decoder.h"
 
@@ -32,11 +33,12 @@ StepLimits CalibrationLimits(int length);
 absl::Status ObserveSequences(Decoder& decoder, Backend& backend, TokenSequences sequences,
                               DecoderObserver& observer, const SequenceProgress& progress);
 
-// Sums k·kᵀ of a grouped-query model's keys before RoPE, biases included, over all that it runs
-// while this observes it: one moment [L, L] a layer. The backend must outlive it.
+// Sums k·kᵀ of a grouped-query model's keys before RoPE, biases and norms included, over all that
+// it runs while this observes it: one moment [L, L] a layer. The backend must outlive it.
 class KeyMoments : public DecoderObserver {
  public:
-  KeyMoments(Backend& backend, const ModelSpec& spec);
+  // Dimensions of heads are summed in the order `head_order`.
+  KeyMoments(Backend& backend, const ModelSpec& spec, HeadOrder head_order = {});
   absl::Status OnProjections(int layer, const TensorView& q, const TensorView& k,
                              const TensorView& v) override;
   // Ends the sums.
@@ -44,6 +46,7 @@ class KeyMoments : public DecoderObserver {
 
  private:
   Backend& backend_;
+  const HeadOrder head_order_;
   std::vector<SecondMoment> moments_;
   std::vector<float> buffer_;
 };

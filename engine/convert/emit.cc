@@ -1,14 +1,15 @@
 #include "engine/convert/emit.h"
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
+#include "engine/convert/encode.h"
 #include "engine/format/safetensors_writer.h"
 #include "engine/tensor/block_formats.h"
 #include "engine/tokenizer/export.h"
@@ -19,12 +20,17 @@ namespace {
 // Rows decoded at a time: an embedding of 150,000 words never is in memory as floats.
 constexpr int64_t kFloatsAtOnce = 1 << 20;
 
+std::string OutputName(int layer) {
+  return absl::StrCat("model.layers.", layer, ".self_attn.o_proj.weight");
+}
+
 std::string FrequencyName(int layer) {
   return absl::StrCat("model.layers.", layer, ".self_attn.rotary_emb.inv_freq");
 }
 
 // Every tensor of the result in the order it is written. Frequencies, of that many layers, come
-// first: they are F32 whatever the rest is, and so stand at addresses that are multiples of 4.
+// first, then what is kept with an offset: they are F32 whatever the rest is, and so stand at
+// addresses that are multiples of 4.
 absl::StatusOr<std::vector<TensorInfo>> DeclareTensors(const SourceWeights& weights,
                                                        int frequencies,
                                                        const EmitOptions& options) {
@@ -32,27 +38,20 @@ absl::StatusOr<std::vector<TensorInfo>> DeclareTensors(const SourceWeights& weig
   std::vector<TensorInfo> infos;
   for (int layer = 0; layer < frequencies; ++layer)
     infos.push_back({FrequencyName(layer), DType::kF32, Shape({options.mla.qk_rope_head_dim / 2})});
-  for (const KeptTensor& kept : weights.kept()) {
+  for (const KeptTensor& kept : PassedOn(weights, options)) {
     ASSIGN_OR_RETURN(const TensorView view, SourceView(weights.checkpoint(), kept));
-    infos.push_back({kept.name, options.dtype, view.shape});
+    infos.push_back({kept.name, KeptDType(kept, options.dtype), view.shape});
   }
   for (int layer = 0; layer < spec.num_layers; ++layer) {
     for (TensorInfo& info :
          LatentTensorInfos(layer, spec, options.mla, options.biases, options.dtype))
       infos.push_back(std::move(info));
+    if (options.own_output)
+      infos.push_back({OutputName(layer), options.dtype,
+                       Shape({spec.hidden_size,
+                              int64_t{options.mla.num_attention_heads} * options.mla.v_head_dim})});
   }
   return infos;
-}
-
-// A value that is finite in the source may be too large for the type it is written as.
-absl::Status CheckFinite(absl::string_view name, DType dtype, absl::Span<const float> values) {
-  for (const float value : values) {
-    if (!std::isfinite(value))
-      return absl::DataLossError(absl::StrCat("converted tensor ", name, " has an element ", value,
-                                              " as ", DTypeName(dtype),
-                                              "; write a wider type (f32)"));
-  }
-  return absl::OkStatus();
 }
 
 absl::Status WriteKept(const SourceWeights& weights, const KeptTensor& kept, DType dtype,
@@ -68,11 +67,9 @@ absl::Status WriteKept(const SourceWeights& weights, const KeptTensor& kept, DTy
     absl::StatusOr<std::vector<float>> values =
         DecodeFinite({view.as<char>() + begin * row_bytes, view.dtype, part}, kept.source_name);
     if (!values.ok()) return Annotate(values.status(), weights.checkpoint().path());
-    std::vector<char> encoded(RowBytes(dtype, static_cast<int64_t>(values->size())));
-    RETURN_IF_ERROR(QuantizeRow(dtype, *values, encoded.data()));
-    DequantizeRow(dtype, encoded.data(), absl::MakeSpan(*values));
-    RETURN_IF_ERROR(CheckFinite(kept.name, dtype, *values));
-    RETURN_IF_ERROR(writer.AppendFloats(kept.name, *values));
+    for (float& value : *values) value += kept.offset;
+    ASSIGN_OR_RETURN(const std::vector<char> encoded, EncodeFinite(kept.name, dtype, *values));
+    RETURN_IF_ERROR(writer.Append(kept.name, {encoded.data(), dtype, part}));
   }
   return absl::OkStatus();
 }
@@ -99,8 +96,8 @@ absl::Status WriteWeights(FileSystem& files, const std::string& folder,
   const int layers = weights.spec().num_layers;
   for (int layer = 0; layer < frequencies; ++layer)
     RETURN_IF_ERROR(writer->AppendFloats(FrequencyName(layer), source.inv_freq[layer]));
-  for (const KeptTensor& kept : weights.kept())
-    RETURN_IF_ERROR(WriteKept(weights, kept, options.dtype, *writer));
+  for (const KeptTensor& kept : PassedOn(weights, options))
+    RETURN_IF_ERROR(WriteKept(weights, kept, KeptDType(kept, options.dtype), *writer));
   for (int layer = 0; layer < layers; ++layer) {
     ASSIGN_OR_RETURN(const LatentWeights latent, source.layer(layer));
     for (const NamedTensor& named : LatentTensors(layer, latent, options.dtype)) {
@@ -114,6 +111,19 @@ absl::Status WriteWeights(FileSystem& files, const std::string& folder,
 }
 
 }  // namespace
+
+std::vector<KeptTensor> PassedOn(const SourceWeights& weights, const EmitOptions& options) {
+  std::vector<KeptTensor> kept(weights.kept().begin(), weights.kept().end());
+  if (!options.own_output) return kept;
+  absl::flat_hash_set<std::string> replaced;
+  for (int layer = 0; layer < weights.spec().num_layers; ++layer)
+    replaced.insert(OutputName(layer));
+  kept.erase(
+      std::remove_if(kept.begin(), kept.end(),
+                     [&](const KeptTensor& tensor) { return replaced.contains(tensor.name); }),
+      kept.end());
+  return kept;
+}
 
 absl::Status WriteLatentModel(FileSystem& files, const std::string& folder,
                               const SourceWeights& weights, const EmitSource& source,

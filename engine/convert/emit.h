@@ -16,6 +16,7 @@
 #include "engine/base/file.h"
 #include "engine/convert/attention_weights.h"
 #include "engine/convert/latent_checkpoint.h"
+#include "engine/convert/options.h"
 #include "engine/convert/source_weights.h"
 #include "engine/model/model_spec.h"
 
@@ -25,9 +26,14 @@ struct EmitOptions {
   MlaSpec mla;
   LatentBiases biases;
   Config config;               // of the result
-  DType dtype = DType::kBF16;  // F32, F16 or BF16
-  int64_t max_shard_bytes = 0;
+  DType dtype = DType::kBF16;  // F32, F16 or BF16; of GGUF files also Q8_0
+  OutputFormat format = OutputFormat::kTransMla;
+  int64_t max_shard_bytes = 0;  // of safetensors
+  bool own_output = false;      // the layers' weights have output projections of their own
 };
+
+// What the source passes on to the result.
+std::vector<KeptTensor> PassedOn(const SourceWeights& weights, const EmitOptions& options);
 
 // What the weights come from.
 struct EmitSource {

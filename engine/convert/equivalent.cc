@@ -26,6 +26,7 @@ LatentWeights BuildEquivalentLayer(const GqaWeights& source, const GqaSpec& spec
   CHECK_EQ(static_cast<int64_t>(inv_freq.size()) * 2, d);
 
   LatentWeights result;
+  result.behind_norms = source.behind_norms;
   result.q = Matrix(heads * width, source.q.cols());
   if (biased) result.q_bias.assign(heads * width, 0);
   for (int64_t head = 0; head < heads; ++head) {

@@ -23,6 +23,8 @@ class FittedRecipe {
   // What the source is to run the calibration text with; called once. `backend`, on which it runs,
   // must outlive the recipe's Fit.
   virtual DecoderObserver& Observe(Backend& backend) = 0;
+  // Whether the observer must see whole sequences, not one token after the other.
+  virtual bool NeedsWholeSequences() const = 0;
   // Stages kRotate and kCompress, from what the observer saw of `calibration`; fills what `report`
   // tells of them. `evaluation` may be empty, and is only measured with.
   virtual absl::Status Fit(TokenSequences calibration, TokenSequences evaluation,

@@ -1,6 +1,7 @@
 #include "engine/convert/latent_checkpoint.h"
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
@@ -81,6 +82,7 @@ void SetExperts(const ModelSpec& spec, Config& config) {
   config.norm_topk_prob = spec.moe.norm_topk_prob;
   config.first_k_dense_replace = 0;
   config.decoder_sparse_step = 1;
+  config.moe_layer_freq = 1;
   config.mlp_only_layers.clear();
   for (int layer = 0; layer < spec.num_layers; ++layer)
     if (!spec.HasExperts(layer)) config.mlp_only_layers.push_back(layer);
@@ -110,11 +112,59 @@ void AppendDeepseekV3(const Config& config, nlohmann::ordered_json& json) {
     if (!json.contains(key)) json[key] = nullptr;
 }
 
+// What the result takes over from its source, under the names of docs/checkpoint_format.md.
+void SetTakenFeatures(const ModelSpec& spec, Config& config) {
+  config.hidden_act = std::string(ActivationName(spec.activation));
+  // Frequencies are tensors, the score's divisor is in attention_scale.
+  config.partial_rotary_factor = 1;
+  config.rope_local_base_freq.reset();
+  config.query_pre_attn_scalar.reset();
+  if (config.rope_scaling && config.rope_scaling->type == "longrope") {
+    // What it does beyond frequencies, in words that do not need them.
+    config.rope_scaling =
+        RopeScaling{.type = "yarn", .factor = 1, .attention_factor = spec.rope_magnitude};
+  }
+  config.sliding_window.reset();
+  config.sliding_window_pattern = 0;
+  config.layer_is_windowed.clear();
+  for (int layer = 0; spec.HasWindow() && layer < spec.num_layers; ++layer) {
+    const int window = spec.WindowOf(layer);
+    config.layer_is_windowed.push_back(window > 0);
+    if (window > 0) config.sliding_window = window;  // alike in all layers that have one
+  }
+  const auto cap = [](float value) {
+    return value > 0 ? std::optional<double>(value) : std::nullopt;
+  };
+  config.attn_logit_softcapping = cap(spec.attention_soft_cap);
+  config.final_logit_softcapping = cap(spec.final_soft_cap);
+  config.embedding_multiplier = spec.embedding_scale;
+  config.source_head_dim = spec.qk_norm ? spec.gqa.head_dim : 0;
+  config.source_num_key_value_heads = spec.qk_norm ? spec.gqa.num_key_value_heads : 0;
+}
+
+void AppendTakenFeatures(const Config& config, nlohmann::ordered_json& json) {
+  if (config.sliding_window) {
+    json["sliding_window"] = *config.sliding_window;
+    for (const bool windowed : config.layer_is_windowed)
+      json["layer_types"].push_back(windowed ? "sliding_attention" : "full_attention");
+  }
+  if (config.attn_logit_softcapping)
+    json["attn_logit_softcapping"] = *config.attn_logit_softcapping;
+  if (config.final_logit_softcapping)
+    json["final_logit_softcapping"] = *config.final_logit_softcapping;
+  if (config.embedding_multiplier != 1) json["embedding_multiplier"] = config.embedding_multiplier;
+  if (config.source_head_dim > 0) {
+    json["source_head_dim"] = config.source_head_dim;
+    json["source_num_key_value_heads"] = config.source_num_key_value_heads;
+  }
+}
+
 }  // namespace
 
 std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, DType dtype) {
   const std::string prefix = absl::StrCat("model.layers.", layer, ".self_attn.");
-  const std::string q = prefix + (weights.q_a.empty() ? "q_proj" : "q_b_proj");
+  const std::string q =
+      prefix + (weights.q_a.empty() && !weights.behind_norms ? "q_proj" : "q_b_proj");
   std::vector<NamedTensor> tensors;
   if (!weights.q_a.empty())
     tensors.push_back(MakeTensor(prefix + "q_a_proj.weight", weights.q_a, dtype));
@@ -127,6 +177,7 @@ std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, 
   AppendIfAny(prefix + "kv_a_layernorm.weight", weights.kv_a_norm, dtype, tensors);
   tensors.push_back(MakeTensor(prefix + "kv_b_proj.weight", weights.kv_b, dtype));
   AppendIfAny(prefix + "o_proj.bias", weights.o_bias, dtype, tensors);
+  if (!weights.o.empty()) tensors.push_back(MakeTensor(prefix + "o_proj.weight", weights.o, dtype));
   AppendIfAny(prefix + "rotary_emb.inv_freq",
               std::vector<double>(weights.inv_freq.begin(), weights.inv_freq.end()), DType::kF32,
               tensors);
@@ -136,8 +187,14 @@ std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, 
 std::vector<TensorInfo> LatentTensorInfos(int layer, const ModelSpec& source, const MlaSpec& mla,
                                           const LatentBiases& biases, DType dtype) {
   const std::string prefix = absl::StrCat("model.layers.", layer, ".self_attn.");
-  const std::string q = prefix + (mla.q_lora_rank > 0 ? "q_b_proj" : "q_proj");
+  const std::string q = prefix + (mla.q_lora_rank > 0 || source.qk_norm ? "q_b_proj" : "q_proj");
   const int64_t hidden = source.hidden_size;
+  // What queries and cache rows are made of.
+  const int64_t q_cols = source.qk_norm        ? int64_t{source.gqa.head_dim}
+                         : mla.q_lora_rank > 0 ? int64_t{mla.q_lora_rank}
+                                               : hidden;
+  const int64_t kv_cols =
+      source.qk_norm ? 2 * int64_t{source.gqa.num_key_value_heads} * source.gqa.head_dim : hidden;
   const int64_t heads = mla.num_attention_heads;
   const int64_t q_rows = heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
   const int64_t kv_rows = mla.kv_lora_rank + mla.qk_rope_head_dim;
@@ -148,10 +205,9 @@ std::vector<TensorInfo> LatentTensorInfos(int layer, const ModelSpec& source, co
     infos.push_back({prefix + "q_a_proj.bias", dtype, Shape({mla.q_lora_rank})});
     infos.push_back({prefix + "q_a_layernorm.weight", dtype, Shape({mla.q_lora_rank})});
   }
-  infos.push_back({q + ".weight", dtype,
-                   Shape({q_rows, mla.q_lora_rank > 0 ? int64_t{mla.q_lora_rank} : hidden})});
+  infos.push_back({q + ".weight", dtype, Shape({q_rows, q_cols})});
   if (biases.query) infos.push_back({q + ".bias", dtype, Shape({q_rows})});
-  infos.push_back({prefix + "kv_a_proj_with_mqa.weight", dtype, Shape({kv_rows, hidden})});
+  infos.push_back({prefix + "kv_a_proj_with_mqa.weight", dtype, Shape({kv_rows, kv_cols})});
   if (biases.latent) infos.push_back({prefix + "kv_a_proj_with_mqa.bias", dtype, Shape({kv_rows})});
   if (mla.latent_norm)
     infos.push_back({prefix + "kv_a_layernorm.weight", dtype, Shape({mla.kv_lora_rank})});
@@ -172,6 +228,7 @@ Config LatentConfig(const SourceWeights& source, const MlaSpec& mla, const Laten
   config.attention_bias = biases.query || biases.latent;
   config.tie_word_embeddings = spec.tie_word_embeddings;
   if (spec.moe.num_experts > 0) SetExperts(spec, config);
+  SetTakenFeatures(spec, config);
   config.kv_lora_rank = mla.kv_lora_rank;
   config.q_lora_rank = mla.q_lora_rank;
   config.qk_nope_head_dim = mla.qk_nope_head_dim;
@@ -215,6 +272,7 @@ std::string ConfigJson(const Config& config, DType dtype) {
   json["v_head_dim"] = config.v_head_dim;
   json["qk_latent_layernorm"] = config.has_latent_norm;
   if (config.attention_scale) json["attention_scale"] = *config.attention_scale;
+  AppendTakenFeatures(config, json);
   json["source_cache_values_per_token"] = config.source_cache_values_per_token;
   if (config.bos_token_id) json["bos_token_id"] = *config.bos_token_id;
   if (config.eos_token_ids.size() == 1) json["eos_token_id"] = config.eos_token_ids[0];
@@ -230,9 +288,23 @@ LatentCheckpoint::LatentCheckpoint(const SourceWeights& source, Config config)
   for (const KeptTensor& kept : source.kept()) {
     const absl::StatusOr<TensorView> view = SourceView(*source_, kept);
     CHECK_OK(view.status());
+    if (kept.offset != 0) {
+      AddShifted(kept, *view);
+      continue;
+    }
     infos_.push_back({kept.name, view->dtype, view->shape});
     views_.emplace_back(kept.name, *view);
   }
+}
+
+void LatentCheckpoint::AddShifted(const KeptTensor& kept, const TensorView& stored) {
+  HostTensor tensor(DType::kF32, stored.shape);
+  const absl::Span<float> values(tensor.as<float>(), stored.shape.elements());
+  DequantizeRow(stored.dtype, stored.data, values);
+  for (float& value : values) value += kept.offset;
+  infos_.push_back({kept.name, tensor.dtype(), tensor.shape()});
+  views_.emplace_back(kept.name, tensor.view());
+  owned_.push_back(std::move(tensor));
 }
 
 void LatentCheckpoint::AddLayer(int layer, const LatentWeights& weights) {

@@ -32,8 +32,9 @@ struct LatentBiases {
   bool output = false;  // o_bias; the source's own, if it has one, is passed on with its projection
 };
 
-// The tensors of docs/checkpoint_format.md for layer `layer`, without o_proj, which the source
-// passes on. `dtype` is F32, F16 or BF16; inverse frequencies are always F32.
+// The tensors of docs/checkpoint_format.md for layer `layer`; o_proj only if the weights have one,
+// or else the source passes its own on. `dtype` is F32, F16 or BF16; inverse frequencies are always
+// F32.
 std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, DType dtype);
 
 // Names, types and shapes of what LatentTensors gives, but the inverse frequencies.
@@ -47,8 +48,8 @@ Config LatentConfig(const SourceWeights& source, const MlaSpec& mla, const Laten
 // config.json of docs/checkpoint_format.md.
 std::string ConfigJson(const Config& config, DType dtype);
 
-// A converted model in memory, to run before it is written: attention as float32, all else mapped
-// from the source. Thread-safe once every layer is added.
+// A converted model in memory, to run before it is written: attention and shifted norms as float32,
+// all else mapped from the source. Thread-safe once every layer is added.
 class LatentCheckpoint : public CheckpointReader {
  public:
   LatentCheckpoint(const SourceWeights& source, Config config);
@@ -62,6 +63,9 @@ class LatentCheckpoint : public CheckpointReader {
   absl::StatusOr<TensorView> Tensor(absl::string_view name) const override;
 
  private:
+  // A vector with its offset added.
+  void AddShifted(const KeptTensor& kept, const TensorView& stored);
+
   std::string path_;
   Config config_;
   std::shared_ptr<const CheckpointReader> source_;

@@ -114,6 +114,7 @@ LatentWeights BuildLatentLayer(const GqaWeights& source, const LatentLayerPlan& 
   CHECK_EQ(plan.key_map.rows(), width);
   CHECK_EQ(plan.query_map.rows(), width);
   LatentWeights result;
+  result.behind_norms = source.behind_norms;
   if (plan.query_basis.empty()) {
     result.q = WithRopeRows(source.q, plan);
   } else {

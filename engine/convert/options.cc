@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/check_range.h"
 #include "engine/base/status.h"
+#include "engine/convert/llama_cpp.h"
+#include "engine/convert/recover/frozen_model.h"
 #include "engine/convert/rotate.h"
 #include "engine/convert/stock_model.h"
 
@@ -73,6 +76,11 @@ absl::Status ValidateRecipe(const ConvertOptions& options, const ModelSpec& sour
         CheckRange("q_lora_rank", options.q_lora_rank, 1 + constant,
                    int64_t{source.gqa.num_attention_heads} * source.gqa.head_dim + constant));
   }
+  if (options.q_lora_rank > 0 && source.qk_norm)
+    return absl::InvalidArgumentError(
+        absl::StrCat("q_lora_rank is ", options.q_lora_rank, ", but the ", source.family,
+                     " model norms heads of queries, which needs their whole projection; leave ",
+                     "q_lora_rank out"));
   if (!(options.cache_ratio >= 0 && options.cache_ratio <= 1))
     return absl::InvalidArgumentError(
         absl::StrCat("cache_ratio is ", options.cache_ratio, " but must be above 0 and at most 1"));
@@ -108,6 +116,7 @@ absl::Status ValidateText(const ConvertOptions& options, const ModelSpec& source
   constexpr int64_t kMaxSequences = 1 << 20;
   RETURN_IF_ERROR(CheckRange("nsamples", options.nsamples, 1, kMaxSequences));
   RETURN_IF_ERROR(CheckRange("seqlen", options.seqlen, 2, source.max_context_tokens));
+  RETURN_IF_ERROR(CheckRange("recovery_tokens", options.recovery_tokens, 0, int64_t{1} << 30));
   RETURN_IF_ERROR(
       CheckRange("evaluation_sequences", options.evaluation_sequences, 0, kMaxSequences));
   if (options.evaluation_sequences > 0)
@@ -116,7 +125,28 @@ absl::Status ValidateText(const ConvertOptions& options, const ModelSpec& source
   return absl::OkStatus();
 }
 
+absl::Status ValidateRecovery(const ConvertOptions& options, const ModelSpec& source) {
+  if (options.recovery_tokens == 0) return absl::OkStatus();
+  if (options.recipe == Recipe::kEquivalent)
+    return absl::InvalidArgumentError(
+        absl::StrCat("recovery_tokens is ", options.recovery_tokens,
+                     " but recipe equivalent loses nothing; leave it out, or take recipe best"));
+  if (options.q_lora_rank > 0)
+    return absl::InvalidArgumentError(absl::StrCat(
+        "recovery_tokens is ", options.recovery_tokens, " and q_lora_rank ", options.q_lora_rank,
+        ", but recovery trains whole query projections only; leave one of them out"));
+  if (!(options.recovery_learning_rate > 0 && options.recovery_learning_rate <= 1))
+    return absl::InvalidArgumentError(absl::StrCat("recovery_learning_rate is ",
+                                                   options.recovery_learning_rate,
+                                                   " but must be above 0 and at most 1"));
+  return CheckTrainable(source);
+}
+
 }  // namespace
+
+int ConvertOptions::RecoverySequences() const {
+  return static_cast<int>((recovery_tokens + seqlen - 1) / seqlen);
+}
 
 absl::string_view RecipeName(Recipe recipe) {
   switch (recipe) {
@@ -143,15 +173,38 @@ absl::string_view OutputFormatName(OutputFormat format) {
       return "transmla";
     case OutputFormat::kDeepseekV3:
       return "deepseek-v3";
+    case OutputFormat::kGguf:
+      return "gguf";
+    case OutputFormat::kGgufDeepseek2:
+      return "gguf-deepseek2";
   }
   return "";
 }
 
 std::optional<OutputFormat> ParseOutputFormat(absl::string_view name) {
-  for (const OutputFormat format : {OutputFormat::kTransMla, OutputFormat::kDeepseekV3}) {
+  for (const OutputFormat format : kOutputFormats) {
     if (name == OutputFormatName(format)) return format;
   }
   return std::nullopt;
+}
+
+std::string OutputFormatChoice() {
+  std::string choice;
+  for (const OutputFormat format : kOutputFormats) {
+    const bool first = format == kOutputFormats[0];
+    const bool last = format == kOutputFormats[std::size(kOutputFormats) - 1];
+    absl::StrAppend(&choice, first ? "" : last ? " or " : ", ", OutputFormatName(format));
+  }
+  return choice;
+}
+
+bool CanBeWritten(DType dtype, OutputFormat format) {
+  if (dtype == DType::kQ8_0) return IsGguf(format);
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+std::string DTypeChoice(OutputFormat format) {
+  return IsGguf(format) ? "f32, f16, bf16 or q8_0" : "f32, f16 or bf16 (q8_0: as GGUF)";
 }
 
 absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& source) {
@@ -162,10 +215,12 @@ absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& sou
   if (options.recipe != Recipe::kEquivalent) RETURN_IF_ERROR(ValidateRecipe(options, source));
   RETURN_IF_ERROR(ValidateFormat(options, source));
   RETURN_IF_ERROR(ValidateText(options, source));
-  if (options.dtype.has_value() && *options.dtype != DType::kF32 && *options.dtype != DType::kF16 &&
-      *options.dtype != DType::kBF16)
-    return absl::InvalidArgumentError(
-        absl::StrCat("dtype is ", DTypeName(*options.dtype), " but must be f32, f16 or bf16"));
+  RETURN_IF_ERROR(ValidateRecovery(options, source));
+  if (options.dtype.has_value() && !CanBeWritten(*options.dtype, options.format))
+    return absl::InvalidArgumentError(absl::StrCat("dtype is ", DTypeName(*options.dtype),
+                                                   " but must be ", DTypeChoice(options.format)));
+  if (options.format == OutputFormat::kGgufDeepseek2)
+    RETURN_IF_ERROR(CheckLlamaCpp(options, source));
   if (options.max_shard_bytes < kMinShardBytes)
     return absl::InvalidArgumentError(absl::StrCat("max_shard_bytes is ", options.max_shard_bytes,
                                                    " but must be at least ", kMinShardBytes));

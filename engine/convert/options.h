@@ -23,25 +23,40 @@ enum class Recipe {
   kBest,        // ours: complex rotations and a low rank, weighed by what scores and outputs see
 };
 
-// The attention of the written model (docs/checkpoint_format.md).
-enum class OutputFormat {
-  kTransMla,    // ours: nothing that the mathematics does not need
-  kDeepseekV3,  // what transformers' own DeepseekV3ForCausalLM loads: norms made harmless, one set
-                // of frequencies for all layers
-};
-
-absl::string_view OutputFormatName(OutputFormat format);  // "transmla", "deepseek-v3"
-std::optional<OutputFormat> ParseOutputFormat(absl::string_view name);
-
 absl::string_view RecipeName(Recipe recipe);  // "equivalent", "transmla", "best"
 std::optional<Recipe> ParseRecipe(absl::string_view name);
+
+// What the result is written as.
+enum class OutputFormat {
+  kTransMla,  // a Hugging Face folder: config.json, safetensors, the tokenizer's files
+  // Such a folder as transformers' own DeepseekV3ForCausalLM loads it: norms of latents made
+  // harmless, one set of frequencies for all layers.
+  kDeepseekV3,
+  kGguf,  // a folder with model.gguf; of a GGUF source only
+  // The same as llama.cpp's architecture deepseek2, which it runs itself; recipe transmla on models
+  // without biases, experts and scaled RoPE.
+  kGgufDeepseek2,
+};
+inline constexpr OutputFormat kOutputFormats[] = {OutputFormat::kTransMla,
+                                                  OutputFormat::kDeepseekV3, OutputFormat::kGguf,
+                                                  OutputFormat::kGgufDeepseek2};
+
+absl::string_view OutputFormatName(OutputFormat format);  // "transmla", "deepseek-v3", "gguf", …
+inline bool IsGguf(OutputFormat format) {
+  return format == OutputFormat::kGguf || format == OutputFormat::kGgufDeepseek2;
+}
+std::optional<OutputFormat> ParseOutputFormat(absl::string_view name);
+std::string OutputFormatChoice();  // all of them, for messages
+
+// Whether new weights can be written as `dtype`.
+bool CanBeWritten(DType dtype, OutputFormat format);
+std::string DTypeChoice(OutputFormat format);  // those types, for messages
 
 struct ConvertOptions {
   std::string source;       // GGUF file or Hugging Face folder
   std::string destination;  // folder; must not exist unless `overwrite`
   bool overwrite = false;
   Recipe recipe = Recipe::kBest;
-  OutputFormat format = OutputFormat::kTransMla;
 
   // Shape of the result (equivalent derives its own). Names and meaning as in the published
   // converter. What is 0 is chosen by ResolveOptions.
@@ -67,6 +82,13 @@ struct ConvertOptions {
   int seqlen = 256;    // tokens a sequence
   uint64_t seed = 42;  // of the sampled text
 
+  // Recovery: that much of the calibration text, or more of it if nsamples · seqlen is less, trains
+  // the converted attention to predict what the source predicts. 0: none.
+  int64_t recovery_tokens = 0;
+  // At the peak, times each tensor's root mean square.
+  double recovery_learning_rate = 3e-3;
+  int RecoverySequences() const;  // of seqlen tokens each
+
   // Evaluation before and after, for the report: sequences cut one after the other from
   // `evaluation_text`, or, without it, from calibration text that calibration did not use. 0
   // sequences: no evaluation.
@@ -74,7 +96,9 @@ struct ConvertOptions {
   int evaluation_sequences = 8;
   int evaluation_length = 512;  // tokens a sequence
 
-  // Type of the written weights. Unset: F32 for equivalent (lossless), BF16 otherwise.
+  OutputFormat format = OutputFormat::kTransMla;
+  // Type of the written weights; of GGUF, of attention's new matrices. Unset: F32 for
+  // equivalent (lossless), otherwise BF16, of GGUF Q8_0, which safetensors cannot hold.
   std::optional<DType> dtype;
   int64_t max_shard_bytes = int64_t{4} << 30;
 };

@@ -18,9 +18,11 @@
 #include "engine/convert/equivalent.h"
 #include "engine/convert/evaluate.h"
 #include "engine/convert/fitted_recipe.h"
+#include "engine/convert/gguf_emit.h"
 #include "engine/convert/loaded_model.h"
 #include "engine/convert/plan.h"
 #include "engine/convert/progress.h"
+#include "engine/convert/recover/recovery.h"
 #include "engine/convert/source_weights.h"
 #include "engine/convert/staged_folder.h"
 #include "engine/convert/stock_model.h"
@@ -56,11 +58,20 @@ class Conversion {
   absl::Status ReadTexts();
   absl::Status SampleTexts();
   absl::Status Fit();
+  absl::Status Recover();
   absl::Status Write();
   EmitSource LosslessSource() const;
   absl::Status Evaluate();
   absl::Status Publish();
   SequenceProgress SequenceReporter(int offset, int total);
+  // Sequences of text that the conversion learns from, in all.
+  int SequencesToLearnFrom() const {
+    return lossless() ? 0 : std::max(options_.nsamples, options_.RecoverySequences());
+  }
+  TokenSequences CalibrationText() const {
+    return absl::MakeConstSpan(text_.calibration)
+        .first(std::min<size_t>(options_.nsamples, text_.calibration.size()));
+  }
 
   ConvertOptions options_;  // resolved, once the source is open
   const ConversionContext& context_;
@@ -73,13 +84,21 @@ class Conversion {
   LoadedModel source_;
   TextSplit text_;
   std::unique_ptr<FittedRecipe> recipe_;  // null for the lossless recipe
+  std::unique_ptr<Recovery> recovery_;    // null unless asked for
   bool observed_ = false;                 // the recipe has seen the calibration text
 };
+
+// Whether `source` can become `format`.
+absl::Status CheckFormat(OutputFormat format, const CheckpointReader& source,
+                         const ModelSpec& spec) {
+  return IsGguf(format) ? CheckGgufSource(source, spec) : absl::OkStatus();
+}
 
 absl::StatusOr<ConversionReport> Conversion::Run() {
   RETURN_IF_ERROR(Load());
   RETURN_IF_ERROR(GetText());
   if (!lossless()) RETURN_IF_ERROR(Fit());
+  if (options_.recovery_tokens > 0) RETURN_IF_ERROR(Recover());
   RETURN_IF_ERROR(Write());
   RETURN_IF_ERROR(Evaluate());
   RETURN_IF_ERROR(Publish());
@@ -92,6 +111,7 @@ absl::Status Conversion::Load() {
   ASSIGN_OR_RETURN(std::shared_ptr<const CheckpointReader> checkpoint,
                    OpenCheckpoint(options_.source));
   ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
+  RETURN_IF_ERROR(CheckFormat(options_.format, *checkpoint, spec));
   ASSIGN_OR_RETURN(options_, ResolveOptions(options_, spec));
   report_ = PlannedReport(options_, spec);
   ASSIGN_OR_RETURN(SourceWeights weights, SourceWeights::Create(checkpoint, spec));
@@ -148,14 +168,14 @@ absl::Status Conversion::GetText() {
     if (!cut.ok()) return Annotate(cut.status(), options_.evaluation_text);
     text_.evaluation = *std::move(cut);
   }
-  for (const std::vector<int32_t>& sequence : text_.calibration)
+  for (const std::vector<int32_t>& sequence : CalibrationText())
     report_.calibration_tokens += static_cast<int64_t>(sequence.size());
   return progress_.Advance(1, 1);
 }
 
 absl::Status Conversion::ReadTexts() {
   report_.calibration_source = "files";
-  const SequenceCount calibration{lossless() ? 0 : options_.nsamples, options_.seqlen};
+  const SequenceCount calibration{SequencesToLearnFrom(), options_.seqlen};
   const SequenceCount evaluation{
       options_.evaluation_text.empty() ? options_.evaluation_sequences : 0,
       options_.evaluation_length};
@@ -173,17 +193,18 @@ absl::Status Conversion::ReadTexts() {
 
 absl::Status Conversion::SampleTexts() {
   report_.calibration_source = "sampled from the model";
-  const SequenceCount calibration{lossless() ? 0 : options_.nsamples, options_.seqlen};
+  const SequenceCount calibration{SequencesToLearnFrom(), options_.seqlen};
   const SequenceCount evaluation{
       options_.evaluation_text.empty() ? options_.evaluation_sequences : 0,
       options_.evaluation_length};
   const int total = calibration.sequences + evaluation.sequences;
-  // The model need not read again what it has just written.
-  DecoderObserver* const observer = lossless() ? nullptr : &recipe_->Observe(*source_.backend);
+  // The model need not read again what it has just written, if that is enough to see.
+  DecoderObserver* const observer =
+      lossless() || recipe_->NeedsWholeSequences() ? nullptr : &recipe_->Observe(*source_.backend);
   ASSIGN_OR_RETURN(text_.calibration,
                    SampleSequences(*source_.decoder, *source_.backend, calibration, options_.seed,
                                    SequenceReporter(0, total), observer));
-  observed_ = true;
+  observed_ = observer != nullptr;
   // Another seed: evaluation on calibration's own text would flatter the result.
   ASSIGN_OR_RETURN(text_.evaluation,
                    SampleSequences(*source_.decoder, *source_.backend, evaluation, ~options_.seed,
@@ -193,13 +214,34 @@ absl::Status Conversion::SampleTexts() {
 
 absl::Status Conversion::Fit() {
   RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCalibrate, weights_->spec().num_layers));
-  const int sequences = static_cast<int>(text_.calibration.size());
+  const int sequences = static_cast<int>(CalibrationText().size());
   if (!observed_) {
-    RETURN_IF_ERROR(ObserveSequences(*source_.decoder, *source_.backend, text_.calibration,
+    RETURN_IF_ERROR(ObserveSequences(*source_.decoder, *source_.backend, CalibrationText(),
                                      recipe_->Observe(*source_.backend),
                                      SequenceReporter(0, sequences)));
   }
-  return recipe_->Fit(text_.calibration, text_.evaluation, &report_);
+  return recipe_->Fit(CalibrationText(), text_.evaluation, &report_);
+}
+
+absl::Status Conversion::Recover() {
+  const ModelSpec& spec = weights_->spec();
+  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kRecover));
+  ASSIGN_OR_RETURN(recovery_, Recovery::Create(*weights_, ResolveShape(options_, spec),
+                                               ResolveAttentionScale(options_, spec)));
+  for (int layer = 0; layer < spec.num_layers; ++layer) {
+    ASSIGN_OR_RETURN(const LatentWeights latent, recipe_->Layer(layer));
+    ASSIGN_OR_RETURN(const Matrix output, weights_->Output(layer));
+    recovery_->SetLayer(layer, latent, output);
+  }
+  const TokenSequences text =
+      absl::MakeConstSpan(text_.calibration)
+          .first(std::min<size_t>(options_.RecoverySequences(), text_.calibration.size()));
+  ASSIGN_OR_RETURN(const RecoveryLoss loss,
+                   recovery_->Train(*source_.decoder, *source_.backend, text,
+                                    {.learning_rate = options_.recovery_learning_rate},
+                                    SequenceReporter(0, static_cast<int>(text.size()))));
+  report_.recovery = {.tokens = loss.tokens, .kl_first = loss.first, .kl_last = loss.last};
+  return absl::OkStatus();
 }
 
 EmitSource Conversion::LosslessSource() const {
@@ -225,7 +267,9 @@ absl::Status Conversion::Write() {
     source = LosslessSource();
   } else {
     source.inv_freq = recipe_->InverseFrequencies();
-    source.layer = [this](int layer) { return recipe_->Layer(layer); };
+    source.layer = [this](int layer) {
+      return recovery_ ? recovery_->Layer(layer) : recipe_->Layer(layer);
+    };
   }
   source.progress = [this, layers](int written) {
     return progress_.Advance(written, layers, written);
@@ -233,11 +277,14 @@ absl::Status Conversion::Write() {
   EmitOptions emit{.mla = ResolveShape(options_, weights_->spec()),
                    .biases = ResolveBiases(options_, weights_->spec()),
                    .dtype = ResolveDType(options_),
-                   .max_shard_bytes = options_.max_shard_bytes};
+                   .format = options_.format,
+                   .max_shard_bytes = options_.max_shard_bytes,
+                   .own_output = recovery_ != nullptr};
   emit.config = LatentConfig(*weights_, emit.mla, emit.biases,
                              ResolveAttentionScale(options_, weights_->spec()));
   if (options_.format == OutputFormat::kDeepseekV3) UseStockLayout(*weights_, source, emit);
-  RETURN_IF_ERROR(WriteLatentModel(*context_.files, folder_->path(), *weights_, source, emit));
+  const auto write = IsGguf(options_.format) ? WriteLatentGguf : WriteLatentModel;
+  RETURN_IF_ERROR(write(*context_.files, folder_->path(), *weights_, source, emit));
   ASSIGN_OR_RETURN(const std::vector<std::string> names, context_.files->List(folder_->path()));
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> file,
@@ -322,6 +369,7 @@ absl::StatusOr<ConversionReport> PlanConversion(const ConvertOptions& options) {
   ASSIGN_OR_RETURN(const std::shared_ptr<const CheckpointReader> checkpoint,
                    OpenCheckpoint(options.source));
   ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
+  RETURN_IF_ERROR(CheckFormat(options.format, *checkpoint, spec));
   ASSIGN_OR_RETURN(const ConvertOptions resolved, ResolveOptions(options, spec));
   RETURN_IF_ERROR(SourceWeights::Create(checkpoint, spec).status());
   return PlannedReport(resolved, spec);

@@ -26,6 +26,7 @@ enum class ConversionStage {
   kCalibrate,  // run the source over it, layer statistics
   kRotate,     // RoRoPE and FreqFold, with the search for freqfold
   kCompress,   // low rank of [k_nope; v]
+  kRecover,    // training of the converted attention
   kWrite,      // checkpoint, config, tokenizer
   kEvaluate,   // source against result
 };

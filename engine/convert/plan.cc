@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "engine/convert/gguf_attention.h"
 #include "engine/convert/stock_layout.h"
 
 namespace transmla {
@@ -41,9 +42,10 @@ MlaSpec WrittenShape(const ConvertOptions& options, const ModelSpec& source) {
 
 LatentBiases ResolveBiases(const ConvertOptions& options, const ModelSpec& source) {
   const bool centred = options.recipe == Recipe::kBest;
-  return {.query = source.qkv_bias,
-          .latent = source.qkv_bias || centred,
-          .output = centred && !source.output_bias};
+  // Before norms of queries and keys, biases stay with the source's projections.
+  const bool taken_in = source.qkv_bias && !source.qk_norm;
+  return {
+      .query = taken_in, .latent = taken_in || centred, .output = centred && !source.output_bias};
 }
 
 double ResolveAttentionScale(const ConvertOptions& options, const ModelSpec& source) {
@@ -54,7 +56,8 @@ double ResolveAttentionScale(const ConvertOptions& options, const ModelSpec& sou
 
 DType ResolveDType(const ConvertOptions& options) {
   if (options.dtype.has_value()) return *options.dtype;
-  return options.recipe == Recipe::kEquivalent ? DType::kF32 : DType::kBF16;
+  if (options.recipe == Recipe::kEquivalent) return DType::kF32;
+  return IsGguf(options.format) ? DType::kQ8_0 : DType::kBF16;
 }
 
 ConversionReport PlannedReport(const ConvertOptions& options, const ModelSpec& source) {
@@ -63,8 +66,13 @@ ConversionReport PlannedReport(const ConvertOptions& options, const ModelSpec& s
   report.source = options.source;
   report.destination = options.destination;
   report.recipe = std::string(RecipeName(options.recipe));
-  report.format = std::string(OutputFormatName(options.format));
   report.family = source.family;
+  report.format = std::string(OutputFormatName(options.format));
+  report.dtype = std::string(DTypeName(ResolveDType(options)));
+  if (IsGguf(options.format)) {
+    report.matrix_types =
+        GgufMatrixTypes(source, mla, ResolveGgufTypes(ResolveDType(options), options.format));
+  }
   report.num_layers = source.num_layers;
   report.qk_rope_head_dim = mla.qk_rope_head_dim;
   report.qk_nope_head_dim = mla.qk_nope_head_dim;

@@ -16,6 +16,8 @@ std::vector<double> StageWeights(const ConvertOptions& options) {
   const bool lossless = options.recipe == Recipe::kEquivalent;
   const bool sampled = options.text_files.empty();
   const bool runs = !lossless || options.evaluation_sequences > 0;
+  // Before the stage begins: the published recipe looks on while the model writes text.
+  const bool observed = lossless || (sampled && options.recipe == Recipe::kTransMla);
   double rotate = 0.1, compress = 0.1;
   if (options.recipe == Recipe::kTransMla) {
     rotate = options.freqfold == 0 ? 25 : 8;
@@ -23,11 +25,15 @@ std::vector<double> StageWeights(const ConvertOptions& options) {
   } else if (options.recipe == Recipe::kBest) {
     compress = 5;
   }
+  // A token of calibration goes through one model once, one of recovery through two, and back.
+  const double recover = 20.0 * 5 * static_cast<double>(options.recovery_tokens) /
+                         (static_cast<double>(options.nsamples) * options.seqlen);
   std::vector<double> weights = {/*load=*/2,
                                  /*text=*/sampled && runs ? 40.0 : 1.0,
-                                 /*calibrate=*/lossless || sampled ? 0.1 : 20.0,
+                                 /*calibrate=*/observed ? 0.1 : 20.0,
                                  rotate,
                                  compress,
+                                 recover,
                                  /*write=*/4,
                                  /*evaluate=*/options.evaluation_sequences > 0 ? 15 : 0.1};
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
@@ -49,6 +55,8 @@ absl::string_view ConversionStageName(ConversionStage stage) {
       return "rotate";
     case ConversionStage::kCompress:
       return "compress";
+    case ConversionStage::kRecover:
+      return "recover";
     case ConversionStage::kWrite:
       return "write";
     case ConversionStage::kEvaluate:

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "nlohmann/json.hpp"
 
 namespace transmla {
@@ -50,8 +51,10 @@ std::string ConversionReport::ToJson() const {
   json["source"] = source;
   json["destination"] = destination;
   json["recipe"] = recipe;
-  json["format"] = format;
   json["family"] = family;
+  json["format"] = format;
+  json["dtype"] = dtype;
+  if (!matrix_types.empty()) json["matrix_types"] = matrix_types;
   json["num_layers"] = num_layers;
   json["qk_rope_head_dim"] = qk_rope_head_dim;
   json["qk_nope_head_dim"] = qk_nope_head_dim;
@@ -66,6 +69,11 @@ std::string ConversionReport::ToJson() const {
   json["cache_bytes_per_token_after"] = cache_bytes_per_token_after;
   json["layers"] = nlohmann::ordered_json::array();
   for (const LayerReport& layer : layers) json["layers"].push_back(LayerJson(layer));
+  if (recovery) {
+    json["recovery"] = {{"tokens", recovery->tokens},
+                        {"kl_first", recovery->kl_first},
+                        {"kl_last", recovery->kl_last}};
+  }
   if (quality) json["quality"] = QualityJson(*quality);
   json["seconds"] = seconds;
   json["peak_memory_bytes"] = peak_memory_bytes;
@@ -82,6 +90,9 @@ std::string ConversionReport::ToText() const {
       &text, "attention        latent %d, rope key %d, head %d + %d, value %d%s\n", kv_lora_rank,
       qk_rope_head_dim, qk_nope_head_dim, qk_rope_head_dim, v_head_dim,
       q_lora_rank > 0 ? absl::StrCat(", query rank ", q_lora_rank) : "");
+  absl::StrAppendFormat(
+      &text, "written as       %s, %s\n", format,
+      matrix_types.empty() ? dtype : absl::StrJoin(matrix_types, ", ", absl::PairFormatter(" ")));
   absl::StrAppendFormat(&text, "cache            %d bytes a token before, %d after (%.1f %%)\n",
                         cache_bytes_per_token_before, cache_bytes_per_token_after,
                         100.0 * static_cast<double>(cache_bytes_per_token_after) /
@@ -94,6 +105,9 @@ std::string ConversionReport::ToText() const {
   if (perplexity_partial_rope)
     absl::StrAppendFormat(&text, "perplexity       %.4f with partial RoPE, before the low rank\n",
                           *perplexity_partial_rope);
+  if (recovery)
+    absl::StrAppendFormat(&text, "recovery         %d tokens, KL from %.4f to %.4f nats a token\n",
+                          recovery->tokens, recovery->kl_first, recovery->kl_last);
   if (quality) AppendQuality(*quality, &text);
   if (seconds > 0)
     absl::StrAppendFormat(

@@ -4,6 +4,7 @@
 #define TRANSMLA_ENGINE_CONVERT_REPORT_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,12 +30,23 @@ struct QualityReport {
   double max_logit_difference = 0;  // largest absolute difference of a logit
 };
 
+// KL(source ‖ converted) of the next token, nats, as training began and as it ended.
+struct RecoveryReport {
+  int64_t tokens = 0;
+  double kl_first = 0;
+  double kl_last = 0;
+};
+
 struct ConversionReport {
   std::string source;
   std::string destination;
   std::string recipe;
-  std::string format;
   std::string family;
+  std::string format;  // of the result: OutputFormatName
+  std::string dtype;   // of its weights; of format gguf, of attention's new matrices
+  // Format gguf: the type that each of a layer's new matrices has, by its name ("attn_q"); not
+  // `dtype` where that cannot hold its rows.
+  std::map<std::string, std::string> matrix_types;
   int num_layers = 0;
   int qk_rope_head_dim = 0;
   int qk_nope_head_dim = 0;
@@ -48,7 +60,8 @@ struct ConversionReport {
   std::string calibration_source;            // "files" or "sampled from the model"
   int64_t cache_bytes_per_token_before = 0;  // BF16 cache, all layers
   int64_t cache_bytes_per_token_after = 0;
-  std::vector<LayerReport> layers;
+  std::vector<LayerReport> layers;  // before recovery
+  std::optional<RecoveryReport> recovery;
   std::optional<QualityReport> quality;
   double seconds = 0;
   int64_t peak_memory_bytes = 0;  // of the process

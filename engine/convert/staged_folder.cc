@@ -37,12 +37,14 @@ absl::Status CheckDestination(FileSystem& files, const std::string& destination,
     return absl::AlreadyExistsError(absl::StrCat(
         destination, ": exists; choose another destination, or ask for it to be overwritten"));
   ASSIGN_OR_RETURN(const std::vector<std::string> names, files.List(destination));
-  if (names.empty() || std::count(names.begin(), names.end(), "config.json") > 0)
-    return absl::OkStatus();
+  const bool is_model = std::any_of(names.begin(), names.end(), [](const std::string& file) {
+    return file == "config.json" || file == "transmla_report.json";
+  });
+  if (names.empty() || is_model) return absl::OkStatus();
   return absl::AlreadyExistsError(
       absl::StrCat(destination,
-                   ": is no model folder (it has no config.json), so it is not overwritten; choose "
-                   "another destination"));
+                   ": is no model folder (it has neither config.json nor transmla_report.json), so "
+                   "it is not overwritten; choose another destination"));
 }
 
 absl::StatusOr<std::unique_ptr<StagedFolder>> StagedFolder::Create(FileSystem& files,

@@ -18,7 +18,7 @@ namespace transmla {
 
 // Whether something may be written to `destination`. AlreadyExists if it is there and `overwrite`
 // is not set, or if it is no folder that a conversion may replace: only empty folders and those
-// with a config.json are.
+// with a config.json or a transmla_report.json are.
 absl::Status CheckDestination(FileSystem& files, const std::string& destination, bool overwrite);
 
 // Thread-compatible. Removes what it made unless committed.

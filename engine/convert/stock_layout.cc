@@ -127,6 +127,7 @@ LatentWeights ToStockLayout(const LatentWeights& weights, const StockLayoutInput
   LatentWeights result;
   MakeQueries(weights, input, result);
   MakeKeysAndValues(weights, input, result);
+  result.o = weights.o;
   result.o_bias = weights.o_bias;
   if (result.o_bias.empty()) result.o_bias.assign(weights.kv_a.cols(), 0);
   return result;

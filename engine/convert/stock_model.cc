@@ -41,6 +41,8 @@ bool FollowsFromTheta(absl::Span<const float> inv_freq, double theta) {
 
 // The float whose reciprocal, rounded to float, is nearest to `inv_freq`.
 float Reciprocal(float inv_freq) {
+  // What stands still may as well turn by less than any rounding.
+  if (inv_freq == 0) return 0x1p99f;
   float best = 1 / inv_freq;
   for (const float direction : {0.0f, INFINITY}) {
     const float near = std::nextafter(1 / inv_freq, direction);

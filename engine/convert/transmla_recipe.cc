@@ -45,7 +45,7 @@ TransMlaRecipe::TransMlaRecipe(const ConvertOptions& options, const ConversionCo
     : options_(options), context_(context), source_(source), progress_(progress) {}
 
 DecoderObserver& TransMlaRecipe::Observe(Backend& backend) {
-  return observer_.emplace(backend, source_.spec());
+  return observer_.emplace(backend, source_.spec(), source_.head_order());
 }
 
 absl::Status TransMlaRecipe::Fit(TokenSequences calibration, TokenSequences evaluation,

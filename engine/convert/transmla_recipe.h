@@ -32,6 +32,7 @@ class TransMlaRecipe : public FittedRecipe {
                  const SourceWeights& source, ProgressTracker& progress);
 
   DecoderObserver& Observe(Backend& backend) override;
+  bool NeedsWholeSequences() const override { return false; }
   absl::Status Fit(TokenSequences calibration, TokenSequences evaluation,
                    ConversionReport* report) override;
   absl::StatusOr<LatentWeights> Layer(int layer) const override;

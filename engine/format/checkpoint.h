@@ -47,9 +47,9 @@ class CheckpointReader {
   bool Has(absl::string_view name) const { return Tensor(name).ok(); }
 };
 
-// Opens a GGUF file, a .safetensors file beside its config.json, or a Hugging Face folder (single
-// or sharded with index). Errors name the file, the field, the value and the remedy; a folder
-// without weights or config is NotFound.
+// Opens a GGUF file, a folder with one GGUF file and no safetensors, a .safetensors file beside its
+// config.json, or a Hugging Face folder (single or sharded with index). Errors name the file, the
+// field, the value and the remedy; a folder without weights or config is NotFound.
 absl::StatusOr<std::shared_ptr<const CheckpointReader>> OpenCheckpoint(const std::string& path);
 
 }  // namespace transmla

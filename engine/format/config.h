@@ -26,9 +26,9 @@ struct RopeScaling {
   double beta_slow = 1.0;
   std::optional<double> mscale;
   std::optional<double> mscale_all_dim;
-  std::optional<double> attention_factor;  // longrope as well
-  // longrope: what each rotary pair's frequency is divided by, in sequences of up to
-  // original_max_position_embeddings tokens and in longer ones. [rotary pairs], empty elsewhere
+  std::optional<double> attention_factor;
+  // longrope: what each frequency is divided by, [rotary pairs], in contexts of up to
+  // original_max_position_embeddings positions and in longer ones. Empty where they are tensors.
   std::vector<double> short_factor;
   std::vector<double> long_factor;
 };
@@ -81,10 +81,19 @@ struct Config {
   int64_t num_experts_per_tok = 0;    // that a token goes to
   int64_t moe_intermediate_size = 0;  // of an expert; 0: not given
   bool norm_topk_prob = false;        // weights of a token's experts add up to 1
-  // Layers without experts: those before first_k_dense_replace, those whose number counted from 1
-  // is no multiple of decoder_sparse_step, and those of mlp_only_layers.
+  int64_t n_shared_experts = 0;       // that all tokens go to, side by side as one feed-forward
+  double routed_scaling_factor = 1;   // of those weights
+  std::string scoring_func;           // "softmax" or "sigmoid"; empty: not given
+  // "greedy", "group_limited_greedy" or "noaux_tc"; empty: not given. The latter two choose among
+  // the experts of topk_group of n_group groups.
+  std::string topk_method;
+  int64_t n_group = 1;
+  int64_t topk_group = 1;
+  // Layers without experts: those before first_k_dense_replace, those whose number is no multiple
+  // of moe_layer_freq or, counted from 1, of decoder_sparse_step, and those of mlp_only_layers.
   int64_t first_k_dense_replace = 0;
   int64_t decoder_sparse_step = 1;
+  int64_t moe_layer_freq = 1;
   std::vector<int64_t> mlp_only_layers;
 
   // What a conversion adds (docs/checkpoint_format.md). Zero or absent elsewhere.
@@ -92,7 +101,11 @@ struct Config {
   std::optional<double>
       attention_scale;  // multiplies scores; 1/sqrt(qk_nope_head_dim + qk_rope_head_dim) if absent
   int64_t source_cache_values_per_token =
-      0;  // values a token and layer that the unconverted model caches
+      0;                            // values a token and layer that the unconverted model caches
+  double embedding_multiplier = 1;  // of embeddings; a model of another kind implies its own
+  // Heads of the unconverted model whose queries and keys are normed before they become latent.
+  int64_t source_num_key_value_heads = 0;
+  int64_t source_head_dim = 0;
 
   // Model's own sampling defaults (generation_config.json), where given.
   std::optional<double> default_temperature;

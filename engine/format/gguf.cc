@@ -1,5 +1,6 @@
 #include "engine/format/gguf.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -7,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "engine/base/check.h"
 #include "engine/base/status.h"
 
 namespace transmla {
@@ -113,6 +115,13 @@ int GgufScalarBytes(GgufType type) {
 
 std::optional<DType> DTypeFromGguf(uint32_t ggml_type) {
   return ggml_type < kTensorTypes.size() ? kTensorTypes[ggml_type].dtype : std::nullopt;
+}
+
+uint32_t GgufFromDType(DType dtype) {
+  const auto it = std::find_if(kTensorTypes.begin(), kTensorTypes.end(),
+                               [&](const TensorType& type) { return type.dtype == dtype; });
+  CHECK(it != kTensorTypes.end());
+  return static_cast<uint32_t>(it - kTensorTypes.begin());
 }
 
 std::string GgufTensorTypeName(uint32_t ggml_type) {

@@ -50,6 +50,8 @@ int GgufScalarBytes(GgufType type);
 // The element type of a tensor, from the specification's ggml_type; nothing for types that this
 // engine does not read.
 std::optional<DType> DTypeFromGguf(uint32_t ggml_type);
+// Its inverse: every DType is a ggml_type.
+uint32_t GgufFromDType(DType dtype);
 // The specification's name of a ggml_type ("IQ4_XS"), or "type 99", for messages.
 std::string GgufTensorTypeName(uint32_t ggml_type);
 
@@ -68,6 +70,12 @@ struct GgufArray {
 struct GgufValue {
   GgufType type = GgufType::kUint8;
   std::variant<uint64_t, int64_t, double, bool, absl::string_view, GgufArray> value;
+};
+
+// One entry of metadata that is to be written.
+struct GgufEntry {
+  std::string key;
+  GgufValue value;
 };
 
 // Metadata by key. The getters return NotFound if there is no such key and InvalidArgument if it

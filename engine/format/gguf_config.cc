@@ -17,6 +17,10 @@ constexpr int64_t kMaxTokenId = kMaxVocabSize - 1;
 // Published are 30 and 50.
 constexpr double kLargestSoftCap = 1e6;
 
+// Of attention: 1 / sqrt(head_dim), unless a model has a scale of its own.
+constexpr double kLeastScoreScale = 1e-6;
+constexpr double kLargestScoreScale = 1e6;
+
 class ConfigReader {
  public:
   explicit ConfigReader(const GgufContents& contents)
@@ -142,8 +146,11 @@ absl::Status ConfigReader::ReadExperts() {
   RETURN_IF_ERROR(ReadIntIfPresent(Key("expert_count"), 0, kMaxExperts, c.n_routed_experts));
   RETURN_IF_ERROR(
       ReadIntIfPresent(Key("expert_used_count"), 0, kMaxExperts, c.num_experts_per_tok));
-  RETURN_IF_ERROR(ReadIntIfPresent(Key("expert_feed_forward_length"), 1, kMaxIntermediateSize,
+  RETURN_IF_ERROR(ReadIntIfPresent(Key("expert_feed_forward_length"), 0, kMaxIntermediateSize,
                                    c.moe_intermediate_size));
+  if (metadata_.Has(Key("expert_weights_norm"))) {
+    ASSIGN_OR_RETURN(c.norm_topk_prob, metadata_.GetBool(Key("expert_weights_norm")));
+  }
   return ReadIntIfPresent(Key("leading_dense_block_count"), 0, kMaxLayers, c.first_k_dense_replace);
 }
 
@@ -179,11 +186,13 @@ absl::Status ConfigReader::ReadLatent() {
   if (c.kv_lora_rank == 0) {
     int64_t value_dim = c.head_dim;
     RETURN_IF_ERROR(ReadIntIfPresent(Key("attention.value_length"), 1, kMaxHeadDim, value_dim));
-    if (value_dim != c.head_dim || rotary != c.head_dim) {
+    if (value_dim != c.head_dim || rotary > c.head_dim) {
       return absl::UnimplementedError(absl::StrCat(
           metadata_.path(), ": heads with keys of ", c.head_dim, ", values of ", value_dim, " and ",
-          rotary, " rotary dimensions are not supported; all three must be equal"));
+          rotary, " rotary dimensions are not supported; keys and ",
+          "values must be equally wide, and no less than what turns"));
     }
+    c.partial_rotary_factor = static_cast<double>(rotary) / static_cast<double>(c.head_dim);
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(ReadIntIfPresent(Key("attention.q_lora_rank"), 0, kMaxHiddenSize, c.q_lora_rank));
@@ -201,7 +210,13 @@ absl::Status ConfigReader::ReadLatent() {
   }
   c.qk_rope_head_dim = rotary;
   c.qk_nope_head_dim = key_dim - rotary;
-  return absl::OkStatus();
+  c.has_latent_norm = HasTensor("blk.0.attn_kv_a_norm.weight");
+  if (metadata_.Has(Key("attention.scale"))) {
+    RETURN_IF_ERROR(ReadFloatIfPresent(Key("attention.scale"), kLeastScoreScale, kLargestScoreScale,
+                                       c.attention_scale.emplace()));
+  }
+  return ReadIntIfPresent(Key("attention.source_cache_values"), 0, 2 * kMaxHiddenSize,
+                          c.source_cache_values_per_token);
 }
 
 absl::Status ConfigReader::ReadRope() {
@@ -211,11 +226,14 @@ absl::Status ConfigReader::ReadRope() {
     RETURN_IF_ERROR(
         ReadFloatIfPresent(Key("rope.freq_base_swa"), 1.0, 1e12, c.rope_local_base_freq.emplace()));
   }
-  if (!metadata_.Has(Key("rope.scaling.type"))) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const absl::string_view type, metadata_.GetString(Key("rope.scaling.type")));
-  if (type == "none") return absl::OkStatus();
   RopeScaling scaling;
-  scaling.type = std::string(type);
+  if (HasTensor("rope_factors_long.weight")) {
+    scaling.type = "longrope";  // nothing else says so
+  } else if (metadata_.Has(Key("rope.scaling.type"))) {
+    ASSIGN_OR_RETURN(const absl::string_view type, metadata_.GetString(Key("rope.scaling.type")));
+    scaling.type = std::string(type);
+  }
+  if (scaling.type.empty() || scaling.type == "none") return absl::OkStatus();
   RETURN_IF_ERROR(ReadFloatIfPresent(Key("rope.scaling.factor"), 1e-3, 1e6, scaling.factor));
   RETURN_IF_ERROR(ReadIntIfPresent(Key("rope.scaling.original_context_length"), 1, kMaxContext,
                                    scaling.original_max_position_embeddings));

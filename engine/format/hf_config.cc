@@ -19,6 +19,7 @@ using nlohmann::json;
 
 // Rates and scales beyond this are typing errors, whatever they multiply.
 constexpr double kLargestFactor = 1e6;
+constexpr double kLargestPeriod = 1e30;  // nothing turns in any context, and float32 holds it
 
 // The fields of one JSON object, read with ranges. Keys whose value is null count as absent, as in
 // Python.
@@ -88,6 +89,18 @@ class Fields {
     return absl::OkStatus();
   }
 
+  // An array of numbers.
+  absl::Status ReadFloats(const char* key, double least, double most,
+                          std::vector<double>& values) const {
+    const json* found = Find(key);
+    if (found == nullptr) return Invalid(key, "is missing");
+    if (!found->is_array() || found->empty())
+      return Invalid(key, absl::StrCat("is ", Show(*found), ", not an array of numbers"));
+    for (const json& element : *found)
+      RETURN_IF_ERROR(ToFloat(key, element, least, most, values.emplace_back()));
+    return absl::OkStatus();
+  }
+
   // One integer or an array of them.
   absl::Status ReadIntsIfPresent(const char* key, int64_t least, int64_t most,
                                  std::vector<int64_t>& values) const {
@@ -97,22 +110,6 @@ class Fields {
     std::vector<int64_t> read;
     for (const json& element : list) {
       RETURN_IF_ERROR(ToInt(key, element, least, most, read.emplace_back()));
-    }
-    values = std::move(read);
-    return absl::OkStatus();
-  }
-
-  absl::Status ReadFloatsIfPresent(const char* key, double least, double most, size_t longest,
-                                   std::vector<double>& values) const {
-    const json* found = Find(key);
-    if (found == nullptr) return absl::OkStatus();
-    if (!found->is_array() || found->size() > longest) {
-      return Invalid(key, absl::StrCat("is ", Show(*found), ", not an array of at most ", longest,
-                                       " numbers"));
-    }
-    std::vector<double> read;
-    for (const json& element : *found) {
-      RETURN_IF_ERROR(ToFloat(key, element, least, most, read.emplace_back()));
     }
     values = std::move(read);
     return absl::OkStatus();
@@ -268,6 +265,14 @@ absl::Status ReadExperts(const Fields& fields, Config& c) {
       fields.ReadIntIfPresent("first_k_dense_replace", 0, kMaxLayers, c.first_k_dense_replace));
   RETURN_IF_ERROR(
       fields.ReadIntIfPresent("decoder_sparse_step", 1, kMaxLayers, c.decoder_sparse_step));
+  RETURN_IF_ERROR(fields.ReadIntIfPresent("n_shared_experts", 0, kMaxExperts, c.n_shared_experts));
+  RETURN_IF_ERROR(fields.ReadFloatIfPresent("routed_scaling_factor", 1e-6, kLargestFactor,
+                                            c.routed_scaling_factor));
+  RETURN_IF_ERROR(fields.ReadStringIfPresent("scoring_func", c.scoring_func));
+  RETURN_IF_ERROR(fields.ReadStringIfPresent("topk_method", c.topk_method));
+  RETURN_IF_ERROR(fields.ReadIntIfPresent("n_group", 1, kMaxExperts, c.n_group));
+  RETURN_IF_ERROR(fields.ReadIntIfPresent("topk_group", 1, kMaxExperts, c.topk_group));
+  RETURN_IF_ERROR(fields.ReadIntIfPresent("moe_layer_freq", 1, kMaxLayers, c.moe_layer_freq));
   return fields.ReadIntsIfPresent("mlp_only_layers", 0, c.num_hidden_layers - 1, c.mlp_only_layers);
 }
 
@@ -289,26 +294,24 @@ absl::Status ReadLatent(const Fields& fields, Config& c) {
   RETURN_IF_ERROR(fields.ReadBoolIfPresent("qk_latent_layernorm", c.has_latent_norm));
   RETURN_IF_ERROR(
       fields.ReadFloatIfPresent("attention_scale", 1e-6, kLargestFactor, c.attention_scale));
+  RETURN_IF_ERROR(fields.ReadFloatIfPresent("embedding_multiplier", 1e-6, kLargestFactor,
+                                            c.embedding_multiplier));
+  RETURN_IF_ERROR(fields.ReadIntIfPresent("source_num_key_value_heads", 1, kMaxHeads,
+                                          c.source_num_key_value_heads));
+  RETURN_IF_ERROR(fields.ReadIntIfPresent("source_head_dim", 1, kMaxHeadDim, c.source_head_dim));
   return fields.ReadIntIfPresent("source_cache_values_per_token", 0, 2 * kMaxHeads * kMaxHeadDim,
                                  c.source_cache_values_per_token);
 }
 
-// "rope_scaling", or "rope_parameters" of newer files, which holds rope_theta too.
-absl::Status ReadRope(const std::string& path, const Fields& fields, Config& c) {
-  RETURN_IF_ERROR(fields.ReadFloatIfPresent("rope_theta", 1.0, 1e12, c.rope_theta));
-  RETURN_IF_ERROR(
-      fields.ReadFloatIfPresent("rope_local_base_freq", 1.0, 1e12, c.rope_local_base_freq));
-  RETURN_IF_ERROR(
-      fields.ReadFloatIfPresent("partial_rotary_factor", 0.0, 1.0, c.partial_rotary_factor));
-  const char* key = fields.Find("rope_parameters") != nullptr ? "rope_parameters" : "rope_scaling";
-  const json* object = fields.Find(key);
-  if (object == nullptr) return absl::OkStatus();
-  if (!object->is_object()) {
-    return fields.Invalid(key, absl::StrCat("is ", Fields::Show(*object), ", not an object"));
-  }
-  const Fields rope(path, absl::StrCat(key, "."), *object);
+// What "rope_scaling" or "rope_parameters" says of one kind of layers.
+struct RopeOfLayers {
+  std::optional<double> theta;
+  std::optional<RopeScaling> scaling;  // absent: "default"
+};
+
+absl::Status ReadRopeOfLayers(const Fields& rope, RopeOfLayers& result) {
   RopeScaling s;
-  RETURN_IF_ERROR(rope.ReadFloatIfPresent("rope_theta", 1.0, 1e12, c.rope_theta));
+  RETURN_IF_ERROR(rope.ReadFloatIfPresent("rope_theta", 1.0, 1e12, result.theta));
   RETURN_IF_ERROR(rope.ReadStringIfPresent("type", s.type));  // older files
   RETURN_IF_ERROR(
       rope.ReadStringIfPresent("rope_type", s.type));  // newer ones; rules over the other
@@ -327,13 +330,63 @@ absl::Status ReadRope(const std::string& path, const Fields& fields, Config& c) 
   RETURN_IF_ERROR(rope.ReadFloatIfPresent("mscale_all_dim", 0.0, kLargestFactor, s.mscale_all_dim));
   RETURN_IF_ERROR(
       rope.ReadFloatIfPresent("attention_factor", 1e-3, kLargestFactor, s.attention_factor));
-  // The factors of converted models are the frequencies' reciprocals, whatever rope_theta was.
-  for (const auto& [name, factors] :
-       {std::pair{"short_factor", &s.short_factor}, std::pair{"long_factor", &s.long_factor}}) {
-    RETURN_IF_ERROR(rope.ReadFloatsIfPresent(name, 1e-3, 1e12, kMaxHeadDim / 2, *factors));
+  if (s.type == "su") s.type = "longrope";  // its first name
+  if (s.type == "longrope") {
+    // Those of converted models are the frequencies' reciprocals, whatever rope_theta was.
+    RETURN_IF_ERROR(rope.ReadFloats("short_factor", 1e-3, kLargestPeriod, s.short_factor));
+    RETURN_IF_ERROR(rope.ReadFloats("long_factor", 1e-3, kLargestPeriod, s.long_factor));
   }
-  c.rope_scaling = std::move(s);
+  result.scaling = std::move(s);
   return absl::OkStatus();
+}
+
+// Newer files of models with two kinds of layers hold an object for each, under its name in
+// layer_types.
+absl::Status ReadRopeByLayerType(const std::string& path, const std::string& key,
+                                 const json& object, Config& c) {
+  const auto read = [&](const char* kind, RopeOfLayers& rope) -> absl::Status {
+    const Fields kinds(path, absl::StrCat(key, "."), object);
+    const json* found = kinds.Find(kind);
+    if (found == nullptr || !found->is_object()) return kinds.Invalid(kind, "is not an object");
+    return ReadRopeOfLayers(Fields(path, absl::StrCat(key, ".", kind, "."), *found), rope);
+  };
+  RopeOfLayers full, windowed;
+  RETURN_IF_ERROR(read("full_attention", full));
+  RETURN_IF_ERROR(read("sliding_attention", windowed));
+  if (windowed.scaling) {
+    return absl::UnimplementedError(
+        absl::StrCat(path, ": ", key, ".sliding_attention.rope_type is \"", windowed.scaling->type,
+                     "\"; layers with a window are supported with \"default\" only"));
+  }
+  c.rope_theta = full.theta.value_or(c.rope_theta);
+  c.rope_scaling = std::move(full.scaling);
+  c.rope_local_base_freq = windowed.theta.value_or(c.rope_theta);
+  return absl::OkStatus();
+}
+
+// "rope_scaling", or "rope_parameters" of newer files, which holds rope_theta too.
+absl::Status ReadRope(const std::string& path, const Fields& fields, Config& c) {
+  RETURN_IF_ERROR(fields.ReadFloatIfPresent("rope_theta", 1.0, 1e12, c.rope_theta));
+  RETURN_IF_ERROR(
+      fields.ReadFloatIfPresent("rope_local_base_freq", 1.0, 1e12, c.rope_local_base_freq));
+  RETURN_IF_ERROR(
+      fields.ReadFloatIfPresent("partial_rotary_factor", 0.0, 1.0, c.partial_rotary_factor));
+  const char* key = fields.Find("rope_parameters") != nullptr ? "rope_parameters" : "rope_scaling";
+  const json* object = fields.Find(key);
+  if (object == nullptr) return absl::OkStatus();
+  if (!object->is_object()) {
+    return fields.Invalid(key, absl::StrCat("is ", Fields::Show(*object), ", not an object"));
+  }
+  if (object->contains("full_attention")) return ReadRopeByLayerType(path, key, *object, c);
+  RopeOfLayers rope;
+  RETURN_IF_ERROR(ReadRopeOfLayers(Fields(path, absl::StrCat(key, "."), *object), rope));
+  c.rope_theta = rope.theta.value_or(c.rope_theta);
+  if (!rope.scaling) return absl::OkStatus();
+  c.rope_scaling = std::move(rope.scaling);
+  if (c.rope_scaling->type != "longrope") return absl::OkStatus();
+  // phi3 has it beside the object.
+  return fields.ReadIntIfPresent("original_max_position_embeddings", 1, kMaxContext,
+                                 c.rope_scaling->original_max_position_embeddings);
 }
 
 // CheckJson has passed, so the tree exists.

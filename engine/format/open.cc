@@ -74,15 +74,16 @@ Reader OpenFolder(FileSystem& files, const std::string& path) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, files.List(path));
   bool has_safetensors = false;
   bool has_pickle = false;
-  std::string gguf;
+  std::vector<std::string> gguf;
   for (const std::string& name : names) {
     has_safetensors |= name == "model.safetensors" || name == "model.safetensors.index.json";
     has_pickle |= absl::EndsWith(name, ".bin") || absl::EndsWith(name, ".pth");
-    if (absl::EndsWithIgnoreCase(name, ".gguf")) gguf = name;
+    if (absl::EndsWithIgnoreCase(name, ".gguf")) gguf.push_back(JoinPath(path, name));
   }
+  if (!has_safetensors && gguf.size() == 1) return OpenFile(files, gguf[0]);
   if (!has_safetensors && !gguf.empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, ": holds GGUF files; name one of them, as ", JoinPath(path, gguf)));
+        absl::StrCat(path, ": holds ", gguf.size(), " GGUF files; name one of them, as ", gguf[0]));
   }
   if (!has_safetensors && has_pickle) return PickleError(path, "holds");
   if (!has_safetensors) {

@@ -1,6 +1,5 @@
 #include "engine/format/safetensors_writer.h"
 
-#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -16,18 +15,11 @@
 #include "engine/format/limits.h"
 #include "engine/format/safetensors_header.h"
 #include "engine/format/shard_index.h"
-#include "engine/tensor/block_formats.h"
 
 namespace transmla {
 namespace {
 
 constexpr absl::string_view kIndexName = "model.safetensors.index.json";
-// Floats that AppendFloats encodes at a time.
-constexpr size_t kEncodeElements = 1 << 16;
-
-int64_t Bytes(const TensorInfo& info) {
-  return info.shape.rows() * RowBytes(info.dtype, info.shape.cols());
-}
 
 // Whether the format can hold the tensor and its size fits.
 absl::Status CheckDeclared(const TensorInfo& info) {
@@ -71,7 +63,7 @@ SafetensorsWriter::SafetensorsWriter(FileSystem& files, std::string folder,
                                      SafetensorsWriterOptions options)
     : files_(files),
       folder_(std::move(folder)),
-      tensors_(std::move(tensors)),
+      queue_(folder_, std::move(tensors)),
       options_(std::move(options)) {}
 
 SafetensorsWriter::~SafetensorsWriter() {
@@ -79,15 +71,16 @@ SafetensorsWriter::~SafetensorsWriter() {
 }
 
 absl::Status SafetensorsWriter::Plan() {
-  if (tensors_.empty()) return absl::InvalidArgumentError("a checkpoint needs at least one tensor");
+  const absl::Span<const TensorInfo> tensors = queue_.tensors();
+  if (tensors.empty()) return absl::InvalidArgumentError("a checkpoint needs at least one tensor");
   absl::flat_hash_set<absl::string_view> names;
-  for (size_t i = 0; i < tensors_.size(); ++i) {
-    const TensorInfo& info = tensors_[i];
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const TensorInfo& info = tensors[i];
     RETURN_IF_ERROR(CheckDeclared(info));
     if (!names.insert(info.name).second) {
       return absl::InvalidArgumentError(absl::StrCat("tensor ", info.name, " is declared twice"));
     }
-    const int64_t bytes = Bytes(info);
+    const int64_t bytes = TensorBytes(info);
     const std::optional<int64_t> total = CheckedAdd(total_bytes_, bytes);
     if (!total.has_value()) return absl::InvalidArgumentError("the tensors are too large");
     total_bytes_ = *total;
@@ -137,12 +130,12 @@ std::string SafetensorsWriter::Header(const Shard& shard) const {
   if (!options_.metadata.empty()) header["__metadata__"] = options_.metadata;
   int64_t offset = 0;
   for (size_t i = shard.begin; i < shard.end; ++i) {
-    const TensorInfo& info = tensors_[i];
+    const TensorInfo& info = queue_.tensors()[i];
     const absl::Span<const int64_t> dims = info.shape.dims();
     header[info.name] = {{"dtype", std::string(SafetensorsDTypeName(info.dtype))},
                          {"shape", std::vector<int64_t>(dims.begin(), dims.end())},
-                         {"data_offsets", {offset, offset + Bytes(info)}}};
-    offset += Bytes(info);
+                         {"data_offsets", {offset, offset + TensorBytes(info)}}};
+    offset += TensorBytes(info);
   }
   std::string text = header.dump(-1, ' ', /*ensure_ascii=*/false,
                                  nlohmann::ordered_json::error_handler_t::replace);
@@ -153,26 +146,9 @@ std::string SafetensorsWriter::Header(const Shard& shard) const {
   return bytes + text;
 }
 
-absl::Status SafetensorsWriter::CheckNext(absl::string_view name, DType dtype, int64_t bytes) {
-  if (tensor_ == tensors_.size() || tensors_[tensor_].name != name) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        folder_, ": rows of tensor ", name, " appended where ",
-        tensor_ == tensors_.size() ? "no more were declared" : tensors_[tensor_].name, " is due"));
-  }
-  const TensorInfo& info = tensors_[tensor_];
-  const int64_t missing = Bytes(info) - tensor_bytes_written_;
-  if (dtype != info.dtype || bytes % RowBytes(info.dtype, info.shape.cols()) != 0 ||
-      bytes > missing) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        folder_, ": ", bytes, " bytes of ", DTypeName(dtype), " appended to tensor ", name, " of ",
-        DTypeName(info.dtype), " ", info.shape.ToString(), ", which lacks ", missing));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status SafetensorsWriter::Append(absl::string_view name, const TensorView& rows) {
   if (!status_.ok()) return status_;
-  if (absl::Status status = CheckNext(name, rows.dtype, rows.bytes()); !status.ok()) {
+  if (absl::Status status = queue_.CheckNext(name, rows.dtype, rows.bytes()); !status.ok()) {
     return Fail(std::move(status));
   }
   return Write({rows.as<char>(), static_cast<size_t>(rows.bytes())});
@@ -180,24 +156,12 @@ absl::Status SafetensorsWriter::Append(absl::string_view name, const TensorView&
 
 absl::Status SafetensorsWriter::AppendFloats(absl::string_view name, absl::Span<const float> rows) {
   if (!status_.ok()) return status_;
-  const DType dtype = tensor_ < tensors_.size() ? tensors_[tensor_].dtype : DType::kF32;
-  const auto element_bytes = static_cast<size_t>(TraitsOf(dtype).block_bytes);
-  if (absl::Status status =
-          CheckNext(name, dtype, static_cast<int64_t>(rows.size() * element_bytes));
-      !status.ok()) {
+  if (absl::Status status = queue_.CheckNextFloats(name, rows.size()); !status.ok()) {
     return Fail(std::move(status));
   }
-  std::string encoded;
-  while (!rows.empty()) {
-    const absl::Span<const float> part = rows.first(std::min(rows.size(), kEncodeElements));
-    encoded.resize(part.size() * element_bytes);
-    if (absl::Status status = QuantizeRow(dtype, part, encoded.data()); !status.ok()) {
-      return Fail(std::move(status));
-    }
-    RETURN_IF_ERROR(Write(encoded));
-    rows.remove_prefix(part.size());
-  }
-  return absl::OkStatus();
+  const absl::Status status = EncodeRows(
+      queue_.due_dtype(), rows, [this](absl::string_view encoded) { return Write(encoded); });
+  return status.ok() ? status : Fail(status);
 }
 
 absl::Status SafetensorsWriter::Write(absl::string_view bytes) {
@@ -205,11 +169,8 @@ absl::Status SafetensorsWriter::Write(absl::string_view bytes) {
   absl::Status status = file_ == nullptr ? OpenShard() : absl::OkStatus();
   if (status.ok()) status = file_->Append(bytes);
   if (!status.ok()) return Fail(std::move(status));
-  tensor_bytes_written_ += static_cast<int64_t>(bytes.size());
-  if (tensor_bytes_written_ < Bytes(tensors_[tensor_])) return absl::OkStatus();
-  tensor_bytes_written_ = 0;
-  ++tensor_;
-  if (tensor_ < shards_[shard_].end) return absl::OkStatus();
+  const bool whole = queue_.Wrote(static_cast<int64_t>(bytes.size()));
+  if (!whole || queue_.complete() < shards_[shard_].end) return absl::OkStatus();
   if (status = CloseShard(); !status.ok()) return Fail(std::move(status));
   return absl::OkStatus();
 }
@@ -234,7 +195,8 @@ absl::Status SafetensorsWriter::Publish() {
     const std::string path = JoinPath(folder_, shard.name);
     made_.push_back(path);
     RETURN_IF_ERROR(files_.Rename(TemporaryPath(shard), path));
-    for (size_t i = shard.begin; i < shard.end; ++i) places.emplace(tensors_[i].name, shard.name);
+    for (size_t i = shard.begin; i < shard.end; ++i)
+      places.emplace(queue_.tensors()[i].name, shard.name);
   }
   if (shards_.size() == 1) return absl::OkStatus();
   const std::string index = JoinPath(folder_, kIndexName);
@@ -245,10 +207,7 @@ absl::Status SafetensorsWriter::Publish() {
 absl::Status SafetensorsWriter::Finish() {
   if (!status_.ok()) return status_;
   if (finished_) return absl::OkStatus();
-  if (tensor_ != tensors_.size()) {
-    return Fail(absl::FailedPreconditionError(
-        absl::StrCat(folder_, ": tensor ", tensors_[tensor_].name, " is not complete")));
-  }
+  if (absl::Status status = queue_.CheckDone(); !status.ok()) return Fail(std::move(status));
   if (absl::Status status = Publish(); !status.ok()) return Fail(std::move(status));
   finished_ = true;
   return absl::OkStatus();

@@ -21,6 +21,7 @@
 
 #include "engine/base/file.h"
 #include "engine/format/checkpoint.h"
+#include "engine/format/tensor_queue.h"
 
 namespace transmla {
 
@@ -60,7 +61,7 @@ class SafetensorsWriter {
  private:
   struct Shard {
     std::string name;  // file name; the temporary one has ".tmp" added
-    size_t begin = 0;  // tensors_[begin, end)
+    size_t begin = 0;  // of the declared tensors, [begin, end)
     size_t end = 0;
     int64_t bytes = 0;  // of data
   };
@@ -71,7 +72,6 @@ class SafetensorsWriter {
   absl::Status Plan();
   absl::Status CheckFolder();
   std::string Header(const Shard& shard) const;
-  absl::Status CheckNext(absl::string_view name, DType dtype, int64_t bytes);
   absl::Status Write(absl::string_view bytes);
   absl::Status OpenShard();
   absl::Status CloseShard();
@@ -82,13 +82,11 @@ class SafetensorsWriter {
 
   FileSystem& files_;
   const std::string folder_;
-  const std::vector<TensorInfo> tensors_;
+  TensorQueue queue_;
   const SafetensorsWriterOptions options_;
   std::vector<Shard> shards_;
   int64_t total_bytes_ = 0;
 
-  size_t tensor_ = 0;  // next tensor with missing rows
-  int64_t tensor_bytes_written_ = 0;
   size_t shard_ = 0;  // shard being written; the one before it is synced
   std::unique_ptr<WritableFile> file_;
   std::vector<std::string> made_;  // paths to remove on failure

@@ -43,6 +43,7 @@ class DecoderImpl : public Decoder {
 
   absl::StatusOr<absl::Span<const float>> Run(const RaggedBatch& batch, KvStore* store,
                                               DecoderObserver* observer) override {
+    if (observer != nullptr) RETURN_IF_ERROR(observer->OnStep(batch));
     RETURN_IF_ERROR(backend_->Begin(batch));
     const int64_t tokens = batch.tokens();
     const MutableTensorView hidden = hidden_->Rows(tokens);

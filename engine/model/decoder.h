@@ -22,12 +22,17 @@ namespace transmla {
 class DecoderObserver {
  public:
   virtual ~DecoderObserver() = default;
+  // Before the step's first operation. Valid during the call only.
+  virtual absl::Status OnStep(const RaggedBatch& batch) {
+    (void)batch;
+    return absl::OkStatus();
+  }
   // After the attention norm of `layer`: what the q, k and v projections see. [tokens, hidden_size]
   virtual absl::Status OnAttentionInput(int layer, const TensorView& hidden) {
     (void)layer, (void)hidden;
     return absl::OkStatus();
   }
-  // GQA models: outputs of the projections, biases included, before their norms and RoPE. q
+  // GQA models: outputs of the projections, biases and norms of heads included, before RoPE. q
   // [tokens, H, d], k and v [tokens, G, d]
   virtual absl::Status OnProjections(int layer, const TensorView& q, const TensorView& k,
                                      const TensorView& v) {

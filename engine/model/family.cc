@@ -69,6 +69,24 @@ const TensorNames& GgufNames() {
   return *names;
 }
 
+const TensorNames& LatentGgufNames() {
+  static const TensorNames* const names = [] {
+    auto* made = new TensorNames(GgufNames());
+    made->q_a = "blk.$.attn_q_a";
+    made->q_a_norm = "blk.$.attn_q_a_norm.weight";
+    made->q_b = "blk.$.attn_q_b";
+    made->kv_a = "blk.$.attn_kv_a_mqa";
+    made->kv_a_norm = "blk.$.attn_kv_a_norm.weight";
+    made->k_b = "blk.$.attn_k_b.weight";
+    made->v_b = "blk.$.attn_v_b.weight";
+    made->inv_freq = "blk.$.rope_inv_freq.weight";
+    // Read with the features, not with the weights.
+    made->ignored.push_back(made->inv_freq);
+    return made;
+  }();
+  return *names;
+}
+
 std::string LayerName(absl::string_view pattern, int layer) {
   return absl::StrReplaceAll(pattern, {{"$", absl::StrCat(layer)}});
 }

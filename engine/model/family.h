@@ -34,9 +34,14 @@ struct TensorNames {
   absl::string_view router;
   absl::string_view expert_gate, expert_up, expert_down;
   absl::string_view stacked_gate, stacked_up, stacked_down;
+  absl::string_view router_bias;                          // added to scores for the choice
+  absl::string_view shared_gate, shared_up, shared_down;  // of the feed-forward beside experts
   // MLA
   absl::string_view q_a, q_a_norm, q_b, kv_a, kv_a_norm, kv_b, inv_freq;
-  // Present in some files and not needed, by whole name and by beginning.
+  // Instead of kv_b: W_UK and W_UV a head, [H, R, Dn] and [H, Dv, R].
+  absl::string_view k_b, v_b;
+  // Present in some files and not needed, by whole name and by beginning; there "$" is the number
+  // of the layer behind the last.
   std::vector<absl::string_view> ignored;
   std::vector<absl::string_view> ignored_prefixes;
 };
@@ -45,6 +50,9 @@ struct TensorNames {
 const TensorNames& HuggingFaceNames();
 // llama.cpp's names (ggml-org/llama.cpp, gguf-py tensor mapping).
 const TensorNames& GgufNames();
+// The same with latent attention, as in its architecture deepseek2, and inverse frequencies of each
+// layer, which are ours.
+const TensorNames& LatentGgufNames();
 
 // `pattern` with `layer` in place of "$".
 std::string LayerName(absl::string_view pattern, int layer);

@@ -76,11 +76,11 @@ class GqaAttentionBlock : public Attention {
     const MutableTensorView v_heads = Reshape(v, Shape({step.tokens, groups, dim}));
     const MutableTensorView attended_heads = Reshape(attended, Shape({step.tokens, heads, dim}));
     RETURN_IF_ERROR(Project(step, q, k, v));
+    RETURN_IF_ERROR(NormHeads(layer.q_norm, q_heads));
+    RETURN_IF_ERROR(NormHeads(layer.k_norm, k_heads));
     if (step.observer != nullptr) {
       RETURN_IF_ERROR(step.observer->OnProjections(step.layer, q_heads, k_heads, v_heads));
     }
-    RETURN_IF_ERROR(NormHeads(layer.q_norm, q_heads));
-    RETURN_IF_ERROR(NormHeads(layer.k_norm, k_heads));
     RETURN_IF_ERROR(backend_->GqaCacheWrite({.q = q_heads,
                                              .k = k_heads,
                                              .v = v_heads,

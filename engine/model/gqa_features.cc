@@ -16,15 +16,23 @@
 namespace transmla {
 namespace {
 
-// Llama 3's GGUF files carry the stretch of each frequency as a tensor instead of hyper-parameters.
+// GGUF files of Llama 3 and of models with longrope carry the stretch of each frequency as a tensor
+// instead of hyper-parameters.
 absl::Status ApplyGgufRopeFactors(const CheckpointReader& checkpoint,
                                   std::vector<float>& inv_freq) {
-  const absl::StatusOr<TensorView> factors = checkpoint.Tensor("rope_freqs.weight");
+  const Config& config = checkpoint.config();
+  std::string name = "rope_freqs.weight";
+  if (config.rope_scaling && config.rope_scaling->type == "longrope") {
+    name = IsLongContext(*config.rope_scaling, config.max_position_embeddings)
+               ? "rope_factors_long.weight"
+               : "rope_factors_short.weight";
+  }
+  const absl::StatusOr<TensorView> factors = checkpoint.Tensor(name);
   if (!factors.ok()) return absl::OkStatus();
   if (factors->dtype != DType::kF32 ||
       factors->shape.elements() != static_cast<int64_t>(inv_freq.size())) {
     return absl::InvalidArgumentError(
-        absl::StrCat(checkpoint.path(), ": rope_freqs.weight is ", DTypeName(factors->dtype), " ",
+        absl::StrCat(checkpoint.path(), ": ", name, " is ", DTypeName(factors->dtype), " ",
                      factors->shape.ToString(), "; expected f32 [", inv_freq.size(), "]"));
   }
   for (size_t t = 0; t < inv_freq.size(); ++t) {
@@ -63,19 +71,12 @@ absl::Status CheckTraits(const CheckpointReader& checkpoint, const GqaTraits& tr
   return absl::OkStatus();
 }
 
-void SetWindows(const Config& config, ModelSpec& spec) {
-  const int window = WindowWithin(config);
-  if (window == 0) return;
-  spec.sliding_window.assign(spec.num_layers, window);
-  for (size_t layer = 0; layer < config.layer_is_windowed.size(); ++layer) {
-    if (!config.layer_is_windowed[layer]) spec.sliding_window[layer] = 0;
-  }
-}
-
 absl::Status SetRope(const CheckpointReader& checkpoint, ModelSpec& spec) {
   const Config& config = checkpoint.config();
-  const int rotary_dim =
-      static_cast<int>(static_cast<double>(spec.gqa.head_dim) * config.partial_rotary_factor);
+  // Rounded down, but a quotient of integers gives them back.
+  constexpr double kTiny = 1e-6;
+  const int rotary_dim = static_cast<int>(
+      static_cast<double>(spec.gqa.head_dim) * config.partial_rotary_factor + kTiny);
   if (rotary_dim <= 0 || rotary_dim % 2 != 0 || !(config.rope_theta > 0)) {
     return absl::InvalidArgumentError(absl::StrCat(
         checkpoint.path(), ": head_dim is ", config.head_dim, ", partial_rotary_factor ",
@@ -95,6 +96,15 @@ absl::Status SetRope(const CheckpointReader& checkpoint, ModelSpec& spec) {
 int WindowWithin(const Config& config) {
   const int64_t window = config.sliding_window.value_or(config.max_position_embeddings);
   return window < config.max_position_embeddings ? static_cast<int>(window) : 0;
+}
+
+void SetWindows(const Config& config, ModelSpec& spec) {
+  const int window = WindowWithin(config);
+  if (window == 0) return;
+  spec.sliding_window.assign(spec.num_layers, window);
+  for (size_t layer = 0; layer < config.layer_is_windowed.size(); ++layer) {
+    if (!config.layer_is_windowed[layer]) spec.sliding_window[layer] = 0;
+  }
 }
 
 absl::StatusOr<ModelSpec> GqaFeatures(const CheckpointReader& checkpoint, const GqaTraits& traits) {

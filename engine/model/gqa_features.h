@@ -29,6 +29,10 @@ absl::StatusOr<ModelSpec> GqaFeatures(const CheckpointReader& checkpoint, const 
 // Positions that a layer with a window sees; 0 if the window is the whole context, or absent.
 int WindowWithin(const Config& config);
 
+// Gives all layers that window, or those that config.layer_types names. REQUIRES: num_layers is
+// set.
+void SetWindows(const Config& config, ModelSpec& spec);
+
 }  // namespace transmla
 
 #endif  // TRANSMLA_ENGINE_MODEL_GQA_FEATURES_H_

@@ -2,15 +2,13 @@
 
 #include "engine/base/status.h"
 #include "engine/model/attention.h"
+#include "engine/model/mla_projections.h"
 
 namespace transmla {
 namespace {
 
 struct Layer {
-  WeightPtr q;  // or q_a, q_b
-  WeightPtr q_a, q_a_bias, q_a_norm, q_b;
-  WeightPtr q_bias;
-  WeightPtr kv_a, kv_a_bias, latent_norm;
+  WeightPtr latent_norm;
   WeightPtr w_uk;  // [H, R, Dn]; none if Dn is 0
   WeightPtr w_uv;  // [H, Dv, R]
   WeightPtr output, output_bias;
@@ -32,9 +30,7 @@ class MlaAttentionBlock : public Attention {
     ASSIGN_OR_RETURN(q_latent_, backend_->NewTensor(Shape({tokens, heads, mla_.kv_lora_rank})));
     ASSIGN_OR_RETURN(out_latent_, backend_->NewTensor(Shape({tokens, heads, mla_.kv_lora_rank})));
     ASSIGN_OR_RETURN(attended_, backend_->NewTensor(Shape({tokens, heads * mla_.v_head_dim})));
-    if (mla_.q_lora_rank > 0) {
-      ASSIGN_OR_RETURN(q_a_, backend_->NewTensor(Shape({tokens, mla_.q_lora_rank})));
-    }
+    RETURN_IF_ERROR(projections_->Allocate(limits));
     if (mla_.qk_nope_head_dim == 0) {
       // Scores come from the rope key alone: the query's latent part is zero in every step.
       const std::vector<float> zeros(tokens * heads * mla_.kv_lora_rank);
@@ -45,35 +41,18 @@ class MlaAttentionBlock : public Attention {
 
   void Load(const TensorNames& names, bool interleaved_rope, WeightLoader& loader) {
     const int heads = mla_.num_attention_heads;
-    RowOrder q_order, kv_order;
-    if (interleaved_rope) {
-      q_order = HalfSplitOrder(heads, QueryWidth(), mla_.qk_rope_head_dim);
-      kv_order = HalfSplitOrder(1, LatentWidth(), mla_.qk_rope_head_dim);
-    }
+    projections_ = LoadMlaProjections(spec_, names, interleaved_rope, loader, backend_);
     for (int i = 0; i < spec_.num_layers; ++i) {
-      const auto weight = [&](absl::string_view stem) { return LayerName(stem, i) + ".weight"; };
-      const auto bias = [&](absl::string_view stem) { return LayerName(stem, i) + ".bias"; };
       Layer layer;
-      LoadQuery(names, i, q_order, loader, layer);
-      layer.kv_a = loader.Matrix(weight(names.kv_a), LatentWidth(), spec_.hidden_size, kv_order);
-      if (spec_.qkv_bias) {
-        layer.kv_a_bias = loader.Vector(bias(names.kv_a), LatentWidth(), kv_order);
-      }
       if (mla_.latent_norm) {
         layer.latent_norm = loader.Vector(LayerName(names.kv_a_norm, i), mla_.kv_lora_rank);
       }
-      const std::string kv_b = LayerName(names.kv_b, i);
-      const int group = mla_.qk_nope_head_dim + mla_.v_head_dim;
-      if (mla_.qk_nope_head_dim > 0) {
-        layer.w_uk =
-            loader.PerHead(kv_b, {heads, group, 0, mla_.qk_nope_head_dim, true}, mla_.kv_lora_rank);
-      }
-      layer.w_uv = loader.PerHead(
-          kv_b, {heads, group, mla_.qk_nope_head_dim, mla_.v_head_dim, false}, mla_.kv_lora_rank);
-      layer.output = loader.Matrix(weight(names.attention_output), spec_.hidden_size,
-                                   int64_t{heads} * mla_.v_head_dim);
+      LoadExpansion(names, i, loader, layer);
+      const std::string output = LayerName(names.attention_output, i);
+      layer.output =
+          loader.Matrix(output + ".weight", spec_.hidden_size, int64_t{heads} * mla_.v_head_dim);
       if (spec_.output_bias) {
-        layer.output_bias = loader.Vector(bias(names.attention_output), spec_.hidden_size);
+        layer.output_bias = loader.Vector(output + ".bias", spec_.hidden_size);
       }
       layer.inv_freq = loader.Vector(spec_.inv_freq[i], "inverse frequencies");
       layers_.push_back(std::move(layer));
@@ -86,9 +65,7 @@ class MlaAttentionBlock : public Attention {
     const MutableTensorView q =
         Reshape(q_->Rows(step.tokens), Shape({step.tokens, heads, QueryWidth()}));
     const MutableTensorView kv = kv_->Rows(step.tokens);
-    RETURN_IF_ERROR(ProjectQuery(layer, step));
-    RETURN_IF_ERROR(backend_->Linear(
-        {.in = step.normed, .weight = layer.kv_a.get(), .bias = layer.kv_a_bias.get(), .out = kv}));
+    RETURN_IF_ERROR(projections_->Run(step.layer, step.normed, q, kv));
     if (step.observer != nullptr) {
       RETURN_IF_ERROR(step.observer->OnLatentProjections(step.layer, q, kv));
     }
@@ -109,41 +86,22 @@ class MlaAttentionBlock : public Attention {
   int QueryWidth() const { return mla_.qk_nope_head_dim + mla_.qk_rope_head_dim; }
   int LatentWidth() const { return mla_.kv_lora_rank + mla_.qk_rope_head_dim; }
 
-  // What is optional is there in every layer or in none: the first decides.
-  void LoadQuery(const TensorNames& names, int i, const RowOrder& order, WeightLoader& loader,
-                 Layer& layer) const {
-    const int64_t rows = int64_t{mla_.num_attention_heads} * QueryWidth();
-    const absl::string_view last = mla_.q_lora_rank > 0 ? names.q_b : names.q;
-    if (mla_.q_lora_rank > 0) {
-      layer.q_a =
-          loader.Matrix(LayerName(names.q_a, i) + ".weight", mla_.q_lora_rank, spec_.hidden_size);
-      if (loader.Has(LayerName(names.q_a, 0) + ".bias"))
-        layer.q_a_bias = loader.Vector(LayerName(names.q_a, i) + ".bias", mla_.q_lora_rank);
-      if (loader.Has(LayerName(names.q_a_norm, 0)))
-        layer.q_a_norm = loader.Vector(LayerName(names.q_a_norm, i), mla_.q_lora_rank);
-      layer.q_b = loader.Matrix(LayerName(last, i) + ".weight", rows, mla_.q_lora_rank, order);
-    } else {
-      layer.q = loader.Matrix(LayerName(last, i) + ".weight", rows, spec_.hidden_size, order);
+  // W_UK and W_UV: rows of one matrix, or a tensor each.
+  void LoadExpansion(const TensorNames& names, int i, WeightLoader& loader, Layer& layer) const {
+    const int heads = mla_.num_attention_heads;
+    const int rank = mla_.kv_lora_rank, nope = mla_.qk_nope_head_dim, value = mla_.v_head_dim;
+    if (names.kv_b.empty()) {
+      if (nope > 0) {
+        layer.w_uk = loader.PerHead(LayerName(names.k_b, i), Shape({heads, rank, nope}));
+      }
+      layer.w_uv = loader.PerHead(LayerName(names.v_b, i), Shape({heads, value, rank}));
+      return;
     }
-    if (loader.Has(LayerName(last, 0) + ".bias"))
-      layer.q_bias = loader.Vector(LayerName(last, i) + ".bias", rows, order);
-  }
-
-  absl::Status ProjectQuery(const Layer& layer, const AttentionStep& step) {
-    const MutableTensorView q = q_->Rows(step.tokens);
-    if (layer.q_b == nullptr) {
-      return backend_->Linear(
-          {.in = step.normed, .weight = layer.q.get(), .bias = layer.q_bias.get(), .out = q});
+    const std::string kv_b = LayerName(names.kv_b, i);
+    if (nope > 0) {
+      layer.w_uk = loader.PerHead(kv_b, {heads, nope + value, 0, nope, true}, rank);
     }
-    const MutableTensorView q_a = q_a_->Rows(step.tokens);
-    RETURN_IF_ERROR(backend_->Linear(
-        {.in = step.normed, .weight = layer.q_a.get(), .bias = layer.q_a_bias.get(), .out = q_a}));
-    if (layer.q_a_norm != nullptr) {
-      RETURN_IF_ERROR(backend_->Norm(
-          {.in = q_a, .weight = layer.q_a_norm.get(), .eps = spec_.norm_eps, .out = q_a}));
-    }
-    return backend_->Linear(
-        {.in = q_a, .weight = layer.q_b.get(), .bias = layer.q_bias.get(), .out = q});
+    layer.w_uv = loader.PerHead(kv_b, {heads, nope + value, nope, value, false}, rank);
   }
 
   absl::Status Attend(const Layer& layer, const AttentionStep& step, const MutableTensorView& q) {
@@ -162,6 +120,8 @@ class MlaAttentionBlock : public Attention {
                                             .store = step.store,
                                             .layer = step.layer,
                                             .scale = spec_.attention_scale,
+                                            .soft_cap = spec_.attention_soft_cap,
+                                            .sliding_window = spec_.WindowOf(step.layer),
                                             .out = out_latent}));
     RETURN_IF_ERROR(backend_->PerHeadLinear(
         {.in = out_latent, .weight = layer.w_uv.get(), .out = attended_heads}));
@@ -178,8 +138,9 @@ class MlaAttentionBlock : public Attention {
   const ModelSpec spec_;
   const MlaSpec mla_;
   Backend* const backend_;
+  std::unique_ptr<MlaProjections> projections_;
   std::vector<Layer> layers_;
-  std::unique_ptr<DeviceTensor> q_, q_a_, kv_, q_latent_, out_latent_, attended_;
+  std::unique_ptr<DeviceTensor> q_, kv_, q_latent_, out_latent_, attended_;
 };
 
 }  // namespace

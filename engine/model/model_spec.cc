@@ -106,6 +106,33 @@ absl::Status ValidateWindows(const ModelSpec& spec) {
   return absl::OkStatus();
 }
 
+// Of latent attention that is made from normed heads of queries and keys.
+absl::Status ValidateNormedHeads(const ModelSpec& spec) {
+  if (spec.attention != AttentionKind::kMla || !spec.qk_norm) return absl::OkStatus();
+  RETURN_IF_ERROR(ValidateGqa(spec.gqa));
+  if (spec.mla.q_lora_rank == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("q_lora_rank is ", spec.mla.q_lora_rank,
+                   ", but heads of queries are normed, which needs their whole projection"));
+}
+
+absl::Status ValidateGroups(const MoeSpec& moe) {
+  const auto [count, top, num_terms] = moe.groups;
+  RETURN_IF_ERROR(CheckRange("n_group", count, 1, moe.num_experts));
+  RETURN_IF_ERROR(CheckRange("topk_group", top, 1, count));
+  if (moe.num_experts % count != 0 || num_terms > moe.num_experts / count) {
+    return absl::InvalidArgumentError(absl::StrCat("n_group is ", count, "; ", moe.num_experts,
+                                                   " experts make no such groups of ", num_terms,
+                                                   " or more"));
+  }
+  if (moe.num_experts_per_tok > top * (moe.num_experts / count)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("num_experts_per_tok is ", moe.num_experts_per_tok, ", but topk_group ", top,
+                     " of ", count, " groups have ", top * (moe.num_experts / count), " experts"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidateMoe(const MoeSpec& moe, int num_layers) {
   if (moe.num_experts == 0 && moe.layers.empty()) return absl::OkStatus();
   RETURN_IF_ERROR(CheckRange("num_experts", moe.num_experts, 1, kMaxExperts));
@@ -116,6 +143,13 @@ absl::Status ValidateMoe(const MoeSpec& moe, int num_layers) {
     return absl::InvalidArgumentError(absl::StrCat("num_experts_per_tok is ",
                                                    moe.num_experts_per_tok, ", but there are ",
                                                    moe.num_experts, " experts"));
+  }
+  RETURN_IF_ERROR(ValidateGroups(moe));
+  RETURN_IF_ERROR(
+      CheckRange("shared intermediate_size", moe.shared_intermediate_size, 0, kMaxWidth));
+  if (!(moe.scaling > 0) || !std::isfinite(moe.scaling)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("routed_scaling_factor is ", moe.scaling, "; it must be positive and finite"));
   }
   if (static_cast<int>(moe.layers.size()) != num_layers) {
     return absl::InvalidArgumentError(absl::StrCat("experts are described for ", moe.layers.size(),
@@ -130,6 +164,10 @@ absl::Status ValidateMoe(const MoeSpec& moe, int num_layers) {
 }
 
 }  // namespace
+
+absl::string_view ActivationName(Activation activation) {
+  return activation == Activation::kGeluTanh ? "gelu_pytorch_tanh" : "silu";
+}
 
 bool ModelSpec::HasWindow() const {
   return std::any_of(sliding_window.begin(), sliding_window.end(), [](int w) { return w > 0; });
@@ -161,6 +199,7 @@ absl::Status ModelSpec::Validate() const {
   RETURN_IF_ERROR(CheckRange("num_hidden_layers", num_layers, 1, kMaxLayers));
   RETURN_IF_ERROR(CheckRange("max_position_embeddings", max_context_tokens, 1, 1 << 30));
   RETURN_IF_ERROR(attention == AttentionKind::kMla ? ValidateMla(mla) : ValidateGqa(gqa));
+  RETURN_IF_ERROR(ValidateNormedHeads(*this));
   RETURN_IF_ERROR(ValidateRope(*this));
   RETURN_IF_ERROR(ValidateWindows(*this));
   RETURN_IF_ERROR(ValidateMoe(moe, num_layers));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 
 #include "engine/backend/kv_store.h"
 #include "engine/backend/op_args.h"
@@ -41,9 +42,18 @@ struct MoeSpec {
   int num_experts_per_tok = 0;  // that a token goes to
   int intermediate_size = 0;    // of an expert
   bool norm_topk_prob = false;  // weights of a token's experts add up to 1
+  ExpertScore score = ExpertScore::kSoftmax;
+  bool choice_bias = false;  // added to scores to choose by (e_score_correction_bias)
+  ExpertGroups groups;
+  float scaling = 1;  // of the weights, at last
+  // Of a feed-forward that all tokens go through beside their experts; 0: none.
+  int shared_intermediate_size = 0;
   // Whether a layer has experts; the others have one feed-forward. [num_layers], empty without any.
   std::vector<bool> layers;
 };
+
+// Hugging Face's name: "silu" or "gelu_pytorch_tanh".
+absl::string_view ActivationName(Activation activation);
 
 struct ModelSpec {
   std::string family;  // "llama", "qwen2", "transmla", …
@@ -56,15 +66,17 @@ struct ModelSpec {
   int max_context_tokens = 0;
 
   AttentionKind attention = AttentionKind::kGqa;
-  GqaSpec gqa;                // if attention is kGqa
-  MlaSpec mla;                // if attention is kMla
-  bool qkv_bias = false;      // biases of the q and k/v (or q and kv_a) projections exist
-  bool output_bias = false;   // bias of o_proj exists
-  bool qk_norm = false;       // GQA: norms of each head of q and k before RoPE
+  GqaSpec gqa;               // if attention is kGqa, or for qk_norm
+  MlaSpec mla;               // if attention is kMla
+  bool qkv_bias = false;     // biases of the q and k/v (or q and kv_a) projections exist
+  bool output_bias = false;  // bias of o_proj exists
+  // Norms of each head of q and k before RoPE. If attention is kMla, of what `gqa` describes,
+  // before queries and the latent are made of it.
+  bool qk_norm = false;
   float attention_scale = 0;  // multiplies scores before softmax
-  // GQA: scores become cap · tanh(score / cap); 0: they stay.
+  // Scores become cap · tanh(score / cap); 0: they stay.
   float attention_soft_cap = 0;
-  // GQA: positions that a layer's tokens see, their own included, [num_layers]; 0: all. Empty:
+  // Positions that a layer's tokens see, their own included, [num_layers]; 0: all. Empty:
   // every layer sees all.
   std::vector<int> sliding_window;
 

@@ -13,6 +13,7 @@ MoeSpec MoeFeatures(const Config& config) {
     const bool listed = std::find(config.mlp_only_layers.begin(), config.mlp_only_layers.end(),
                                   i) != config.mlp_only_layers.end();
     moe.layers.push_back(!listed && i >= config.first_k_dense_replace &&
+                         i % config.moe_layer_freq == 0 &&
                          (i + 1) % config.decoder_sparse_step == 0);
   }
   if (std::find(moe.layers.begin(), moe.layers.end(), true) == moe.layers.end()) return {};

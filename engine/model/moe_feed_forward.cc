@@ -14,6 +14,8 @@ struct Expert {
 
 struct Layer {
   WeightPtr router;             // null in layers without experts
+  WeightPtr router_bias;        // [num_experts], or null
+  Expert shared;                // null without
   std::vector<Expert> experts;  // [num_experts]
 };
 
@@ -82,6 +84,11 @@ class MoeFeedForward : public FeedForward {
     ASSIGN_OR_RETURN(routed_, backend_->NewTensor(Shape({routes, spec_.hidden_size})));
     ASSIGN_OR_RETURN(gate_, backend_->NewTensor(width));
     ASSIGN_OR_RETURN(up_, backend_->NewTensor(width));
+    if (moe.shared_intermediate_size > 0) {
+      const Shape shared({limits.max_tokens, moe.shared_intermediate_size});
+      ASSIGN_OR_RETURN(shared_gate_, backend_->NewTensor(shared));
+      ASSIGN_OR_RETURN(shared_up_, backend_->NewTensor(shared));
+    }
     routes_.Reserve(routes, moe.num_experts);
     return dense_ == nullptr ? absl::OkStatus() : dense_->Allocate(limits);
   }
@@ -107,25 +114,39 @@ class MoeFeedForward : public FeedForward {
         backend_->Linear({.in = step.normed, .weight = layer.router.get(), .out = logits}));
     routes_.Resize(tokens * moe.num_experts_per_tok);
     RETURN_IF_ERROR(backend_->Route({.logits = logits,
+                                     .score = moe.score,
+                                     .bias = layer.router_bias.get(),
+                                     .groups = moe.groups,
                                      .top_k = moe.num_experts_per_tok,
                                      .normalize = moe.norm_topk_prob,
                                      .experts = routes_.experts(),
                                      .weights = routes_.weights()}));
+    for (float& weight : routes_.weights()) weight *= moe.scaling;
     routes_.Sort(moe.num_experts_per_tok, moe.num_experts);
     const MutableTensorView routed = routed_->Rows(tokens * moe.num_experts_per_tok);
     RETURN_IF_ERROR(
         backend_->GatherRows({.in = step.normed, .rows = routes_.tokens(), .out = routed}));
     for (int e = 0; e < moe.num_experts; ++e) {
       if (routes_.Count(e) == 0) continue;
-      RETURN_IF_ERROR(
-          RunExpert(layer.experts[e], Part(routed, routes_.Begin(e), routes_.Count(e))));
+      const MutableTensorView rows = Part(routed, routes_.Begin(e), routes_.Count(e));
+      RETURN_IF_ERROR(RunExpert(layer.experts[e], rows,
+                                {.gate = gate_->Rows(rows.shape[0]),
+                                 .up = up_->Rows(rows.shape[0]),
+                                 .accumulate = false,
+                                 .out = rows}));
     }
-    return backend_->CombineRows({.in = routed,
-                                  .terms = moe.num_experts_per_tok,
-                                  .rows = routes_.rows(),
-                                  .weights = routes_.weights(),
-                                  .accumulate = step.accumulate,
-                                  .out = step.out});
+    RETURN_IF_ERROR(backend_->CombineRows({.in = routed,
+                                           .terms = moe.num_experts_per_tok,
+                                           .rows = routes_.rows(),
+                                           .weights = routes_.weights(),
+                                           .accumulate = step.accumulate,
+                                           .out = step.out}));
+    if (layer.shared.down == nullptr) return absl::OkStatus();
+    return RunExpert(layer.shared, step.normed,
+                     {.gate = shared_gate_->Rows(tokens),
+                      .up = shared_up_->Rows(tokens),
+                      .accumulate = true,
+                      .out = step.out});
   }
 
  private:
@@ -133,6 +154,14 @@ class MoeFeedForward : public FeedForward {
     const int64_t hidden = spec_.hidden_size;
     const int64_t width = spec_.moe.intermediate_size;
     layer.router = loader.Matrix(LayerName(names.router, i), spec_.moe.num_experts, hidden);
+    if (spec_.moe.choice_bias) {
+      layer.router_bias = loader.Vector(LayerName(names.router_bias, i), spec_.moe.num_experts);
+    }
+    if (const int64_t shared = spec_.moe.shared_intermediate_size; shared > 0) {
+      layer.shared.gate = loader.Matrix(LayerName(names.shared_gate, i), shared, hidden);
+      layer.shared.up = loader.Matrix(LayerName(names.shared_up, i), shared, hidden);
+      layer.shared.down = loader.Matrix(LayerName(names.shared_down, i), hidden, shared);
+    }
     layer.experts.resize(spec_.moe.num_experts);
     const auto load = [&](absl::string_view stacked, absl::string_view single, int64_t rows,
                           int64_t cols, WeightPtr Expert::*weight) {
@@ -149,15 +178,19 @@ class MoeFeedForward : public FeedForward {
     load(names.stacked_down, names.expert_down, hidden, width, &Expert::down);
   }
 
-  // `rows` become the expert's results for them.
-  absl::Status RunExpert(const Expert& expert, const MutableTensorView& rows) {
-    const MutableTensorView gate = gate_->Rows(rows.shape[0]);
-    const MutableTensorView up = up_->Rows(rows.shape[0]);
-    RETURN_IF_ERROR(backend_->Linear({.in = rows, .weight = expert.gate.get(), .out = gate}));
-    RETURN_IF_ERROR(backend_->Linear({.in = rows, .weight = expert.up.get(), .out = up}));
+  struct Buffers {
+    MutableTensorView gate, up;  // [rows, width of the expert]
+    bool accumulate = false;     // added to `out`; else written
+    MutableTensorView out;       // [rows, hidden_size]; may be the input, unless accumulate
+  };
+
+  absl::Status RunExpert(const Expert& expert, const TensorView& rows, const Buffers& to) {
+    RETURN_IF_ERROR(backend_->Linear({.in = rows, .weight = expert.gate.get(), .out = to.gate}));
+    RETURN_IF_ERROR(backend_->Linear({.in = rows, .weight = expert.up.get(), .out = to.up}));
     RETURN_IF_ERROR(backend_->GatedActivation(
-        {.gate = gate, .up = up, .activation = spec_.activation, .out = gate}));
-    return backend_->Linear({.in = gate, .weight = expert.down.get(), .out = rows});
+        {.gate = to.gate, .up = to.up, .activation = spec_.activation, .out = to.gate}));
+    return backend_->Linear(
+        {.in = to.gate, .weight = expert.down.get(), .accumulate = to.accumulate, .out = to.out});
   }
 
   const ModelSpec spec_;
@@ -168,6 +201,8 @@ class MoeFeedForward : public FeedForward {
   std::unique_ptr<DeviceTensor> logits_;     // [max_tokens, num_experts]
   std::unique_ptr<DeviceTensor> routed_;     // [max_tokens · num_experts_per_tok, hidden_size]
   std::unique_ptr<DeviceTensor> gate_, up_;  // [max_tokens, moe.intermediate_size]
+  // [max_tokens, moe.shared_intermediate_size], or null
+  std::unique_ptr<DeviceTensor> shared_gate_, shared_up_;
 };
 
 }  // namespace

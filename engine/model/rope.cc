@@ -60,31 +60,37 @@ void ApplyYarn(int rotary_dim, double theta, const RopeScaling& scaling, int64_t
 // LongRoPE: every pair has a factor of its own.
 absl::Status ApplyLongRope(const RopeScaling& scaling, int64_t max_positions,
                            std::vector<double>& frequencies, Rope& rope) {
-  if (scaling.short_factor.size() != frequencies.size() ||
-      scaling.long_factor.size() != frequencies.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "rope_scaling.short_factor and long_factor have ", scaling.short_factor.size(), " and ",
-        scaling.long_factor.size(), " elements; there are ", frequencies.size(), " rotary pairs"));
+  const int64_t original = scaling.original_max_position_embeddings;
+  const bool alike = !scaling.short_factor.empty() && scaling.short_factor == scaling.long_factor;
+  if (original < 2 && !alike) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rope_scaling of type longrope needs original_max_position_embeddings, which "
+                     "is ",
+                     original));
   }
-  if (scaling.short_factor != scaling.long_factor) {
-    return absl::UnimplementedError(
-        "rope_scaling.short_factor and long_factor differ: keys of a sequence would change as it "
-        "grows, which is not supported");
+  const bool is_long = IsLongContext(scaling, max_positions);
+  const std::vector<double>& factors = is_long ? scaling.long_factor : scaling.short_factor;
+  if (!factors.empty() && factors.size() != frequencies.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rope_scaling.", is_long ? "long" : "short", "_factor has ", factors.size(),
+                     " elements; there are ", frequencies.size(), " rotary pairs"));
   }
-  for (size_t t = 0; t < frequencies.size(); ++t) frequencies[t] /= scaling.short_factor[t];
-  const double context = static_cast<double>(scaling.original_max_position_embeddings > 0
-                                                 ? scaling.original_max_position_embeddings
-                                                 : max_positions);
-  if (scaling.attention_factor) {
-    rope.magnitude = static_cast<float>(*scaling.attention_factor);
-  } else if (scaling.factor > 1 && context > 1) {
-    rope.magnitude =
-        static_cast<float>(std::sqrt(1 + std::log(scaling.factor) / std::log(context)));
-  }
+  for (size_t t = 0; t < factors.size(); ++t) frequencies[t] /= factors[t];
+  // As the models' own code has it: keys grow with the context.
+  const auto context = static_cast<double>(original < 2 ? max_positions : original);
+  const double growth =
+      original < 2 ? scaling.factor : static_cast<double>(max_positions) / context;
+  const double magnitude =
+      growth > 1 && context > 1 ? std::sqrt(1 + std::log(growth) / std::log(context)) : 1;
+  rope.magnitude = static_cast<float>(scaling.attention_factor.value_or(magnitude));
   return absl::OkStatus();
 }
 
 }  // namespace
+
+bool IsLongContext(const RopeScaling& scaling, int64_t max_positions) {
+  return max_positions > scaling.original_max_position_embeddings;
+}
 
 absl::StatusOr<Rope> MakeRope(int rotary_dim, double theta,
                               const std::optional<RopeScaling>& scaling, int64_t max_positions) {

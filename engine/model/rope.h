@@ -17,12 +17,19 @@ struct Rope {
 };
 
 // theta^(-2t / rotary_dim) for pair t, changed as `scaling` says: "linear", "llama3" (Llama 3.1's
-// stretch of slow frequencies), "yarn" (arXiv 2309.00071), "longrope" (arXiv 2402.13753) with the
-// same factors for short and long sequences, or "default". Unimplemented names another type, and
-// longrope with factors that depend on the sequence's length. REQUIRES: rotary_dim even and
-// positive, theta positive.
+// stretch of slow frequencies), "yarn" (arXiv 2309.00071), "longrope" (arXiv 2402.13753) or
+// "default". Unimplemented names another type. REQUIRES: rotary_dim even and positive, theta
+// positive.
+//
+// Longrope has two sets of factors, for contexts up to the original and for longer ones. A cache
+// holds keys that are already rotated, so a sequence cannot change from one to the other: the set
+// is chosen once, by `max_positions`. Where both are alike nothing needs to say what the original
+// context was.
 absl::StatusOr<Rope> MakeRope(int rotary_dim, double theta,
                               const std::optional<RopeScaling>& scaling, int64_t max_positions);
+
+// Whether longrope's factors are those of contexts beyond the original.
+bool IsLongContext(const RopeScaling& scaling, int64_t max_positions);
 
 }  // namespace transmla
 

@@ -109,6 +109,27 @@ WeightPtr WeightLoader::MatrixOf(const std::string& name, const Shape& stack, in
   return Pack(name, {{matrix, view->dtype, Shape({stack[1], stack[2]})}, checkpoint_});
 }
 
+WeightPtr WeightLoader::ColumnsOf(const std::string& name, const Shape& shape,
+                                  const Columns& columns, const RowOrder& order) {
+  const TensorView* view = Find(name, shape);
+  if (view == nullptr) return nullptr;
+  CHECK_LE(columns.first + columns.count, shape.cols());
+  const bool plain = !IsBlockQuantized(view->dtype);
+  const auto copy =
+      NewTensor(plain ? view->dtype : DType::kF32, Shape({shape.rows(), columns.count}));
+  const int64_t size = RowBytes(copy->dtype(), 1);
+  std::vector<float> decoded(plain ? 0 : shape.cols());
+  for (int64_t r = 0; r < shape.rows(); ++r) {
+    const int64_t row = order.empty() ? r : order[r];
+    if (!plain) ReadRow(*view, row, absl::MakeSpan(decoded));
+    const char* const in = plain ? view->as<char>() + row * shape.cols() * size
+                                 : reinterpret_cast<const char*>(decoded.data());
+    std::memcpy(copy->as<char>() + r * columns.count * size, in + columns.first * size,
+                columns.count * size);
+  }
+  return Pack(name, {copy->view(), copy});
+}
+
 WeightPtr WeightLoader::Norm(const std::string& name, int64_t n) {
   if (norm_offset_ == 0) return Vector(name, n);
   const TensorView* view = Find(name, Shape({n}));
@@ -135,7 +156,8 @@ WeightPtr WeightLoader::Vector(const std::vector<float>& values, absl::string_vi
   return Pack(std::string(what), {copy->view(), copy, WeightRole::kVector});
 }
 
-WeightPtr WeightLoader::PerHead(const std::string& name, const HeadRows& rows, int64_t cols) {
+WeightPtr WeightLoader::PerHead(const std::string& name, const HeadRows& rows, int64_t cols,
+                                const RowOrder& order) {
   const TensorView* view = Find(name, Shape({int64_t{rows.heads} * rows.group, cols}));
   if (view == nullptr) return nullptr;
   const bool plain = !IsBlockQuantized(view->dtype);
@@ -148,7 +170,8 @@ WeightPtr WeightLoader::PerHead(const std::string& name, const HeadRows& rows, i
   for (int h = 0; h < rows.heads; ++h) {
     char* const out = copy->as<char>() + int64_t{h} * rows.count * cols * size;
     for (int i = 0; i < rows.count; ++i) {
-      const int64_t row = int64_t{h} * rows.group + rows.first + i;
+      const int64_t stored = int64_t{h} * rows.group + rows.first + i;
+      const int64_t row = order.empty() ? stored : order[stored];
       if (!plain) ReadRow(*view, row, absl::MakeSpan(decoded));
       const char* const in = plain ? view->as<char>() + row * cols * size
                                    : reinterpret_cast<const char*>(decoded.data());
@@ -164,9 +187,26 @@ WeightPtr WeightLoader::PerHead(const std::string& name, const HeadRows& rows, i
   return Pack(name, {copy->view(), copy, WeightRole::kPerHead});
 }
 
-bool WeightLoader::IsIgnored(const TensorNames& names, absl::string_view tensor) const {
+WeightPtr WeightLoader::PerHead(const std::string& name, const Shape& stack) {
+  const TensorView* view = Find(name, stack);
+  if (view == nullptr) return nullptr;
+  if (!IsBlockQuantized(view->dtype)) {
+    return Pack(name, {*view, checkpoint_, WeightRole::kPerHead});
+  }
+  const auto copy = NewTensor(DType::kF32, stack);
+  for (int64_t row = 0; row < stack.rows(); ++row) {
+    ReadRow(*view, row,
+            {copy->as<float>() + row * stack.cols(), static_cast<size_t>(stack.cols())});
+  }
+  return Pack(name, {copy->view(), copy, WeightRole::kPerHead});
+}
+
+bool WeightLoader::IsIgnored(const TensorNames& names, int num_layers,
+                             absl::string_view tensor) const {
   return std::any_of(names.ignored_prefixes.begin(), names.ignored_prefixes.end(),
-                     [&](absl::string_view prefix) { return absl::StartsWith(tensor, prefix); });
+                     [&](absl::string_view prefix) {
+                       return absl::StartsWith(tensor, LayerName(prefix, num_layers));
+                     });
 }
 
 absl::Status WeightLoader::Finish(const TensorNames& names, int num_layers) {
@@ -176,7 +216,7 @@ absl::Status WeightLoader::Finish(const TensorNames& names, int num_layers) {
     for (int layer = 0; layer < num_layers; ++layer) known.insert(LayerName(pattern, layer));
   }
   for (const TensorInfo& tensor : checkpoint_->tensors()) {
-    if (!known.contains(tensor.name) && !IsIgnored(names, tensor.name)) {
+    if (!known.contains(tensor.name) && !IsIgnored(names, num_layers, tensor.name)) {
       problems_.push_back(absl::StrCat("unexpected ", tensor.name, " ", tensor.shape.ToString()));
     }
   }

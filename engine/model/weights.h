@@ -49,6 +49,14 @@ class WeightLoader {
   WeightPtr RowsOf(const Fused& fused, int64_t first, int64_t count);
   // Matrix `index` of a tensor of the shape `stack`, [matrices, rows, cols]; never copied.
   WeightPtr MatrixOf(const std::string& name, const Shape& stack, int64_t index);
+  // Columns [first, first + count) of a [rows, cols] matrix, copied. BF16, F16 and F32 keep their
+  // type, others become F32.
+  struct Columns {
+    int64_t first = 0;
+    int64_t count = 0;
+  };
+  WeightPtr ColumnsOf(const std::string& name, const Shape& shape, const Columns& columns,
+                      const RowOrder& order = {});
   // Weight of a norm, [n] as F32.
   WeightPtr Norm(const std::string& name, int64_t n);
   // [n] as F32.
@@ -56,8 +64,8 @@ class WeightLoader {
   // Values that no file holds.
   WeightPtr Vector(const std::vector<float>& values, absl::string_view what);
   // Rows [first, first + count) of each of `heads` equal groups of a [heads · group, cols] matrix,
-  // as [heads, count, cols]; transposed as [heads, cols, count] on request. BF16, F16 and F32 keep
-  // their type, others become F32.
+  // in `order`, as [heads, count, cols]; transposed as [heads, cols, count] on request. BF16, F16
+  // and F32 keep their type, others become F32.
   struct HeadRows {
     int heads = 0;
     int group = 0;
@@ -65,7 +73,10 @@ class WeightLoader {
     int count = 0;
     bool transposed = false;
   };
-  WeightPtr PerHead(const std::string& name, const HeadRows& rows, int64_t cols);
+  WeightPtr PerHead(const std::string& name, const HeadRows& rows, int64_t cols,
+                    const RowOrder& order = {});
+  // A tensor that holds a matrix for each head, [heads, rows, cols]. Types as with rows of heads.
+  WeightPtr PerHead(const std::string& name, const Shape& stack);
 
   // A tensor that may be there and is not used.
   void Ignore(const std::string& name) { used_.insert(name); }
@@ -82,7 +93,7 @@ class WeightLoader {
   const TensorView* Find(const std::string& name, const Shape& shape);
   // Once, if the same problem is noted again at once.
   void Note(std::string problem);
-  bool IsIgnored(const TensorNames& names, absl::string_view tensor) const;
+  bool IsIgnored(const TensorNames& names, int num_layers, absl::string_view tensor) const;
   WeightPtr Pack(const std::string& name, const WeightSource& source);
 
   std::shared_ptr<const CheckpointReader> checkpoint_;

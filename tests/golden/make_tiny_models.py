@@ -6,6 +6,7 @@ README.md says what each model is for. Needs torch, transformers 4.52.4, safeten
 """
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ from transformers import (
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
 )
+from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3TopkRouter
 
 import golden
 
@@ -87,6 +89,8 @@ def randomise(net, seed):
         noise = torch.randn(tensor.shape, generator=generator)
         if "norm" in name:
             tensor.copy_(1 - norm_offset(net) + 0.2 * noise)
+        elif name.endswith("correction_bias"):
+            tensor.copy_(0.2 * noise.abs())  # transformers lets experts of no group win over negative scores
         elif name.endswith("bias"):
             tensor.copy_(0.5 * noise)
         elif "embed_tokens" in name:
@@ -173,6 +177,11 @@ def gguf_names(net):
     return names
 
 
+def longrope_scaling(config):
+    scaling = getattr(config, "rope_scaling", None) or {}
+    return scaling if scaling.get("type") == "longrope" else None
+
+
 def write_gguf_metadata(writer, config):
     tokenizer = json.loads(TOKENIZER.read_text())
     added = {token["id"]: token for token in tokenizer["added_tokens"]}
@@ -190,7 +199,12 @@ def write_gguf_metadata(writer, config):
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_theta)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    writer.add_rope_dimension_count(head_dim)
+    writer.add_rope_dimension_count(int(head_dim * getattr(config, "partial_rotary_factor", 1)))
+    if longrope_scaling(config):
+        trained = config.original_max_position_embeddings
+        growth = config.max_position_embeddings / trained
+        writer.add_rope_scaling_orig_ctx_len(trained)
+        writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(growth) / math.log(trained)))
     if config.model_type != "llama":
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
@@ -264,6 +278,9 @@ def gguf_file(name, net, kind, architecture="llama"):
         plain = config.rope_theta ** (-np.arange(0, config.head_dim, 2) / config.head_dim)
         factors = (plain / net.model.rotary_emb.inv_freq.numpy()).astype(np.float32)
         writer.add_tensor("rope_freqs.weight", factors)
+    for kind in ("long", "short") if longrope_scaling(config) else ():
+        factors = np.array(config.rope_scaling[f"{kind}_factor"], dtype=np.float32)
+        writer.add_tensor(f"rope_factors_{kind}.weight", factors)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -321,6 +338,38 @@ def make_converted():
     write_reference(AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32).eval(), folder)
 
 
+class SoftmaxGate(DeepseekV3TopkRouter):
+    """The choice of DeepSeek-V2, which transformers 4.52.4 does not have: groups by their greatest probability."""
+
+    def forward(self, hidden_states):
+        scores = (hidden_states.view(-1, self.config.hidden_size) @ self.weight.T).softmax(dim=-1)
+        size = self.n_routed_experts // self.n_group
+        groups = scores.view(-1, self.n_group, size).amax(dim=-1)
+        kept = torch.zeros_like(groups).scatter(1, groups.topk(self.topk_group).indices, 1)
+        weights, experts = (scores * kept.repeat_interleave(size, dim=1)).topk(self.top_k)
+        return experts, weights * self.routed_scaling_factor
+
+
+def make_deepseek():
+    """Experts from layer 1 on, chosen by groups, and one feed-forward beside them."""
+    sizes = MLA | dict(
+        num_hidden_layers=3, first_k_dense_replace=1, n_routed_experts=12, num_experts_per_tok=3, n_group=4, topk_group=2,
+        moe_intermediate_size=20, n_shared_experts=2, routed_scaling_factor=1.5, q_lora_rank=24, tie_word_embeddings=False,
+    )
+    # With these seeds the choices have margins, as mixtral's.
+    checkpoint("deepseek_v3", DeepseekV3ForCausalLM(DeepseekV3Config(**sizes, norm_topk_prob=True)), torch.bfloat16, 190)
+    net = DeepseekV3ForCausalLM(DeepseekV3Config(**sizes, norm_topk_prob=False))
+    for layer in net.model.layers[1:]:
+        layer.mlp.gate.__class__ = SoftmaxGate
+        del layer.mlp.gate.e_score_correction_bias
+    checkpoint("deepseek_v2", net, torch.bfloat16, 129)
+    file = OUT / "deepseek_v2" / "config.json"
+    config = json.loads(file.read_text())
+    config |= {"architectures": ["DeepseekV2ForCausalLM"], "model_type": "deepseek_v2"}
+    config |= {"scoring_func": "softmax", "topk_method": "group_limited_greedy"}
+    file.write_text(json.dumps(config, indent=2) + "\n")
+
+
 def make_mistral():
     config = MistralConfig(**ODD, head_dim=14, sliding_window=WINDOW, tie_word_embeddings=False)
     mistral = MistralForCausalLM(config)
@@ -376,6 +425,23 @@ def make_phi3():
     whole = Phi3ForCausalLM(Phi3Config(**WIDER, sliding_window=WINDOW, tie_word_embeddings=False))
     randomise(whole, 12)
     gguf_file("phi3_gguf", whole, gguf.GGMLQuantizationType.F16, "phi3")
+
+
+def make_phi3_longrope():
+    """transformers chooses factors by the length of a prompt, we by that of the context: here always the long ones."""
+    scaling = dict(
+        type="longrope", short_factor=[1.0, 1.1, 1.2, 1.3, 1.5], long_factor=[1.5, 2.0, 3.0, 5.0, 9.0]
+    )
+    config = Phi3Config(
+        **WIDER, partial_rotary_factor=0.75, sliding_window=None, tie_word_embeddings=False, rope_scaling=scaling,
+        original_max_position_embeddings=64,
+    )
+    net = Phi3ForCausalLM(config)
+    rotary = net.model.rotary_emb
+    rotary.original_inv_freq = rotary.inv_freq * torch.tensor(scaling["short_factor"]) / torch.tensor(scaling["long_factor"])
+    rotary.register_buffer("inv_freq", rotary.original_inv_freq, persistent=False)
+    checkpoint("phi3_longrope", net, torch.bfloat16, 19)
+    gguf_file("phi3_longrope_gguf", net, gguf.GGMLQuantizationType.F16, "phi3")
 
 
 GEMMA = dict(head_dim=14, query_pre_attn_scalar=14, sliding_window=WINDOW)

@@ -83,6 +83,21 @@ class ConversionTest(unittest.TestCase):
                     self.assertEqual(converted.generate(request("a", 5, endless=True)).usage.completion_tokens, 5)
         self.assertEqual(self.finished("succeeded"), 2)
 
+    def test_converts_to_gguf_and_serves_the_folder_or_the_file(self):
+        for format in ("gguf", "gguf-deepseek2"):
+            with self.subTest(format=format):
+                done = self.wait(self.convert(format, "source.gguf", QUICK | dict(format=format, dtype="q8_0")).name)
+                self.assertFalse(done.HasField("error"), done.error)
+                folder = self.root / format
+                self.assertEqual(sorted(path.name for path in folder.iterdir()), ["model.gguf", "transmla_report.json"])
+                for path in (folder, folder / "model.gguf"):
+                    with harness.Server(path) as converted:
+                        model = converted.models.GetModel(model_pb2.GetModelRequest()).model
+                        self.assertEqual((model.attention, model.cache_bytes_per_token), ("mla", 160))
+                        self.assertEqual(model.gqa_equivalent_cache_bytes_per_token, 256)
+                        self.assertTrue(model.has_chat_template)
+                        self.assertEqual(converted.generate(request("a", 5, endless=True)).usage.completion_tokens, 5)
+
     def test_progress_is_told_and_cancelling_leaves_nothing(self):
         before = self.names()
         started = self.convert(options=ENDLESS)

@@ -208,6 +208,11 @@ TEST_F(ConversionsTest, RefusesBadOptions) {
   request = Request("out");
   request.mutable_options()->set_dtype("q4_0");
   EXPECT_TRUE(absl::IsInvalidArgument(conversions.Start(request).status()));
+  request.mutable_options()->set_dtype("q8_0");
+  EXPECT_TRUE(absl::IsInvalidArgument(conversions.Start(request).status()));
+  request = Request("out");
+  request.mutable_options()->set_format("zip");
+  EXPECT_TRUE(absl::IsInvalidArgument(conversions.Start(request).status()));
   request = Request("out");
   request.mutable_options()->set_nsamples(4000000000u);
   EXPECT_TRUE(absl::IsInvalidArgument(conversions.Start(request).status()));

@@ -449,6 +449,8 @@ absl::Status MlaAttention(CpuContext& context, const RaggedBatch& batch,
   call.value_dim = rank;
   call.values_in_keys = true;
   call.scale = args.scale;
+  call.soft_cap = args.soft_cap;
+  call.window = args.sliding_window;
   call.out = args.out.as<float>();
   return Run(context, batch, call);
 }

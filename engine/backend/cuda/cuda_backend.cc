@@ -106,6 +106,8 @@ absl::Status CudaBackend::DoLinear(const LinearArgs& args) {
 }
 
 absl::Status CudaBackend::DoRoute(const RouteArgs& args) {
+  if (args.score != ExpertScore::kSoftmax || args.bias != nullptr || args.groups.count > 1)
+    return NotBuilt("Route by sigmoid, bias or groups");
   RETURN_IF_ERROR(UseDevice());
   return experts_.Route(stream_, args);
 }

@@ -1,8 +1,5 @@
-// Phi-3 and Phi-4: llama with q, k and v in one matrix, gate and up in another, windows, and RoPE
-// over a part of the head in some.
-#include "absl/strings/str_cat.h"
-
-#include "engine/base/status.h"
+// Phi-3 and Phi-4: llama with q, k and v in one matrix, gate and up in another, windows, and in
+// some RoPE over a part of the head, or longrope.
 #include "engine/model/family.h"
 #include "engine/model/gqa_features.h"
 
@@ -24,21 +21,15 @@ const TensorNames& LlamaCppNames() {
     auto* made = new TensorNames(GgufNames());
     made->qkv = "blk.$.attn_qkv";
     made->gate_up = "blk.$.ffn_up.weight";
+    // Read with the features.
+    made->ignored.push_back("rope_factors_long.weight");
+    made->ignored.push_back("rope_factors_short.weight");
     return made;
   }();
   return *names;
 }
 
 absl::StatusOr<ModelSpec> Features(const CheckpointReader& checkpoint) {
-  const auto& scaling = checkpoint.config().rope_scaling;
-  const bool longrope = scaling && (scaling->type == "longrope" || scaling->type == "su");
-  // llama.cpp stores the factors of longrope as tensors.
-  if (longrope || checkpoint.Has("rope_factors_long.weight")) {
-    return absl::UnimplementedError(
-        absl::StrCat(checkpoint.path(), ": positions are scaled by longrope, which changes the ",
-                     "keys of a sequence as it grows and is not supported; use a model of the ",
-                     "family without it (Phi-3 4k, Phi-4)"));
-  }
   return GqaFeatures(checkpoint, {.sliding_window = true, .partial_rotary = true});
 }
 

@@ -30,7 +30,7 @@ struct Case {
   int rope = 10;
   int nope = 14;
   int window = 0;
-  float soft_cap = 0;  // GQA
+  float soft_cap = 0;
   DType cache = DType::kF32;
   int group = 0;       // I8
   bool still = false;  // frequencies are 0: keys reach the cache as they are, bit for bit
@@ -200,6 +200,8 @@ class Runner {
                                     .store = store_.get(),
                                     .layer = kLayer,
                                     .scale = c_.scale(),
+                                    .soft_cap = c_.soft_cap,
+                                    .sliding_window = c_.window,
                                     .out = out.view()}));
     return out.Read();
   }
@@ -315,6 +317,14 @@ std::vector<Case> Cases() {
   cases.push_back(
       {.kind = AttentionKind::kMla, .heads = 9, .rank = 128, .rope = 32, .cache = DType::kBF16});
   cases.push_back({.kind = AttentionKind::kMla, .heads = 80, .rank = 17, .cache = DType::kF16});
+  cases.push_back({.kind = AttentionKind::kMla, .window = 1});
+  cases.push_back({.kind = AttentionKind::kMla, .window = 70, .soft_cap = 5.0f});
+  cases.push_back({.kind = AttentionKind::kMla,
+                   .heads = 9,
+                   .rank = 128,
+                   .window = 300,
+                   .soft_cap = 0.5f,
+                   .cache = DType::kBF16});
   for (const bool still : {true, false}) {
     cases.push_back({.head_dim = 24, .cache = DType::kI8, .group = 24, .still = still});
     cases.push_back({.heads = 5,
@@ -328,6 +338,7 @@ std::vector<Case> Cases() {
       cases.push_back({.kind = AttentionKind::kMla,
                        .heads = 9,
                        .rank = rank,
+                       .window = rank == 144 ? 70 : 0,
                        .cache = DType::kI8,
                        .group = std::min(rank, kMaxKvGroup),
                        .still = still});
@@ -425,6 +436,37 @@ TEST_P(AttentionTest, RefusesSoftCapsThatAreNone) {
         {.q = q.view(), .store = store->get(), .scale = 1.0f, .soft_cap = cap, .out = q.view()});
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
     EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("soft_cap is"));
+  }
+}
+
+TEST_P(AttentionTest, RefusesWindowsThatAreNone) {
+  const Case gqa, mla{.kind = AttentionKind::kMla};
+  ASSERT_TRUE(backend()
+                  .Prepare({.max_tokens = 8,
+                            .max_sequences = 2,
+                            .max_logit_tokens = 1,
+                            .max_context_tokens = 64})
+                  .ok());
+  ASSERT_TRUE(backend().Begin(MakeBatch({{0, 1, {0}}})).ok());
+  auto gqa_store = backend().CreateKvStore(gqa.Layout(), 1);
+  auto mla_store = backend().CreateKvStore(mla.Layout(), 1);
+  ASSERT_TRUE(gqa_store.ok() && mla_store.ok());
+  Activations heads(backend(), {1, gqa.heads, gqa.head_dim});
+  Activations q(backend(), {1, mla.heads, mla.nope + mla.rope});
+  Activations latent(backend(), {1, mla.heads, mla.rank});
+  for (const absl::Status& status : {backend().GqaAttention({.q = heads.view(),
+                                    .store = gqa_store->get(),
+                                    .scale = 1.0f,
+                                    .sliding_window = -1,
+                                    .out = heads.view()}),
+                                     backend().MlaAttention({.q_latent = latent.view(),
+                                     .q = q.view(),
+                                     .store = mla_store->get(),
+                                     .scale = 1.0f,
+                                     .sliding_window = -1,
+                                     .out = latent.view()})}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("sliding_window is -1"));
   }
 }
 

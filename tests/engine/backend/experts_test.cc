@@ -74,6 +74,73 @@ TEST_P(ExpertsTest, RouteAgreesWithReference) {
   }
 }
 
+TEST_P(ExpertsTest, RouteByScoreAgreesWithReference) {
+  Random random(3);
+  struct Shape {
+    int experts, groups, top_groups, group_terms, top_k;
+  };
+  for (const Shape& s : {Shape{8, 1, 1, 1, 3}, Shape{12, 4, 2, 2, 5}, Shape{63, 7, 3, 1, 6},
+                         Shape{256, 8, 4, 2, 8}, Shape{6, 6, 2, 1, 2}}) {
+    for (const bool sigmoid : {false, true}) {
+      for (const bool biased : {false, true}) {
+        SCOPED_TRACE(absl::StrCat(s.top_k, " of ", s.experts, " in ", s.groups, sigmoid, biased));
+        const reference::ScoredRule rule{
+            .sigmoid = sigmoid,
+            .bias = biased ? RandomFloats(random, s.experts, 0.3) : std::vector<float>(),
+            .groups = s.groups,
+            .top_groups = s.top_groups,
+            .group_terms = s.group_terms,
+            .top_k = s.top_k,
+            .normalize = biased};
+        const int64_t tokens = 67;
+        const std::vector<float> logits = RandomFloats(random, tokens * s.experts, 2.0);
+        const WeightPtr bias =
+            biased ? PackFloats(backend(), {s.experts}, rule.bias, WeightRole::kVector) : nullptr;
+        Begin(backend(), tokens);
+        Activations x(backend(), {tokens, s.experts}, logits);
+        std::vector<int32_t> chosen(tokens * s.top_k, -7);
+        std::vector<float> weights(tokens * s.top_k, kNan);
+        CHECK_OK(backend().Route({.logits = x.view(),
+                                  .score = sigmoid ? ExpertScore::kSigmoid : ExpertScore::kSoftmax,
+                                  .bias = bias.get(),
+                                  .groups = {s.groups, s.top_groups, s.group_terms},
+                                  .top_k = s.top_k,
+                                  .normalize = rule.normalize,
+                                  .experts = absl::MakeSpan(chosen),
+                                  .weights = absl::MakeSpan(weights)}));
+        for (int64_t t = 0; t < tokens; ++t) {
+          const reference::Routed want =
+              reference::RouteByScore(logits.data() + t * s.experts, s.experts, rule);
+          for (int j = 0; j < s.top_k; ++j) {
+            ASSERT_EQ(chosen[t * s.top_k + j], want.experts[j]) << t << ", " << j;
+            // As above; logits are below 16.
+            ASSERT_NEAR(weights[t * s.top_k + j], want.weights[j],
+                        (24 + s.experts / 2.0) * 0x1p-24 * want.weights[j]);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ExpertsTest, RefusesGroupsThatAreNone) {
+  Begin(backend(), 1);
+  Activations x(backend(), {1, 6});
+  std::vector<int32_t> experts(3);
+  std::vector<float> weights(3);
+  for (const ExpertGroups& groups :
+       {ExpertGroups{4, 1, 1}, ExpertGroups{3, 4, 1}, ExpertGroups{3, 0, 1}, ExpertGroups{3, 2, 3},
+        ExpertGroups{3, 1, 1}, ExpertGroups{0, 0, 1}}) {
+    const absl::Status status = backend().Route({.logits = x.view(),
+                                                 .groups = groups,
+                                                 .top_k = 3,
+                                                 .experts = absl::MakeSpan(experts),
+                                                 .weights = absl::MakeSpan(weights)});
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("groups"));
+  }
+}
+
 TEST_P(ExpertsTest, EqualLogitsGoToTheLowerIndex) {
   const Routing routing = RunRoute({2, 5, 5, 2, 5, 2, /* */ 0, 0, 0, 0, 0, 0, /* */ -kInfinity, 1,
                                     -kInfinity, -kInfinity, 1, -kInfinity},

@@ -127,49 +127,6 @@ TEST(FamiliesTest, TheDocumentSaysWhatTheCodeDoes) {
   EXPECT_EQ(document.substr(begin, end - begin), table) << "write it with TRANSMLA_WRITE_DOCS=1";
 }
 
-// What latent models cannot carry is refused by name, in every file format.
-TEST(FamiliesTest, ConversionRefusesWhatItWouldLose) {
-  using ::testing::HasSubstr;
-  const std::pair<const char*, const char*> cases[] = {
-      {"mistral", "a sliding window"},
-      {"qwen3", "norms of queries and keys"},
-      {"qwen3_gguf/model.gguf", "norms of queries and keys"},
-      {"qwen3_moe", "norms of queries and keys"},
-      {"qwen3_moe_gguf/model.gguf", "norms of queries and keys"},
-      {"phi3", "a sliding window"},
-      {"gemma2", "a sliding window"},
-      {"gemma2_gguf/model.gguf", "a sliding window"},
-      {"gemma3_gguf/model.gguf", "norms of queries and keys"},
-  };
-  for (const auto& [path, feature] : cases) {
-    const auto checkpoint = Open(path);
-    const auto spec = ReadModelSpec(*checkpoint);
-    ASSERT_TRUE(spec.ok()) << spec.status();
-    const absl::Status status = SourceWeights::Create(checkpoint, *spec).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << path;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(feature)) << path;
-  }
-}
-
-TEST(FamiliesTest, MistralWithoutAWindowConverts) {
-  const auto checkpoint = Open("mistral");
-  auto spec = ReadModelSpec(*checkpoint);
-  ASSERT_TRUE(spec.ok()) << spec.status();
-  spec->sliding_window.clear();
-  const auto weights = SourceWeights::Create(checkpoint, *spec);
-  ASSERT_TRUE(weights.ok()) << weights.status();
-  EXPECT_TRUE(weights->Attention(0).ok());
-}
-
-TEST(FamiliesTest, MixtralWithAWindowDoesNot) {
-  const auto checkpoint = Open("mixtral");
-  auto spec = ReadModelSpec(*checkpoint);
-  ASSERT_TRUE(spec.ok()) << spec.status();
-  spec->sliding_window = {5, 5};
-  EXPECT_THAT(std::string(SourceWeights::Create(checkpoint, *spec).status().message()),
-              ::testing::HasSubstr("a sliding window"));
-}
-
 // Mixtral's names and llama.cpp's stacks become DeepSeek's names.
 TEST(FamiliesTest, ExpertsAreKeptUnderOneName) {
   for (const char* path : {"mixtral", "mixtral_q8_0_gguf/model.gguf"}) {
@@ -208,29 +165,75 @@ TEST(FamiliesTest, LayersThatGuessFurtherTokensAreNotConverted) {
   }
 }
 
-// Each feature by itself: a model may have any one of them.
-TEST(FamiliesTest, EveryFeatureIsRefusedByItself) {
-  const auto checkpoint = Open("llama_tied");
-  const auto plain = ReadModelSpec(*checkpoint);
-  ASSERT_TRUE(plain.ok()) << plain.status();
-  EXPECT_TRUE(SourceWeights::Create(checkpoint, *plain).ok());
-  void (*const changes[])(ModelSpec&) = {
-      [](ModelSpec& s) { s.qk_norm = true; },
-      [](ModelSpec& s) {
-        s.sliding_window = {0, 7};
-      },
-      [](ModelSpec& s) { s.attention_soft_cap = 50; },
-      [](ModelSpec& s) { s.final_soft_cap = 30; },
-      [](ModelSpec& s) { s.post_norms = true; },
-      [](ModelSpec& s) { s.activation = Activation::kGeluTanh; },
-      [](ModelSpec& s) { s.embedding_scale = 8; },
-  };
-  for (const auto change : changes) {
-    ModelSpec spec = *plain;
-    change(spec);
-    EXPECT_EQ(SourceWeights::Create(checkpoint, spec).status().code(),
-              absl::StatusCode::kUnimplemented);
+// Gate and up of one matrix become two tensors, gate first.
+TEST(FamiliesTest, FusedMatricesAreTakenApart) {
+  for (const char* path : {"phi3", "phi3_gguf/model.gguf"}) {
+    SCOPED_TRACE(path);
+    const auto checkpoint = Open(path);
+    const auto spec = ReadModelSpec(*checkpoint);
+    ASSERT_TRUE(spec.ok()) << spec.status();
+    const auto weights = SourceWeights::Create(checkpoint, *spec);
+    ASSERT_TRUE(weights.ok()) << weights.status();
+    std::map<std::string, TensorView> views;
+    for (const KeptTensor& kept : weights->kept()) {
+      const auto view = SourceView(*checkpoint, kept);
+      ASSERT_TRUE(view.ok()) << view.status();
+      views[kept.name] = *view;
+    }
+    const TensorView& gate = views["model.layers.1.mlp.gate_proj.weight"];
+    const TensorView& up = views["model.layers.1.mlp.up_proj.weight"];
+    EXPECT_EQ(gate.shape, Shape({52, 56}));
+    EXPECT_EQ(up.shape, gate.shape);
+    EXPECT_EQ(up.as<char>(), gate.as<char>() + 52 * 56 * 2);
+    const auto attention = weights->Attention(1);
+    ASSERT_TRUE(attention.ok()) << attention.status();
+    EXPECT_EQ(attention->q.rows(), 56);
+    EXPECT_EQ(attention->k.rows(), 28);
+    EXPECT_EQ(attention->v.rows(), 28);
   }
+}
+
+// Hugging Face's files of gemma hold norms less 1, llama.cpp's do not.
+TEST(FamiliesTest, NormsAreKeptWhole) {
+  for (const auto& [path, offset] :
+       {std::pair{"gemma2", 1.0f}, std::pair{"gemma2_gguf/model.gguf", 0.0f}}) {
+    SCOPED_TRACE(path);
+    const auto checkpoint = Open(path);
+    const auto spec = ReadModelSpec(*checkpoint);
+    ASSERT_TRUE(spec.ok()) << spec.status();
+    const auto weights = SourceWeights::Create(checkpoint, *spec);
+    ASSERT_TRUE(weights.ok()) << weights.status();
+    int norms = 0;
+    for (const KeptTensor& kept : weights->kept()) {
+      const bool norm = kept.name.find("norm") != std::string::npos;
+      EXPECT_EQ(kept.offset, norm ? offset : 0) << kept.name;
+      // Those that are written as F32 come first.
+      if (kept.offset != 0) {
+        EXPECT_EQ(norms, &kept - weights->kept().data()) << kept.name;
+      }
+      norms += norm ? 1 : 0;
+    }
+    EXPECT_EQ(norms, 3 * 4 + 1);
+  }
+}
+
+TEST(FamiliesTest, UnknownTensorsAreRefused) {
+  const auto checkpoint = Open("mimo");
+  auto spec = ReadModelSpec(*checkpoint);
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  spec->qkv_bias = false;  // so that nobody asks for the biases
+  const absl::Status status = SourceWeights::Create(checkpoint, *spec).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("does not know tensor"));
+}
+
+TEST(FamiliesTest, LayersMustTurnEquallyMuchOfAHead) {
+  const auto checkpoint = Open("phi3");
+  auto spec = ReadModelSpec(*checkpoint);
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  spec->inv_freq[1].pop_back();
+  EXPECT_EQ(SourceWeights::Create(checkpoint, *spec).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

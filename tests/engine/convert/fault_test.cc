@@ -17,8 +17,12 @@ using testing::TinyContext;
 using testing::TinyOptions;
 
 // No evaluation and a given freqfold: the stages that write are all there, and it is quick.
-ConvertOptions QuickOptions(const std::string& destination) {
-  ConvertOptions options = TinyOptions("llama_tied", destination);
+ConvertOptions QuickOptions(const std::string& destination,
+                            OutputFormat format = OutputFormat::kTransMla) {
+  const bool gguf = format == OutputFormat::kGguf;
+  ConvertOptions options =
+      TinyOptions(gguf ? "llama_tied_q8_0_gguf/model.gguf" : "llama_tied", destination);
+  options.format = format;
   options.evaluation_sequences = 0;
   options.freqfold = 4;
   options.nsamples = 1;
@@ -29,14 +33,15 @@ struct Disk {
   absl::StatusCode code;
   const char* message;
   bool for_good;
+  OutputFormat format;
 };
 
 class FaultTest : public ::testing::TestWithParam<Disk> {};
 
 TEST_P(FaultTest, NoChangeThatFailsLeavesAnythingBehind) {
-  const auto [code, message, for_good] = GetParam();
+  const auto [code, message, for_good, format] = GetParam();
   const TempFolder folder;
-  const ConvertOptions options = QuickOptions(folder.File("model"));
+  const ConvertOptions options = QuickOptions(folder.File("model"), format);
   int failing = 0;
   for (bool passed = false; !passed;) {
     FaultyFileSystem files(++failing, absl::Status(code, message), for_good);
@@ -58,11 +63,11 @@ TEST_P(FaultTest, NoChangeThatFailsLeavesAnythingBehind) {
 }
 
 TEST_P(FaultTest, WhatWasToBeOverwrittenSurvives) {
-  const auto [code, message, for_good] = GetParam();
+  const auto [code, message, for_good, format] = GetParam();
   int failing = 0;
   for (bool passed = false; !passed;) {
     const TempFolder folder;
-    ConvertOptions options = QuickOptions(folder.File("model"));
+    ConvertOptions options = QuickOptions(folder.File("model"), format);
     options.overwrite = true;
     ASSERT_TRUE(PosixFileSystem()->CreateFolder(options.destination).ok());
     folder.Write("model/config.json", "old");
@@ -89,8 +94,14 @@ TEST_P(FaultTest, WhatWasToBeOverwrittenSurvives) {
 
 INSTANTIATE_TEST_SUITE_P(
     Disks, FaultTest,
-    ::testing::Values(Disk{absl::StatusCode::kResourceExhausted, "no space left on device", true},
-                      Disk{absl::StatusCode::kPermissionDenied, "read-only file system", false}));
+    ::testing::Values(Disk{absl::StatusCode::kResourceExhausted, "no space left on device", true,
+                           OutputFormat::kTransMla},
+                      Disk{absl::StatusCode::kPermissionDenied, "read-only file system", false,
+                           OutputFormat::kTransMla},
+                      Disk{absl::StatusCode::kResourceExhausted, "no space left on device", true,
+                           OutputFormat::kGguf},
+                      Disk{absl::StatusCode::kPermissionDenied, "read-only file system", false,
+                           OutputFormat::kGguf}));
 
 TEST(CancelTest, LeavesNothingWheneverItComes) {
   const TempFolder folder;

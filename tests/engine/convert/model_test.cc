@@ -12,12 +12,14 @@
 namespace transmla {
 namespace {
 
-void ConvertEquivalently(absl::string_view file, double max_logit_difference) {
+void ConvertEquivalently(absl::string_view file, double max_logit_difference,
+                         OutputFormat format = OutputFormat::kTransMla) {
   const testing::TempFolder folder;
   ConvertOptions options;
   options.source = testing::RealModelPath(file);
   options.destination = folder.File("model");
   options.recipe = Recipe::kEquivalent;
+  options.format = format;
   options.evaluation_sequences = 2;
   options.evaluation_length = 96;
   ConversionContext context;
@@ -36,6 +38,20 @@ TEST(ModelTest, EquivalentSmolLm2GivesTheSourcesLogits) {
   ASSERT_TRUE(std::filesystem::exists(testing::RealModelPath(testing::kSmolLm2)))
       << "run scripts/fetch-models";
   ConvertEquivalently(testing::kSmolLm2, 1e-3);
+}
+
+// What is not attention is still quantised.
+TEST(ModelTest, EquivalentSmolLm2AsGgufGivesTheSourcesLogits) {
+  ASSERT_TRUE(std::filesystem::exists(testing::RealModelPath(testing::kSmolLm2)))
+      << "run scripts/fetch-models";
+  ConvertEquivalently(testing::kSmolLm2, 1e-3, OutputFormat::kGguf);
+}
+
+// Its attention has biases, and its feed-forward weights are of several types.
+TEST(ModelTest, EquivalentQwenAsGgufGivesTheSourcesLogits) {
+  if (!std::filesystem::exists(testing::RealModelPath(testing::kQwen)))
+    GTEST_SKIP() << "run scripts/fetch-models qwen";
+  ConvertEquivalently(testing::kQwen, 5e-3, OutputFormat::kGguf);
 }
 
 TEST(ModelTest, EquivalentQwenGivesTheSourcesLogits) {

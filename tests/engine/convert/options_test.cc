@@ -66,9 +66,9 @@ TEST(OptionsTest, TheFormatDoesNotChangeTheShape) {
   EXPECT_TRUE(ResolveOptions(options, Smol())->shared_frequencies);
   EXPECT_FALSE(ResolveOptions({.recipe = Recipe::kBest}, Smol())->shared_frequencies);
   EXPECT_EQ(ShapeOf({.recipe = Recipe::kBest,
-                     .format = OutputFormat::kDeepseekV3,
                      .qk_rope_head_dim = 64,
-                     .kv_lora_rank = 321}),
+                     .kv_lora_rank = 321,
+                     .format = OutputFormat::kDeepseekV3}),
             std::pair(64, 321));
 }
 
@@ -86,8 +86,8 @@ TEST(OptionsTest, WhatCannotBeIsNamed) {
        "kv_lora_rank is 321"},
       {{.recipe = Recipe::kTransMla, .qk_rope_head_dim = 192, .kv_lora_rank = 9},
        "qk_rope_head_dim"},
-      {{.format = OutputFormat::kDeepseekV3, .kv_lora_rank = 1}, "kv_lora_rank is 1"},
-      {{.format = OutputFormat::kDeepseekV3, .q_lora_rank = 1}, "q_lora_rank is 1"},
+      {{.kv_lora_rank = 1, .format = OutputFormat::kDeepseekV3}, "kv_lora_rank is 1"},
+      {{.q_lora_rank = 1, .format = OutputFormat::kDeepseekV3}, "q_lora_rank is 1"},
       {{.recipe = Recipe::kEquivalent, .format = OutputFormat::kDeepseekV3, .dtype = DType::kF16},
        "dtype is f16"},
       {{.recipe = Recipe::kBest, .freqfold = 2}, "folds no frequencies"},

@@ -237,6 +237,49 @@ INSTANTIATE_TEST_SUITE_P(Models, SourceTest,
                            return name.substr(0, name.find('/'));
                          });
 
+// Converts in our format and in the stock one; the largest difference of their logits.
+double DifferenceOfFormats(ConvertOptions options, const TempFolder& folder) {
+  options.shared_frequencies = true;
+  options.dtype = DType::kF32;
+  options.evaluation_sequences = 0;
+  options.overwrite = true;
+  options.destination = folder.File("ours");
+  CHECK_OK(Convert(options, TinyContext()).status());
+  options.destination = folder.File("stock");
+  options.format = OutputFormat::kDeepseekV3;
+  if (options.recipe != Recipe::kEquivalent) options.kv_lora_rank += 1;
+  CHECK_OK(Convert(options, TinyContext()).status());
+  return CompareFolders(folder.File("ours"), folder.File("stock")).max_logit_difference;
+}
+
+// Dimensions that RoPE does not turn have a frequency of zero; keys have longrope's magnitude.
+TEST(PipelineTest, StockFormatHoldsLongropeOverAPartOfAHead) {
+  const TempFolder folder;
+  for (const Recipe recipe : {Recipe::kEquivalent, Recipe::kTransMla, Recipe::kBest}) {
+    SCOPED_TRACE(RecipeName(recipe));
+    ConvertOptions options = TinyOptions("phi3_longrope", "");
+    options.recipe = recipe;
+    if (recipe == Recipe::kTransMla) options.qk_rope_head_dim = 14;
+    EXPECT_LT(DifferenceOfFormats(options, folder), 5e-4);
+  }
+}
+
+TEST(PipelineTest, StockFormatHoldsRecoveredAttention) {
+  const TempFolder folder;
+  ConvertOptions options = TinyOptions("qwen2", "");
+  options.recipe = Recipe::kBest;
+  options.recovery_tokens = 6 * 33;
+  EXPECT_LT(DifferenceOfFormats(options, folder), 5e-4);
+  // Training has moved it by far more.
+  options.destination = folder.File("untrained");
+  options.shared_frequencies = true;
+  options.recovery_tokens = 0;
+  options.dtype = DType::kF32;
+  ASSERT_TRUE(Convert(options, TinyContext()).ok());
+  EXPECT_GT(CompareFolders(folder.File("untrained"), folder.File("stock")).max_logit_difference,
+            1e-2);
+}
+
 // The report compares models in memory; here it is the files.
 TEST(PipelineTest, WrittenExpertsComputeWhatTheSourcesDo) {
   const TempFolder folder;

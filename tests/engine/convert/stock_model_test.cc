@@ -64,6 +64,15 @@ TEST(StockModelTest, OtherFrequenciesAreFactors) {
   EXPECT_GT(exact, 700);
 }
 
+TEST(StockModelTest, WhatStandsStillTurnsByLessThanAnyRounding) {
+  Config config = WithTheta(10000);
+  SetFrequencies({1.0f, 0.0f}, config);
+  ASSERT_TRUE(config.rope_scaling.has_value());
+  const std::vector<float> read = Frequencies(config, 4);
+  EXPECT_EQ(read[0], 1.0f);
+  EXPECT_LT(read[1], 1e-29f);
+}
+
 TEST(StockModelTest, EveryFeatureIsRefusedByItself) {
   const std::pair<void (*)(ModelSpec&), const char*> cases[] = {
       {[](ModelSpec& s) { s.qk_norm = true; }, "norms of queries and keys"},

@@ -230,6 +230,19 @@ void AddGgufConfigs(std::vector<BadInput>& cases) {
                          b.Drop("llama.rope.freq_base").F32("llama.rope.freq_base", std::nanf(""));
                        },
                        {"rope.freq_base", "finite"}));
+  cases.push_back(Gguf("GGUF: score scale of 0",
+                       [](GgufBuilder& b) {
+                         b.U32("llama.attention.kv_lora_rank", 4)
+                             .U32("llama.rope.dimension_count", 2)
+                             .F32("llama.attention.scale", 0);
+                       },
+                       {"llama.attention.scale is 0"}));
+  cases.push_back(
+      Gguf("GGUF: rotary dimensions of a latent model wider than its key",
+           [](GgufBuilder& b) {
+             b.U32("llama.attention.kv_lora_rank", 4).U32("llama.rope.dimension_count", 6);
+           },
+           {"more than the key's 4"}));
   cases.push_back(
       Gguf("GGUF: end-of-text token outside the vocabulary",
            [](GgufBuilder& b) {
@@ -405,9 +418,10 @@ void AddPlaces(std::vector<BadInput>& cases) {
                      return f.path();
                    },
                    {"pickle", "supported"}});
-  cases.push_back({"folder with a GGUF file",
+  cases.push_back({"folder with two GGUF files",
                    [](const TempFolder& f) {
-                     f.Write("model.gguf", SmallLlamaGguf().Build());
+                     f.Write("a.gguf", SmallLlamaGguf().Build());
+                     f.Write("b.gguf", SmallLlamaGguf().Build());
                      return f.path();
                    },
                    {"name one of them"}});

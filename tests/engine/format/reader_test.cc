@@ -155,6 +155,15 @@ TEST(GgufReaderTest, ReadsHyperParametersOfAQuantisedFile) {
   EXPECT_EQ(reader->Tensor("blk.1.attn_k.weight")->shape, Shape({32, 64}));
 }
 
+TEST(GgufReaderTest, AFolderWithOneFileIsThatModel) {
+  const TempFolder folder;
+  const std::string path = folder.Write("m.gguf", SmallLlamaGguf().Build());
+  folder.Write("README.md", "about it");
+  const auto reader = Open(folder.path());
+  EXPECT_EQ(reader->format(), CheckpointFormat::kGguf);
+  EXPECT_EQ(reader->path(), path);
+}
+
 TEST(SafetensorsReaderTest, ReadsFolderOrFile) {
   const TempFolder folder;
   const std::string file = folder.Write("model.safetensors", SafetensorsFile(kSmallHeader, 96));

@@ -54,6 +54,8 @@ constexpr TinyModel kModels[] = {
     {"mimo"},
     {"phi3"},
     {"phi3_gguf", "model.gguf"},
+    {"phi3_longrope"},
+    {"phi3_longrope_gguf", "model.gguf"},
     {"gemma2"},
     {"gemma2_gguf", "model.gguf"},
     {"gemma3"},
@@ -61,6 +63,8 @@ constexpr TinyModel kModels[] = {
     {"mla", "", AttentionKind::kMla},
     {"mla_q_lora", "", AttentionKind::kMla},
     {"converted", "", AttentionKind::kMla},
+    {"deepseek_v2", "", AttentionKind::kMla},
+    {"deepseek_v3", "", AttentionKind::kMla},
 };
 
 struct Reference {

@@ -199,7 +199,8 @@ TEST(LoadTest, RefusesWhatTheForwardPassDoesNotCompute) {
   EXPECT_THAT(
       Load(with(R"("rope_scaling": {"rope_type": "longrope", "short_factor": 3})"), SmallLlama()),
       Fails(kInvalid, HasSubstr("rope_scaling.short_factor is 3, not an array")));
-  EXPECT_THAT(Load(with(R"("rope_scaling": {"rope_type": "longrope", "long_factor": [1, 0]})"),
+  EXPECT_THAT(Load(with(R"("rope_scaling": {"rope_type": "longrope", "short_factor": [1, 1],
+                        "long_factor": [1, 0]})"),
                    SmallLlama()),
               Fails(kInvalid, HasSubstr("rope_scaling.long_factor is 0, not a number")));
   EXPECT_THAT(Load(with(R"("sliding_window": 32)"), SmallLlama()),
@@ -208,8 +209,14 @@ TEST(LoadTest, RefusesWhatTheForwardPassDoesNotCompute) {
   EXPECT_TRUE(Load(with(R"("sliding_window": 64)"), SmallLlama()).ok());
   EXPECT_TRUE(
       Load(with(R"("sliding_window": 32, "use_sliding_window": false)"), SmallLlama()).ok());
-  EXPECT_THAT(Load(LatentConfig(R"(, "n_routed_experts": 8)"), SmallLatent()),
-              Fails(kUnimplemented, HasSubstr("n_routed_experts is 8")));
+  EXPECT_THAT(Load(LatentConfig(R"(, "n_routed_experts": 8, "num_experts_per_tok": 2,
+                        "scoring_func": "relu")"),
+                   SmallLatent()),
+              Fails(kUnimplemented, HasSubstr("scoring_func is \"relu\"")));
+  EXPECT_THAT(Load(LatentConfig(R"(, "n_routed_experts": 8, "num_experts_per_tok": 2,
+                        "topk_method": "dice")"),
+                   SmallLatent()),
+              Fails(kUnimplemented, HasSubstr("topk_method \"dice\"")));
 }
 
 std::string FamilyConfig(absl::string_view architecture, absl::string_view more) {
@@ -228,8 +235,12 @@ TEST(LoadTest, FamiliesRefuseWhatTheyDoNotCompute) {
           "partial_rotary_factor is 0.5");
   refused("Qwen3ForCausalLM", R"("sliding_window": 8)", kUnimplemented, "sliding_window is 8");
   refused("Phi3ForCausalLM", R"("partial_rotary_factor": 0.1)", kInvalid, "even number");
-  refused("Phi3ForCausalLM", R"("rope_scaling": {"type": "longrope"})", kUnimplemented, "longrope");
-  refused("Phi3ForCausalLM", R"("rope_scaling": {"type": "su"})", kUnimplemented, "longrope");
+  refused("Phi3ForCausalLM", R"("rope_scaling": {"type": "su", "short_factor": [1, 2],
+          "long_factor": [3, 4]})",
+          kInvalid, "needs original_max_position_embeddings");
+  refused("Phi3ForCausalLM", R"("original_max_position_embeddings": 16, "rope_scaling":
+          {"type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4, 5]})",
+          kInvalid, "long_factor has 3 elements");
   refused("Gemma2ForCausalLM", R"("query_pre_attn_scalar": 4)", kUnimplemented, "hidden_act");
   refused("Gemma2ForCausalLM", R"("hidden_activation": "gelu_pytorch_tanh")", kInvalid,
           "query_pre_attn_scalar is missing");
@@ -417,6 +428,35 @@ TEST(LoadTest, WindowsComeFromThePatternOrTheConfig) {
               ElementsAre(0, 9, 0, 9));
 }
 
+// Newer files hold RoPE of layers with a window and of those without side by side.
+TEST(LoadTest, RopeMayBeGivenByKindOfLayer) {
+  const auto spec = [](absl::string_view rope) {
+    const std::string config = absl::StrReplaceAll(
+        FamilyConfig("Gemma3ForCausalLM", R"("hidden_activation": "gelu_pytorch_tanh",
+                     "query_pre_attn_scalar": 4, "sliding_window": 9,
+                     "layer_types": ["sliding_attention", "full_attention"])"),
+        {{"\"num_hidden_layers\": 1", "\"num_hidden_layers\": 2"},
+         {"\"rope_theta\": 10000.0", rope}});
+    return Spec(config, SmallLlama());
+  };
+  const absl::StatusOr<ModelSpec> old =
+      spec(R"("rope_theta": 90000, "rope_scaling": {"rope_type": "linear", "factor": 8},
+           "rope_local_base_freq": 400)");
+  ASSERT_TRUE(old.ok()) << old.status();
+  EXPECT_THAT(old->inv_freq[0], ElementsAre(1.0f, 1 / 20.0f));
+  const absl::StatusOr<ModelSpec> nested = spec(R"("rope_parameters": {
+           "full_attention": {"rope_type": "linear", "factor": 8, "rope_theta": 90000},
+           "sliding_attention": {"rope_type": "default", "rope_theta": 400}})");
+  ASSERT_TRUE(nested.ok()) << nested.status();
+  EXPECT_EQ(nested->inv_freq, old->inv_freq);
+  EXPECT_THAT(spec(R"("rope_parameters": {"full_attention": {"rope_type": "default"}})").status(),
+              Fails(kInvalid, HasSubstr("rope_parameters.sliding_attention is not an object")));
+  EXPECT_THAT(spec(R"("rope_parameters": {"full_attention": {"rope_type": "default"},
+                   "sliding_attention": {"rope_type": "linear", "factor": 8}})")
+                  .status(),
+              Fails(kUnimplemented, HasSubstr("sliding_attention.rope_type is \"linear\"")));
+}
+
 // Three rows of notes about one missing matrix would be two too many.
 TEST(LoadTest, AFusedMatrixIsMissedOnce) {
   const absl::Status status =
@@ -451,6 +491,49 @@ TEST(LoadTest, ReadsFeaturesOfLatentModels) {
   EXPECT_EQ(converted->attention_scale, 0.5f);
   EXPECT_EQ(converted->source_cache_values, 99);
   EXPECT_THAT(converted->inv_freq[0], ElementsAre(0.0f, 0.0f));  // the layer's own
+}
+
+TEST(LoadTest, LatentModelsMayHaveWhatTheirSourcesHave) {
+  Tensors tensors = SmallLatent();
+  tensors.erase(absl::StrCat(kLayer, "self_attn.kv_a_layernorm.weight"));
+  for (const char* norm : {"post_self_attn_layernorm", "post_mlp_layernorm"}) {
+    tensors[absl::StrCat(kLayer, norm, ".weight")] = {DType::kF32, {8}};
+  }
+  // Of one group of keys and values, six dimensions a head.
+  const auto put = [&](const char* name, Shape shape) {
+    tensors[absl::StrCat(kLayer, "self_attn.", name, ".weight")] = {DType::kF32, shape};
+  };
+  put("q_proj", {2 * 6, 8});
+  put("k_proj", {6, 8});
+  put("v_proj", {6, 8});
+  put("q_norm", {6});
+  put("k_norm", {6});
+  put("q_b_proj", {2 * 7, 6});
+  put("kv_a_proj_with_mqa", {6 + 4, 2 * 6});
+  const std::string plain = R"(, "qk_latent_layernorm": false, "hidden_act": "gelu_pytorch_tanh",
+      "sliding_window": 9, "layer_types": ["sliding_attention"], "attn_logit_softcapping": 3.5,
+      "final_logit_softcapping": 4.5, "embedding_multiplier": 2.5)";
+  const std::string config =
+      LatentConfig(plain + R"(, "source_head_dim": 6, "source_num_key_value_heads": 1)");
+  const absl::StatusOr<ModelSpec> spec = Spec(config, tensors);
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  EXPECT_EQ(spec->activation, Activation::kGeluTanh);
+  EXPECT_THAT(spec->sliding_window, ElementsAre(9));
+  EXPECT_EQ(spec->attention_soft_cap, 3.5f);
+  EXPECT_EQ(spec->final_soft_cap, 4.5f);
+  EXPECT_EQ(spec->embedding_scale, 2.5f);
+  EXPECT_TRUE(spec->post_norms);
+  EXPECT_TRUE(spec->qk_norm);
+  const absl::Status status = Load(config, tensors);
+  EXPECT_TRUE(status.ok()) << status;
+  // Without the keys, the maps' shapes are wrong and the source's projections not expected.
+  EXPECT_THAT(Load(LatentConfig(plain), tensors),
+              Fails(kInvalid, AllOf(HasSubstr("q_proj.weight is [12, 8], expected [14, 8]"),
+                                    HasSubstr("unexpected model.layers.0.self_attn.k_proj"))));
+  EXPECT_THAT(Load(LatentConfig(plain + R"(, "source_head_dim": 6)"), tensors),
+              Fails(kInvalid, HasSubstr("num_key_value_heads is 0")));
+  EXPECT_THAT(Load(LatentConfig(R"(, "hidden_act": "relu")"), SmallLatent()),
+              Fails(kInvalid, HasSubstr("hidden_act is \"relu\"")));
 }
 
 TEST(LoadTest, FrequenciesMustFitTheHead) {

@@ -120,6 +120,21 @@ TEST(ModelSpecTest, ErrorsNameFieldAndValue) {
       {[](ModelSpec& s) { s.moe.num_experts_per_tok = 9; }, "is 9, but there are 8 experts"},
       {[](ModelSpec& s) { s.moe.intermediate_size = 0; }, "moe_intermediate_size is 0"},
       {[](ModelSpec& s) { s.moe.layers.pop_back(); }, "for 1 of 2 layers"},
+      {[](ModelSpec& s) { s.moe.groups.count = 3; }, "n_group is 3"},
+      {[](ModelSpec& s) {
+         s.moe.groups = {8, 2, 2};
+       },
+       "make no such groups of 2"},
+      {[](ModelSpec& s) {
+         s.moe.groups = {2, 3, 1};
+       },
+       "topk_group is 3"},
+      {[](ModelSpec& s) {
+         s.moe.groups = {8, 1, 1};
+       },
+       "topk_group 1 of 8 groups have 1 experts"},
+      {[](ModelSpec& s) { s.moe.scaling = 0; }, "routed_scaling_factor is 0"},
+      {[](ModelSpec& s) { s.moe.shared_intermediate_size = -1; }, "shared intermediate_size is -1"},
       {[](ModelSpec& s) {
          s.num_layers = 1000;
          s.moe.num_experts = 4096;
@@ -138,6 +153,16 @@ TEST(ModelSpecTest, ErrorsNameFieldAndValue) {
       {[](ModelSpec& s) { s.mla.v_head_dim = 0; }, "v_head_dim is 0"},
       {[](ModelSpec& s) { s.mla.q_lora_rank = -1; }, "q_lora_rank is -1"},
       {[](ModelSpec& s) { s.mla.num_attention_heads = 5000; }, "num_attention_heads is 5000"},
+      {[](ModelSpec& s) {
+         s.qk_norm = true;
+         s.gqa.head_dim = 0;
+       },
+       "head_dim is 0"},
+      {[](ModelSpec& s) {
+         s.qk_norm = true;
+         s.mla.q_lora_rank = 3;
+       },
+       "heads of queries are normed"},
   };
   const auto expect = [](ModelSpec spec, const Broken& broken) {
     broken.change(spec);

@@ -101,6 +101,21 @@ TEST(RopeTest, LongRopeHasAFactorAPair) {
   EXPECT_EQ(Make(8, 10000, scaling).magnitude, 1.25f);
 }
 
+// What transformers' _compute_longrope_parameters gives, whatever the length of a sequence.
+TEST(RopeTest, LongRopeChoosesItsFactorsOnce) {
+  RopeScaling scaling = {.type = "longrope",
+                         .original_max_position_embeddings = 64,
+                         .short_factor = {1, 2},
+                         .long_factor = {4, 5}};
+  ExpectClose(Make(4, 10000, scaling, 64).inv_freq, {1, 0.005});
+  EXPECT_EQ(Make(4, 10000, scaling, 64).magnitude, 1.0f);
+  const Rope rope = Make(4, 10000, scaling, 512);
+  ExpectClose(rope.inv_freq, {0.25, 0.002});
+  EXPECT_NEAR(rope.magnitude, std::sqrt(1 + std::log(8.0) / std::log(64.0)), 1e-6);
+  scaling.attention_factor = 1.25;
+  EXPECT_EQ(Make(4, 10000, scaling, 512).magnitude, 1.25f);
+}
+
 TEST(RopeTest, RefusesWhatItDoesNotKnow) {
   const auto status = [](const RopeScaling& scaling) {
     return MakeRope(8, 10000, scaling, 64).status().code();
@@ -108,8 +123,9 @@ TEST(RopeTest, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(status({.type = "dynamic"}), absl::StatusCode::kUnimplemented);
   EXPECT_EQ(status({.type = "longrope", .short_factor = {1, 1}, .long_factor = {1, 1}}),
             absl::StatusCode::kInvalidArgument);
+  // Which of two sets it would be, nothing says.
   EXPECT_EQ(status({.type = "longrope", .short_factor = {1, 1, 1, 1}, .long_factor = {1, 1, 1, 2}}),
-            absl::StatusCode::kUnimplemented);
+            absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status({.type = "linear", .factor = 0}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status({.type = "llama3", .factor = 8}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status({.type = "llama3",

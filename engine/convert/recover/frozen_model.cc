@@ -1,0 +1,175 @@
+#include "engine/convert/recover/frozen_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "engine/base/status.h"
+#include "engine/tensor/block_formats.h"
+
+namespace transmla {
+namespace {
+
+constexpr char kEmbedding[] = "model.embed_tokens.weight";
+constexpr char kOutput[] = "lm_head.weight";
+constexpr char kFinalNorm[] = "model.norm.weight";
+
+std::string InLayer(int layer, absl::string_view name) {
+  return absl::StrCat("model.layers.", layer, ".", name, ".weight");
+}
+
+float Sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+
+double InverseRms(const float* row, int64_t width, float eps) {
+  double sum = 0;
+  for (int64_t j = 0; j < width; ++j) sum += double{row[j]} * row[j];
+  return 1 / std::sqrt(sum / static_cast<double>(width) + eps);
+}
+
+}  // namespace
+
+absl::Status CheckTrainable(const ModelSpec& spec) {
+  const char* feature = nullptr;
+  if (spec.moe.num_experts > 0) feature = "experts";
+  if (spec.output_bias) feature = "a bias of the output projection";
+  if (spec.qk_norm) feature = "norms of queries and keys";
+  if (spec.attention_soft_cap > 0 || spec.final_soft_cap > 0) feature = "soft caps";
+  if (spec.HasWindow()) feature = "sliding windows";
+  if (spec.post_norms) feature = "norms behind blocks";
+  if (spec.activation != Activation::kSilu) feature = "an activation other than SiLU";
+  if (spec.embedding_scale != 1) feature = "a scaled embedding";
+  if (feature == nullptr) return absl::OkStatus();
+  return absl::UnimplementedError(absl::StrCat("recovery does not train models with ", feature,
+                                               " (family ", spec.family,
+                                               ") yet; set recovery_tokens to 0"));
+}
+
+FloatMatrix RmsNorm(const FloatMatrix& in, const std::vector<float>& weight, float eps) {
+  FloatMatrix out(in.rows(), in.cols());
+  for (int64_t i = 0; i < in.rows(); ++i) {
+    const auto scale = static_cast<float>(InverseRms(in.row(i), in.cols(), eps));
+    for (int64_t j = 0; j < in.cols(); ++j) out.row(i)[j] = in.row(i)[j] * scale * weight[j];
+  }
+  return out;
+}
+
+FloatMatrix RmsNormBackward(const FloatMatrix& in, const std::vector<float>& weight, float eps,
+                            const FloatMatrix& out_gradient) {
+  FloatMatrix result(in.rows(), in.cols());
+  for (int64_t i = 0; i < in.rows(); ++i) {
+    const float* const x = in.row(i);
+    const float* const g = out_gradient.row(i);
+    const double scale = InverseRms(x, in.cols(), eps);
+    double dot = 0;
+    for (int64_t j = 0; j < in.cols(); ++j) dot += double{g[j]} * weight[j] * x[j];
+    const auto along = static_cast<float>(dot * scale * scale * scale / in.cols());
+    for (int64_t j = 0; j < in.cols(); ++j)
+      result.row(i)[j] = g[j] * weight[j] * static_cast<float>(scale) - along * x[j];
+  }
+  return result;
+}
+
+absl::StatusOr<FrozenModel> FrozenModel::Create(const SourceWeights& weights) {
+  FrozenModel model(weights);
+  for (const KeptTensor& kept : weights.kept()) {
+    ASSIGN_OR_RETURN(const TensorView view, SourceView(weights.checkpoint(), kept));
+    model.tensors_[kept.name] = {view, kept.source_name};
+  }
+  std::vector<std::string> needed = {kEmbedding, kFinalNorm};
+  if (!weights.spec().tie_word_embeddings) needed.push_back(kOutput);
+  for (int layer = 0; layer < weights.spec().num_layers; ++layer)
+    for (const char* name : {"input_layernorm", "post_attention_layernorm", "mlp.gate_proj",
+                             "mlp.up_proj", "mlp.down_proj"})
+      needed.push_back(InLayer(layer, name));
+  for (const std::string& name : needed)
+    if (!model.tensors_.contains(name))
+      return absl::NotFoundError(absl::StrCat(weights.checkpoint().path(), ": no tensor ", name,
+                                              ", which recovery trains through"));
+  return model;
+}
+
+absl::StatusOr<FloatMatrix> FrozenModel::Rows(absl::string_view name, int64_t begin,
+                                              int64_t count) const {
+  const Stored& stored = tensors_.at(name);
+  const int64_t cols = stored.view.shape.cols();
+  const TensorView part = {stored.view.as<char>() + begin * RowBytes(stored.view.dtype, cols),
+                           stored.view.dtype, Shape({count, cols})};
+  FloatMatrix matrix(count, cols);
+  ASSIGN_OR_RETURN(matrix.values(), DecodeFinite(part, stored.source_name));
+  return matrix;
+}
+
+absl::StatusOr<FloatMatrix> FrozenModel::Whole(const std::string& name) const {
+  return Rows(name, 0, tensors_.at(name).view.shape.rows());
+}
+
+absl::StatusOr<std::vector<float>> FrozenModel::Vector(const std::string& name) const {
+  const Stored& stored = tensors_.at(name);
+  return DecodeFinite(stored.view, stored.source_name);
+}
+
+absl::StatusOr<std::vector<float>> FrozenModel::AttentionNorm(int layer) const {
+  return Vector(InLayer(layer, "input_layernorm"));
+}
+absl::StatusOr<std::vector<float>> FrozenModel::FeedForwardNorm(int layer) const {
+  return Vector(InLayer(layer, "post_attention_layernorm"));
+}
+absl::StatusOr<std::vector<float>> FrozenModel::FinalNorm() const { return Vector(kFinalNorm); }
+
+absl::StatusOr<FloatMatrix> FrozenModel::FeedForward(int layer, const FloatMatrix& in,
+                                                     FeedForwardTape* tape) const {
+  const auto project = [&](const char* name, FloatMatrix* out) -> absl::Status {
+    ASSIGN_OR_RETURN(const FloatMatrix weight, Whole(InLayer(layer, name)));
+    *out = FloatMatrix(in.rows(), weight.rows());
+    MultiplyFloats(in, Transpose::kNo, weight, Transpose::kYes, /*accumulate=*/false, out->view());
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(project("mlp.gate_proj", &tape->gate));
+  RETURN_IF_ERROR(project("mlp.up_proj", &tape->up));
+  FloatMatrix hidden(in.rows(), tape->gate.cols());
+  for (size_t i = 0; i < hidden.values().size(); ++i) {
+    const float gate = tape->gate.values()[i];
+    hidden.values()[i] = gate * Sigmoid(gate) * tape->up.values()[i];
+  }
+  ASSIGN_OR_RETURN(const FloatMatrix down, Whole(InLayer(layer, "mlp.down_proj")));
+  FloatMatrix out(in.rows(), down.rows());
+  MultiplyFloats(hidden, Transpose::kNo, down, Transpose::kYes, /*accumulate=*/false, out.view());
+  return out;
+}
+
+absl::StatusOr<FloatMatrix> FrozenModel::FeedForwardBackward(
+    int layer, const FeedForwardTape& tape, const FloatMatrix& out_gradient) const {
+  ASSIGN_OR_RETURN(const FloatMatrix down, Whole(InLayer(layer, "mlp.down_proj")));
+  FloatMatrix up(out_gradient.rows(), down.cols()), gate = up;  // gradients
+  MultiplyFloats(out_gradient, Transpose::kNo, down, Transpose::kNo, /*accumulate=*/false,
+                 up.view());
+  for (size_t i = 0; i < up.values().size(); ++i) {
+    const float g = tape.gate.values()[i], sigmoid = Sigmoid(g), hidden = up.values()[i];
+    gate.values()[i] = hidden * tape.up.values()[i] * sigmoid * (1 + g * (1 - sigmoid));
+    up.values()[i] = hidden * g * sigmoid;
+  }
+  ASSIGN_OR_RETURN(const FloatMatrix gate_weight, Whole(InLayer(layer, "mlp.gate_proj")));
+  ASSIGN_OR_RETURN(const FloatMatrix up_weight, Whole(InLayer(layer, "mlp.up_proj")));
+  FloatMatrix result(out_gradient.rows(), gate_weight.cols());
+  MultiplyFloats(gate, Transpose::kNo, gate_weight, Transpose::kNo, /*accumulate=*/false,
+                 result.view());
+  MultiplyFloats(up, Transpose::kNo, up_weight, Transpose::kNo, /*accumulate=*/true, result.view());
+  return result;
+}
+
+absl::StatusOr<FloatMatrix> FrozenModel::Embed(absl::Span<const int32_t> ids) const {
+  FloatMatrix rows(static_cast<int64_t>(ids.size()), spec().hidden_size);
+  for (size_t i = 0; i < ids.size(); ++i) {
+    ASSIGN_OR_RETURN(const FloatMatrix row, Rows(kEmbedding, ids[i], 1));
+    std::copy_n(row.row(0), row.cols(), rows.row(static_cast<int64_t>(i)));
+  }
+  return rows;
+}
+
+absl::StatusOr<FloatMatrix> FrozenModel::OutputRows(int64_t begin, int64_t count) const {
+  return Rows(spec().tie_word_embeddings ? kEmbedding : kOutput, begin, count);
+}
+
+}  // namespace transmla

@@ -1,0 +1,76 @@
+// All of the source model that recovery does not train: norms, feed-forward blocks, embedding and
+// output, decoded from the source's file when they are needed and dropped again.
+#ifndef TRANSMLA_ENGINE_CONVERT_RECOVER_FROZEN_MODEL_H_
+#define TRANSMLA_ENGINE_CONVERT_RECOVER_FROZEN_MODEL_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+#include "engine/convert/source_weights.h"
+#include "engine/linalg/float_product.h"
+
+namespace transmla {
+
+// Unimplemented, naming the feature, if recovery does not know how to train through a model of
+// these features.
+absl::Status CheckTrainable(const ModelSpec& spec);
+
+// x · weight / rms(x) of each row, rms² = mean(x²) + eps.
+FloatMatrix RmsNorm(const FloatMatrix& in, const std::vector<float>& weight, float eps);
+// The gradient of `in` from that of the result.
+FloatMatrix RmsNormBackward(const FloatMatrix& in, const std::vector<float>& weight, float eps,
+                            const FloatMatrix& out_gradient);
+
+// What FeedForwardBackward needs of FeedForward.
+struct FeedForwardTape {
+  FloatMatrix gate, up;  // projections, [N, intermediate_size]
+};
+
+// Immutable; the weights must outlive it. Errors of its methods: DataLoss, naming the tensor, if an
+// element is not finite.
+class FrozenModel {
+ public:
+  // NotFound, naming it, if the source lacks a tensor. REQUIRES: CheckTrainable.
+  static absl::StatusOr<FrozenModel> Create(const SourceWeights& weights);
+
+  const ModelSpec& spec() const { return weights_->spec(); }
+  absl::StatusOr<std::vector<float>> AttentionNorm(int layer) const;
+  absl::StatusOr<std::vector<float>> FeedForwardNorm(int layer) const;
+  absl::StatusOr<std::vector<float>> FinalNorm() const;
+
+  // The gated feed-forward block of normed rows, [N, D].
+  absl::StatusOr<FloatMatrix> FeedForward(int layer, const FloatMatrix& in,
+                                          FeedForwardTape* tape) const;
+  // The gradient of its input.
+  absl::StatusOr<FloatMatrix> FeedForwardBackward(int layer, const FeedForwardTape& tape,
+                                                  const FloatMatrix& out_gradient) const;
+
+  // Rows of the embedding for `ids`, [ids, D].
+  absl::StatusOr<FloatMatrix> Embed(absl::Span<const int32_t> ids) const;
+  // Rows [begin, begin + count) of the matrix that gives logits, [count, D].
+  absl::StatusOr<FloatMatrix> OutputRows(int64_t begin, int64_t count) const;
+
+ private:
+  explicit FrozenModel(const SourceWeights& weights) : weights_(&weights) {}
+  absl::StatusOr<FloatMatrix> Rows(absl::string_view name, int64_t begin, int64_t count) const;
+  absl::StatusOr<FloatMatrix> Whole(const std::string& name) const;
+  absl::StatusOr<std::vector<float>> Vector(const std::string& name) const;
+
+  struct Stored {
+    TensorView view;
+    std::string source_name;
+  };
+
+  const SourceWeights* weights_;
+  absl::flat_hash_map<std::string, Stored> tensors_;
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_CONVERT_RECOVER_FROZEN_MODEL_H_

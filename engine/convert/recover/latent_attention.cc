@@ -1,0 +1,210 @@
+#include "engine/convert/recover/latent_attention.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/base/check.h"
+
+namespace transmla {
+namespace {
+
+constexpr Transpose kNo = Transpose::kNo;
+constexpr Transpose kYes = Transpose::kYes;
+
+enum class Direction { kForward, kTransposed };
+
+// Turns the pairs of `values`, neighbours, by their angles at `position`.
+void Rotate(const AttentionShape& shape, int position, Direction direction, float* values) {
+  for (size_t pair = 0; pair < shape.inv_freq.size(); ++pair) {
+    const float angle = shape.inv_freq[pair] * static_cast<float>(position);
+    const float c = std::cos(angle) * shape.rope_magnitude;
+    float s = std::sin(angle) * shape.rope_magnitude;
+    if (direction == Direction::kTransposed) s = -s;
+    const float a = values[2 * pair], b = values[2 * pair + 1];
+    values[2 * pair] = a * c - b * s;
+    values[2 * pair + 1] = a * s + b * c;
+  }
+}
+
+// The rope parts of queries [N, H·(Dn + Dr)] and keys [N, R + Dr].
+void RotateAll(const AttentionShape& shape, Direction direction, FloatMatrix& q, FloatMatrix& kv) {
+  const MlaSpec& mla = shape.mla;
+  const int64_t width = mla.qk_nope_head_dim + mla.qk_rope_head_dim;
+  for (int64_t token = 0; token < q.rows(); ++token) {
+    const int position = static_cast<int>(token % shape.length);
+    for (int head = 0; head < mla.num_attention_heads; ++head)
+      Rotate(shape, position, direction, q.row(token) + head * width + mla.qk_nope_head_dim);
+    Rotate(shape, position, direction, kv.row(token) + mla.kv_lora_rank);
+  }
+}
+
+// One head of one sequence: where its parts are, and its keys side by side.
+class Head {
+ public:
+  Head(const AttentionShape& shape, const AttentionTape& tape, int64_t first_token, int head)
+      : shape_(shape), first_(first_token), head_(head), keys_(shape.length, key_width()) {
+    const MlaSpec& mla = shape.mla;
+    for (int64_t t = 0; t < shape.length; ++t) {
+      float* const key = keys_.row(t);
+      std::copy_n(tape.spelled.row(first_ + t) + spelled_column(), mla.qk_nope_head_dim, key);
+      std::copy_n(tape.kv.row(first_ + t) + mla.kv_lora_rank, mla.qk_rope_head_dim,
+                  key + mla.qk_nope_head_dim);
+    }
+  }
+
+  int64_t key_width() const { return shape_.mla.qk_nope_head_dim + shape_.mla.qk_rope_head_dim; }
+  int64_t spelled_column() const {
+    return head_ * (shape_.mla.qk_nope_head_dim + shape_.mla.v_head_dim);
+  }
+  const FloatMatrix& keys() const { return keys_; }
+  // This head's part of matrices of all heads; of const matrices a view to read.
+  template <typename M>
+  auto queries(M& q) const {
+    return q.block(first_, head_ * key_width(), shape_.length, key_width());
+  }
+  template <typename M>
+  auto values(M& spelled) const {
+    return spelled.block(first_, spelled_column() + shape_.mla.qk_nope_head_dim, shape_.length,
+                         shape_.mla.v_head_dim);
+  }
+  template <typename M>
+  auto output(M& attended) const {
+    return attended.block(first_, head_ * shape_.mla.v_head_dim, shape_.length,
+                          shape_.mla.v_head_dim);
+  }
+
+  // Attention's weights, [length, length]; 0 for positions to come.
+  FloatMatrix Weights(const FloatMatrix& q) const {
+    FloatMatrix weights(shape_.length, shape_.length);
+    MultiplyFloats(queries(q), kNo, keys_.view(), kYes, /*accumulate=*/false, weights.view());
+    for (int64_t t = 0; t < shape_.length; ++t) {
+      float* const row = weights.row(t);
+      const float top = *std::max_element(row, row + t + 1);
+      float sum = 0;
+      for (int64_t s = 0; s <= t; ++s) {
+        row[s] = std::exp((row[s] - top) * shape_.scale);
+        sum += row[s];
+      }
+      for (int64_t s = 0; s <= t; ++s) row[s] /= sum;
+      std::fill(row + t + 1, row + shape_.length, 0.0f);
+    }
+    return weights;
+  }
+
+ private:
+  const AttentionShape& shape_;
+  const int64_t first_;
+  const int64_t head_;
+  FloatMatrix keys_;
+};
+
+template <typename Body>
+void ForEachHead(const AttentionShape& shape, const AttentionTape& tape, Body body) {
+  CHECK_EQ(tape.q.rows() % shape.length, 0);
+  for (int64_t first = 0; first < tape.q.rows(); first += shape.length)
+    for (int head = 0; head < shape.mla.num_attention_heads; ++head)
+      body(Head(shape, tape, first, head), first);
+}
+
+void AddBias(const FloatMatrix& bias, FloatMatrix& rows) {
+  if (bias.empty()) return;
+  for (int64_t i = 0; i < rows.rows(); ++i)
+    for (int64_t j = 0; j < rows.cols(); ++j) rows.row(i)[j] += bias.row(0)[j];
+}
+
+void AddRows(const FloatMatrix& rows, FloatMatrix& bias) {
+  if (bias.empty()) return;
+  for (int64_t i = 0; i < rows.rows(); ++i)
+    for (int64_t j = 0; j < rows.cols(); ++j) bias.row(0)[j] += rows.row(i)[j];
+}
+
+FloatMatrix Project(const FloatView& in, const FloatMatrix& weight, const FloatMatrix& bias) {
+  FloatMatrix out(in.rows, weight.rows());
+  MultiplyFloats(in, kNo, weight.view(), kYes, /*accumulate=*/false, out.view());
+  AddBias(bias, out);
+  return out;
+}
+
+}  // namespace
+
+AttentionParameters ZerosLike(const AttentionParameters& parameters) {
+  AttentionParameters zeros = parameters;
+  for (FloatMatrix* matrix : zeros.All()) *matrix = FloatMatrix(matrix->rows(), matrix->cols());
+  return zeros;
+}
+
+FloatMatrix AttentionForward(const AttentionShape& shape, const AttentionParameters& parameters,
+                             const FloatMatrix& in, AttentionTape* tape) {
+  tape->q = Project(in, parameters.q, parameters.q_bias);
+  tape->kv = Project(in, parameters.kv_a, parameters.kv_a_bias);
+  RotateAll(shape, Direction::kForward, tape->q, tape->kv);
+  tape->spelled =
+      Project(tape->kv.block(0, 0, in.rows(), shape.mla.kv_lora_rank), parameters.kv_b, {});
+  tape->attended = FloatMatrix(in.rows(), parameters.o.cols());
+  ForEachHead(shape, *tape, [&](const Head& head, int64_t) {
+    const FloatMatrix weights = head.Weights(tape->q);
+    MultiplyFloats(weights.view(), kNo, head.values(tape->spelled), kNo, /*accumulate=*/false,
+                   head.output(tape->attended));
+  });
+  return Project(tape->attended, parameters.o, parameters.o_bias);
+}
+
+FloatMatrix AttentionBackward(const AttentionShape& shape, const AttentionParameters& parameters,
+                              const FloatMatrix& in, const AttentionTape& tape,
+                              const FloatMatrix& out_gradient, AttentionParameters* gradient) {
+  const MlaSpec& mla = shape.mla;
+  const int64_t tokens = in.rows(), length = shape.length;
+  AddRows(out_gradient, gradient->o_bias);
+  MultiplyFloats(out_gradient.view(), kYes, tape.attended.view(), kNo, /*accumulate=*/true,
+                 gradient->o.view());
+  FloatMatrix attended(tokens, parameters.o.cols());  // from here on gradients of the named
+  MultiplyFloats(out_gradient.view(), kNo, parameters.o.view(), kNo, /*accumulate=*/false,
+                 attended.view());
+
+  FloatMatrix q(tokens, parameters.q.rows());
+  FloatMatrix kv(tokens, parameters.kv_a.rows());
+  FloatMatrix spelled(tokens, parameters.kv_b.rows());
+  FloatMatrix scores(length, length), keys(length, mla.qk_nope_head_dim + mla.qk_rope_head_dim);
+  ForEachHead(shape, tape, [&](const Head& head, int64_t first) {
+    const FloatMatrix weights = head.Weights(tape.q);
+    const FloatView out = head.output(attended);
+    MultiplyFloats(weights.view(), kYes, out, kNo, /*accumulate=*/false, head.values(spelled));
+    MultiplyFloats(out, kNo, head.values(tape.spelled), kYes, /*accumulate=*/false, scores.view());
+    // Softmax: the gradient of a score is its weight times what its own gradient is above the mean.
+    for (int64_t t = 0; t < length; ++t) {
+      const float* const weight = weights.row(t);
+      float* const score = scores.row(t);
+      float mean = 0;
+      for (int64_t s = 0; s <= t; ++s) mean += weight[s] * score[s];
+      for (int64_t s = 0; s <= t; ++s) score[s] = weight[s] * (score[s] - mean) * shape.scale;
+      std::fill(score + t + 1, score + length, 0.0f);
+    }
+    MultiplyFloats(scores.view(), kNo, head.keys().view(), kNo, /*accumulate=*/false,
+                   head.queries(q));
+    MultiplyFloats(scores.view(), kYes, head.queries(tape.q), kNo, /*accumulate=*/false,
+                   keys.view());
+    for (int64_t t = 0; t < length; ++t) {
+      std::copy_n(keys.row(t), mla.qk_nope_head_dim,
+                  spelled.row(first + t) + head.spelled_column());
+      float* const rope = kv.row(first + t) + mla.kv_lora_rank;  // shared by all heads
+      for (int i = 0; i < mla.qk_rope_head_dim; ++i)
+        rope[i] += keys.row(t)[mla.qk_nope_head_dim + i];
+    }
+  });
+
+  const FloatView latent = tape.kv.block(0, 0, tokens, mla.kv_lora_rank);
+  MultiplyFloats(spelled.view(), kYes, latent, kNo, /*accumulate=*/true, gradient->kv_b.view());
+  MultiplyFloats(spelled.view(), kNo, parameters.kv_b.view(), kNo, /*accumulate=*/false,
+                 kv.block(0, 0, tokens, mla.kv_lora_rank));
+  RotateAll(shape, Direction::kTransposed, q, kv);
+  AddRows(q, gradient->q_bias);
+  AddRows(kv, gradient->kv_a_bias);
+  MultiplyFloats(q.view(), kYes, in.view(), kNo, /*accumulate=*/true, gradient->q.view());
+  MultiplyFloats(kv.view(), kYes, in.view(), kNo, /*accumulate=*/true, gradient->kv_a.view());
+  FloatMatrix result(tokens, in.cols());
+  MultiplyFloats(q.view(), kNo, parameters.q.view(), kNo, /*accumulate=*/false, result.view());
+  MultiplyFloats(kv.view(), kNo, parameters.kv_a.view(), kNo, /*accumulate=*/true, result.view());
+  return result;
+}
+
+}  // namespace transmla

@@ -1,0 +1,62 @@
+// The latent attention block of a layer, forward and backward, for training its weights.
+//
+// Shapes: N tokens, in whole sequences of `length` tokens each; D = hidden_size, H heads, R =
+// kv_lora_rank, Dn / Dr / Dv = qk_nope / qk_rope / v head dims, as attention_weights.h has them.
+// Not absorbed: keys and values of each head are spelled out, which is less work for whole
+// sequences. Everything is float32. Derivations are the chain rule applied line by line to
+// docs/conversion.md, section 4.
+#ifndef TRANSMLA_ENGINE_CONVERT_RECOVER_LATENT_ATTENTION_H_
+#define TRANSMLA_ENGINE_CONVERT_RECOVER_LATENT_ATTENTION_H_
+
+#include <vector>
+
+#include "engine/convert/attention_weights.h"
+#include "engine/linalg/float_product.h"
+#include "engine/model/model_spec.h"
+
+namespace transmla {
+
+// What is trained of a layer, or the gradient of it. Biases that the layer does not have are empty.
+struct AttentionParameters {
+  FloatMatrix q;                          // [H·(Dn + Dr), D]
+  FloatMatrix kv_a;                       // [R + Dr, D]
+  FloatMatrix kv_b;                       // [H·(Dn + Dv), R]
+  FloatMatrix o;                          // [D, H·Dv]
+  FloatMatrix q_bias, kv_a_bias, o_bias;  // one row each
+
+  // In this order, for what is done to all alike.
+  std::vector<FloatMatrix*> All() { return {&q, &kv_a, &kv_b, &o, &q_bias, &kv_a_bias, &o_bias}; }
+};
+
+// Zeros of the same shapes.
+AttentionParameters ZerosLike(const AttentionParameters& parameters);
+
+// What does not change in training.
+struct AttentionShape {
+  MlaSpec mla;                  // without q_lora_rank and latent_norm
+  float scale = 0;              // of scores
+  float rope_magnitude = 1;     // on rotated queries and keys
+  int length = 0;               // of each sequence
+  std::vector<float> inv_freq;  // [Dr / 2]
+};
+
+// What Backward needs of Forward.
+struct AttentionTape {
+  FloatMatrix q;         // rotated, [N, H·(Dn + Dr)]
+  FloatMatrix kv;        // [latent | rotated rope key], [N, R + Dr]
+  FloatMatrix spelled;   // a head: [k_nope | v], [N, H·(Dn + Dv)]
+  FloatMatrix attended;  // [N, H·Dv]
+};
+
+// `in` is what the projections see, [N, D]. The block's output, [N, D].
+FloatMatrix AttentionForward(const AttentionShape& shape, const AttentionParameters& parameters,
+                             const FloatMatrix& in, AttentionTape* tape);
+
+// From the gradient of the output that of `in`, [N, D]; adds those of the parameters to `gradient`.
+FloatMatrix AttentionBackward(const AttentionShape& shape, const AttentionParameters& parameters,
+                              const FloatMatrix& in, const AttentionTape& tape,
+                              const FloatMatrix& out_gradient, AttentionParameters* gradient);
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_CONVERT_RECOVER_LATENT_ATTENTION_H_

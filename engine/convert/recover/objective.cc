@@ -1,0 +1,77 @@
+#include "engine/convert/recover/objective.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/base/status.h"
+
+namespace transmla {
+namespace {
+
+// Rows of the output matrix decoded at a time.
+constexpr int64_t kVocabularyBlock = 4096;
+// Logits kept at a time, of each model.
+constexpr int64_t kLogits = int64_t{16} << 20;
+
+// `logits` become log-probabilities.
+void LogSoftmax(float* logits, int64_t n) {
+  const float top = *std::max_element(logits, logits + n);
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += std::exp(logits[i] - top);
+  const float shift = top + static_cast<float>(std::log(sum));
+  for (int64_t i = 0; i < n; ++i) logits[i] -= shift;
+}
+
+// KL of two rows of logits; `converted` becomes the gradient of its logits.
+double Diverge(float* source, float* converted, int64_t n, float share) {
+  LogSoftmax(source, n);
+  LogSoftmax(converted, n);
+  double kl = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const float p = std::exp(source[i]);
+    kl += double{p} * (source[i] - converted[i]);
+    converted[i] = (std::exp(converted[i]) - p) * share;
+  }
+  return kl;
+}
+
+}  // namespace
+
+absl::StatusOr<Loss> DistillationLoss(const FrozenModel& model, const FloatMatrix& source,
+                                      const FloatMatrix& converted) {
+  const int64_t tokens = converted.rows(), width = converted.cols();
+  const int64_t vocabulary = model.spec().vocab_size;
+  const int64_t rows_at_once = std::clamp<int64_t>(kLogits / vocabulary, 1, tokens);
+  const auto for_each_block = [&](auto body) -> absl::Status {
+    for (int64_t begin = 0; begin < vocabulary; begin += kVocabularyBlock) {
+      const int64_t count = std::min(kVocabularyBlock, vocabulary - begin);
+      ASSIGN_OR_RETURN(const FloatMatrix weight, model.OutputRows(begin, count));
+      body(begin, weight);
+    }
+    return absl::OkStatus();
+  };
+  Loss loss{.kl = 0, .gradient = FloatMatrix(tokens, width)};
+  for (int64_t first = 0; first < tokens; first += rows_at_once) {
+    const int64_t rows = std::min(rows_at_once, tokens - first);
+    FloatMatrix wanted(rows, vocabulary), got(rows, vocabulary);
+    RETURN_IF_ERROR(for_each_block([&](int64_t begin, const FloatMatrix& weight) {
+      MultiplyFloats(source.block(first, 0, rows, width), Transpose::kNo, weight, Transpose::kYes,
+                     /*accumulate=*/false, wanted.block(0, begin, rows, weight.rows()));
+      MultiplyFloats(converted.block(first, 0, rows, width), Transpose::kNo, weight,
+                     Transpose::kYes, /*accumulate=*/false,
+                     got.block(0, begin, rows, weight.rows()));
+    }));
+    for (int64_t row = 0; row < rows; ++row)
+      loss.kl +=
+          Diverge(wanted.row(row), got.row(row), vocabulary, 1.0f / static_cast<float>(tokens)) /
+          static_cast<double>(tokens);
+    RETURN_IF_ERROR(for_each_block([&](int64_t begin, const FloatMatrix& weight) {
+      MultiplyFloats(got.block(0, begin, rows, weight.rows()), Transpose::kNo, weight,
+                     Transpose::kNo, /*accumulate=*/true,
+                     loss.gradient.block(first, 0, rows, width));
+    }));
+  }
+  return loss;
+}
+
+}  // namespace transmla
