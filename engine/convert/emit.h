@@ -29,7 +29,7 @@ struct EmitOptions {
   DType dtype = DType::kBF16;  // F32, F16 or BF16; of GGUF files also Q8_0
   OutputFormat format = OutputFormat::kTransMla;
   int64_t max_shard_bytes = 0;  // of safetensors
-  bool own_output = false;  // the layers' weights have output projections of their own
+  bool own_output = false;      // the layers' weights have output projections of their own
 };
 
 // What the source passes on to the result.

@@ -103,7 +103,8 @@ absl::Status WriteLatentGguf(FileSystem& files, const std::string& folder,
   const GgufTypes types = ResolveGgufTypes(options.dtype, options.format);
   const float norm_weight = types.harmless_norms ? HarmlessNormWeight(spec.norm_eps) : 0;
   for (int layer = 0; layer < spec.num_layers; ++layer) {
-    layers[layer] = GgufLatentInfos(layer, spec, options.mla, options.biases, options.own_output, types);
+    layers[layer] =
+        GgufLatentInfos(layer, spec, options.mla, options.biases, options.own_output, types);
     infos.insert(infos.end(), layers[layer].begin(), layers[layer].end());
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<GgufWriter> writer,

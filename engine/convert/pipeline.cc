@@ -109,8 +109,8 @@ absl::Status Conversion::Load() {
   RETURN_IF_ERROR(CheckDestination(*context_.files, options_.destination, options_.overwrite));
   ASSIGN_OR_RETURN(std::shared_ptr<const CheckpointReader> checkpoint,
                    OpenCheckpoint(options_.source));
-  RETURN_IF_ERROR(CheckFormat(options_.format, *checkpoint, spec));
   ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
+  RETURN_IF_ERROR(CheckFormat(options_.format, *checkpoint, spec));
   ASSIGN_OR_RETURN(options_, ResolveOptions(options_, spec));
   report_ = PlannedReport(options_, spec);
   ASSIGN_OR_RETURN(SourceWeights weights, SourceWeights::Create(checkpoint, spec));
@@ -281,7 +281,7 @@ absl::Status Conversion::Write() {
                          .dtype = ResolveDType(options_),
                          .format = options_.format,
                          .max_shard_bytes = options_.max_shard_bytes,
-                          .own_output = recovery_ != nullptr}));
+                         .own_output = recovery_ != nullptr}));
   ASSIGN_OR_RETURN(const std::vector<std::string> names, context_.files->List(folder_->path()));
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> file,
@@ -365,8 +365,8 @@ absl::StatusOr<ConversionReport> PlanConversion(const ConvertOptions& options) {
   if (options.source.empty()) return CheckPaths(options);
   ASSIGN_OR_RETURN(const std::shared_ptr<const CheckpointReader> checkpoint,
                    OpenCheckpoint(options.source));
-  RETURN_IF_ERROR(CheckFormat(options.format, *checkpoint, spec));
   ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
+  RETURN_IF_ERROR(CheckFormat(options.format, *checkpoint, spec));
   ASSIGN_OR_RETURN(const ConvertOptions resolved, ResolveOptions(options, spec));
   RETURN_IF_ERROR(SourceWeights::Create(checkpoint, spec).status());
   return PlannedReport(resolved, spec);
