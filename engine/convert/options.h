@@ -85,7 +85,7 @@ struct ConvertOptions {
   // Recovery: that much of the calibration text, or more of it if nsamples · seqlen is less, trains
   // the converted attention to predict what the source predicts. 0: none.
   int64_t recovery_tokens = 0;
-  // At the peak, times each tensor's root mean square.
+  // At the peak, times the root mean square of each row of the weights.
   double recovery_learning_rate = 3e-3;
   int RecoverySequences() const;  // of seqlen tokens each
 

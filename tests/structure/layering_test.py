@@ -30,6 +30,8 @@ ARROWS = {
     "client/lib": [],
     "client/cli": ["client/lib", "engine", "engine/convert"],
 }
+ARROWS["engine/convert/recover"] = ARROWS["engine/convert"] + ["engine/convert"]
+ARROWS["engine/convert"].append("engine/convert/recover")
 ARROWS["engine/model/families"] = ARROWS["engine/model"] + ["engine/model"]
 
 # header prefix -> folders that may include it

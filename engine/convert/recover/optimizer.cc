@@ -12,13 +12,18 @@ namespace {
 constexpr double kPi = 3.14159265358979323846;
 // Below it a gradient is noise of rounding.
 constexpr float kEpsilon = 1e-8f;
-// Unit of a tensor that starts as zeros.
+// Unit of a row that starts as zeros.
 constexpr double kUnitOfZeros = 1e-3;
 
-double RootMeanSquare(const std::vector<float>& values) {
-  double sum = 0;
-  for (const float value : values) sum += double{value} * value;
-  return values.empty() ? 0 : std::sqrt(sum / static_cast<double>(values.size()));
+std::vector<float> Units(const FloatMatrix& tensor) {
+  std::vector<float> units;
+  for (int64_t i = 0; i < tensor.rows(); ++i) {
+    double sum = 0;
+    for (int64_t j = 0; j < tensor.cols(); ++j) sum += double{tensor.row(i)[j]} * tensor.row(i)[j];
+    units.push_back(static_cast<float>(
+        sum > 0 ? std::sqrt(sum / static_cast<double>(tensor.cols())) : kUnitOfZeros));
+  }
+  return units;
 }
 
 }  // namespace
@@ -31,9 +36,8 @@ double Schedule(const OptimizerOptions& options, int step) {
 Optimizer::Optimizer(const OptimizerOptions& options, std::vector<FloatMatrix*> tensors)
     : options_(options) {
   for (FloatMatrix* tensor : tensors) {
-    const double size = RootMeanSquare(tensor->values());
     states_.push_back({.tensor = tensor,
-                       .unit = size > 0 ? size : kUnitOfZeros,
+                       .units = Units(*tensor),
                        .mean = std::vector<float>(tensor->values().size()),
                        .square = std::vector<float>(tensor->values().size())});
   }
@@ -52,8 +56,10 @@ void Optimizer::Step(const std::vector<FloatMatrix*>& gradients) {
     State& state = states_[i];
     const std::vector<float>& gradient = gradients[i]->values();
     CHECK_EQ(gradient.size(), state.mean.size());
-    const auto unit = static_cast<float>(rate * state.unit / short1);
+    const auto scale = static_cast<float>(rate / short1);
+    const int64_t cols = state.tensor->cols();
     for (size_t j = 0; j < gradient.size(); ++j) {
+      const float unit = scale * state.units[static_cast<int64_t>(j) / cols];
       state.mean[j] = beta1 * state.mean[j] + (1 - beta1) * gradient[j];
       state.square[j] = beta2 * state.square[j] + (1 - beta2) * gradient[j] * gradient[j];
       state.tensor->values()[j] -=

@@ -1,5 +1,6 @@
 // Adam (Kingma and Ba, arXiv 1412.6980) with a warm-up and a cosine that ends at zero, and steps in
-// units of each tensor's own size.
+// units of each row's own size: rows of one matrix may be of very different scales (rope keys and
+// latents, queries of either), and a step that suits one would overturn another.
 #ifndef TRANSMLA_ENGINE_CONVERT_RECOVER_OPTIMIZER_H_
 #define TRANSMLA_ENGINE_CONVERT_RECOVER_OPTIMIZER_H_
 
@@ -11,7 +12,7 @@ namespace transmla {
 
 struct OptimizerOptions {
   int steps = 0;             // in all
-  double learning_rate = 0;  // at its peak; times the root mean square of a tensor's first values
+  double learning_rate = 0;  // at its peak; times the root mean square of a row's first values
   double beta1 = 0.9;
   double beta2 = 0.95;
   double warmup = 0.1;  // share of the steps
@@ -30,7 +31,7 @@ class Optimizer {
  private:
   struct State {
     FloatMatrix* tensor;
-    double unit;  // of a step
+    std::vector<float> units;  // of a step, a row
     std::vector<float> mean, square;
   };
   OptimizerOptions options_;

@@ -26,7 +26,7 @@
 namespace transmla {
 
 struct RecoveryOptions {
-  // Times each tensor's root mean square, at the peak of the schedule.
+  // Times the root mean square of each row of the weights, at the peak of the schedule.
   double learning_rate = 3e-3;
 };
 

@@ -1,6 +1,7 @@
 """inspect, eval and convert on models of this machine's disk."""
 import json
 import pathlib
+import shutil
 import signal
 import tempfile
 import time
@@ -32,7 +33,12 @@ class LocalTest(unittest.TestCase):
         self.assertEqual([plan["cache_bytes_per_token"] for plan in grouped["conversions"]], [128, 84, 64, 32])
         latent = cli.run_json("inspect", TINY_MODELS / "mla")
         self.assertNotIn("conversions", latent)
-        self.assertIn("a sliding window", cli.run_json("inspect", TINY_MODELS / "mistral")["conversion_error"])
+        self.assertEqual(len(cli.run_json("inspect", TINY_MODELS / "mistral")["conversions"]), 4)
+        broken = self.folder / "model"
+        shutil.copytree(TINY_MODELS / "llama_tied", broken)
+        config = (broken / "config.json").read_text()
+        (broken / "config.json").write_text(config.replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
+        self.assertIn("model.layers.2.", cli.run_json("inspect", broken)["conversion_error"])
         self.assertEqual((latent["attention"], latent["kv_lora_rank"], latent["qk_rope_head_dim"]), ("mla", 32, 8))
         gguf = cli.run_json("inspect", TINY_MODELS / "llama_tied_q8_0_gguf" / "model.gguf")
         self.assertIn("q8_0", gguf["weight_bytes_by_dtype"])
