@@ -4,7 +4,7 @@
 // Compression is fitted layer by layer and to first order; what its errors do to later layers and
 // to the logits only the whole model tells. Recovery runs source and converted model over text
 // once, and moves the attention's weights (queries, latent, keys and values from it, output) down
-// the gradient of KL(source ‖ converted); all else stays as it is (docs/conversion.md, section 12).
+// the gradient of KL(source ‖ converted); all else stays as it is (docs/conversion.md, section 14).
 #ifndef TRANSMLA_ENGINE_CONVERT_RECOVER_RECOVERY_H_
 #define TRANSMLA_ENGINE_CONVERT_RECOVER_RECOVERY_H_
 
