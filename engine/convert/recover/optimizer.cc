@@ -20,8 +20,8 @@ std::vector<float> Units(const FloatMatrix& tensor) {
   for (int64_t i = 0; i < tensor.rows(); ++i) {
     double sum = 0;
     for (int64_t j = 0; j < tensor.cols(); ++j) sum += double{tensor.row(i)[j]} * tensor.row(i)[j];
-    units.push_back(static_cast<float>(
-        sum > 0 ? std::sqrt(sum / static_cast<double>(tensor.cols())) : kUnitOfZeros));
+    units.push_back(static_cast<float>(sum > 0 ? std::sqrt(sum / static_cast<double>(tensor.cols()))
+                                               : kUnitOfZeros));
   }
   return units;
 }
