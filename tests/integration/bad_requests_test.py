@@ -165,6 +165,7 @@ CONVERT = [
     ("ConvertModel: rank of four billion", conversion(kv_lora_rank=4000000000)),
     ("ConvertModel: latent wider than keys and values", conversion(qk_rope_head_dim=8, kv_lora_rank=1000)),
     ("ConvertModel: cache larger than the source's", conversion(cache_ratio=1.5)),
+    ("ConvertModel: recovery of what loses nothing", conversion(recipe="equivalent", recovery_tokens=512)),
     ("ConvertModel: rank and ratio", conversion(kv_lora_rank=16, cache_ratio=0.5)),
     ("ConvertModel: cache that the rope key fills", conversion(qk_rope_head_dim=8, cache_ratio=0.05)),
 ]
