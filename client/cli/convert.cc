@@ -204,7 +204,7 @@ const Command kConvertCommand = {
     .help =
         "Usage: transmla convert SOURCE DEST [--flags]\n\n"
         "SOURCE is a GGUF file or a Hugging Face folder; DEST becomes a folder with safetensors,\n"
-        "config.json, the tokenizer and transmla_report.json. Ctrl-C leaves nothing behind.\n\n"
+        "config.json, the tokenizer and a report (.json, .html). Ctrl-C leaves nothing behind.\n\n"
         "  --format F            transmla: that folder (default); deepseek-v3: the same, loaded "
         "by\n"
         "                        transformers without remote code; gguf: a folder with "

@@ -58,6 +58,20 @@ Matrix KeyWeight(const GqaSpec& gqa, const std::vector<Matrix>& queries, const M
   return weight;
 }
 
+// LayerReport::cost_left of directions that cost `costs`.
+std::vector<double> CostLeft(const std::vector<double>& costs) {
+  constexpr size_t kParts = 32;
+  double whole = 0;
+  for (const double cost : costs) whole += cost;
+  std::vector<double> left;
+  for (size_t part = 0; part <= kParts; ++part) {
+    double rest = 0;
+    for (size_t i = part * costs.size() / kParts; i < costs.size(); ++i) rest += costs[i];
+    left.push_back(whole > 0 ? rest / whole : 0);
+  }
+  return left;
+}
+
 }  // namespace
 
 DecoderObserver& BestRecipe::Observe(Backend& backend) {
@@ -166,6 +180,7 @@ absl::Status BestRecipe::FitLayer(const AttentionStatistics& statistics, int lay
   report->layer = layer;
   report->key_error = latent.key_error;
   report->value_error = latent.value_error;
+  report->cost_left = CostLeft(latent.costs);
   const Matrix rotated = Mapped(maps.key_map, key_moment);
   const double energy = Trace(rotated, 0, width);
   report->rope_key_energy_kept = energy > 0 ? Trace(rotated, 0, rope) / energy : 1;

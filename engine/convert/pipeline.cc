@@ -23,6 +23,7 @@
 #include "engine/convert/plan.h"
 #include "engine/convert/progress.h"
 #include "engine/convert/recover/recovery.h"
+#include "engine/convert/report_page.h"
 #include "engine/convert/source_weights.h"
 #include "engine/convert/staged_folder.h"
 #include "engine/convert/stock_model.h"
@@ -36,6 +37,7 @@ namespace transmla {
 namespace {
 
 constexpr absl::string_view kReportFile = "transmla_report.json";
+constexpr absl::string_view kReportPage = "transmla_report.html";
 
 // One conversion, stage by stage.
 class Conversion {
@@ -321,9 +323,12 @@ absl::Status Conversion::Publish() {
   report_.seconds = absl::ToDoubleSeconds(progress_.elapsed());
   report_.peak_memory_bytes = PeakResidentBytes();
   const std::string json = report_.ToJson();
-  report_.bytes_written += static_cast<int64_t>(json.size());
+  const std::string page = ReportPage(report_);
+  report_.bytes_written += static_cast<int64_t>(json.size() + page.size());
   RETURN_IF_ERROR(WriteFileAtomically(*context_.files, JoinPath(folder_->path(), kReportFile),
                                       report_.ToJson()));
+  RETURN_IF_ERROR(
+      WriteFileAtomically(*context_.files, JoinPath(folder_->path(), kReportPage), page));
   return folder_->Commit();
 }
 

@@ -78,6 +78,8 @@ ConversionReport PlannedReport(const ConvertOptions& options, const ModelSpec& s
   report.qk_nope_head_dim = mla.qk_nope_head_dim;
   report.v_head_dim = mla.v_head_dim;
   report.kv_lora_rank = mla.kv_lora_rank;
+  report.latent_width =
+      2 * source.gqa.num_key_value_heads * source.gqa.head_dim - mla.qk_rope_head_dim;
   report.q_lora_rank = mla.q_lora_rank;
   report.freqfold = options.recipe == Recipe::kTransMla ? options.freqfold : 0;
   report.cache_bytes_per_token_before = CacheBytesPerToken(

@@ -14,6 +14,7 @@ nlohmann::ordered_json LayerJson(const LayerReport& layer) {
   json["rope_key_energy_kept"] = layer.rope_key_energy_kept;
   json["key_error"] = layer.key_error;
   json["value_error"] = layer.value_error;
+  if (!layer.cost_left.empty()) json["cost_left"] = layer.cost_left;
   return json;
 }
 
@@ -61,6 +62,7 @@ std::string ConversionReport::ToJson() const {
   json["v_head_dim"] = v_head_dim;
   json["kv_lora_rank"] = kv_lora_rank;
   json["q_lora_rank"] = q_lora_rank;
+  json["latent_width"] = latent_width;
   json["freqfold"] = freqfold;
   if (perplexity_partial_rope) json["perplexity_partial_rope"] = *perplexity_partial_rope;
   json["calibration_tokens"] = calibration_tokens;

@@ -19,6 +19,9 @@ struct LayerReport {
       0;                   // share of the keys' energy in the dimensions that keep RoPE, 0 to 1
   double key_error = 0;    // of the position-free keys after the latent
   double value_error = 0;  // of the values after the latent
+  // Recipe best: share of what losing [k_nope; v] costs that a latent of i / n of its width leaves,
+  // for i = 0 … n.
+  std::vector<double> cost_left;
 };
 
 struct QualityReport {
@@ -53,6 +56,7 @@ struct ConversionReport {
   int v_head_dim = 0;
   int kv_lora_rank = 0;
   int q_lora_rank = 0;
+  int latent_width = 0;  // of [k_nope; v], the largest useful kv_lora_rank
   int freqfold = 0;
   std::optional<double>
       perplexity_partial_rope;  // after RoRoPE and partial RoPE, before the low rank

@@ -75,6 +75,7 @@ absl::StatusOr<WeightedLatent> CompressWeighted(const WeightedLatentInput& input
                    DecomposeSymmetric(Multiply(Multiply(root, covariance), root)));
 
   WeightedLatent result;
+  for (const double value : eigen.values) result.costs.push_back(std::max(value, 0.0));
   const ConstMatrixView leading = eigen.vectors.block(0, 0, width, rank);
   result.map.encoder = Multiply(leading, Transpose::kYes, root, Transpose::kNo);
   result.map.decoder = Multiply(inverse, leading);

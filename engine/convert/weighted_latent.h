@@ -34,6 +34,8 @@ struct WeightedLatent {
   LatentMap map;
   double key_error = 0;    // as LatentBasis
   double value_error = 0;  // alike
+  // What each direction of z that the latent may keep costs if it is lost, descending; [K + L].
+  std::vector<double> costs;
 };
 
 // DataLoss if an input is not finite. O((K + L)³).

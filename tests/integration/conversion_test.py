@@ -89,7 +89,7 @@ class ConversionTest(unittest.TestCase):
                 done = self.wait(self.convert(format, "source.gguf", QUICK | dict(format=format, dtype="q8_0")).name)
                 self.assertFalse(done.HasField("error"), done.error)
                 folder = self.root / format
-                self.assertEqual(sorted(path.name for path in folder.iterdir()), ["model.gguf", "transmla_report.json"])
+                self.assertEqual(sorted(path.name for path in folder.iterdir()), ["model.gguf", "transmla_report.html", "transmla_report.json"])
                 for path in (folder, folder / "model.gguf"):
                     with harness.Server(path) as converted:
                         model = converted.models.GetModel(model_pb2.GetModelRequest()).model

@@ -89,7 +89,7 @@ TEST_P(GgufSourceTest, WhatIsNotAttentionIsTheSourcesOwnBytes) {
   const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_THAT(*PosixFileSystem()->List(options.destination),
-              ::testing::ElementsAre("model.gguf", "transmla_report.json"));
+              ::testing::ElementsAre("model.gguf", "transmla_report.html", "transmla_report.json"));
   const auto source = OpenGguf(options.source);
   const auto result = OpenGguf(folder.File("model/model.gguf"));
   size_t kept = 0, attention = 0;

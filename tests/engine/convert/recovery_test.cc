@@ -235,7 +235,8 @@ TEST(FrozenModelTest, GradientsAreSlopes) {
 
 // Of every feature that recovery trains through: tied and untied output, scaled RoPE, biases.
 TEST(RecoveryTest, AnExactConversionHasNothingToLearn) {
-  for (const char* name : {"llama_tied", "llama_untied_scaled_sharded", "qwen2", "mimo"}) {
+  for (const char* name :
+       {"llama_tied", "llama_untied_scaled_sharded", "qwen2", "mimo", "phi3_longrope"}) {
     SCOPED_TRACE(name);
     const Fixture fixture(name);
     const std::unique_ptr<Recovery> recovery = fixture.Start();
