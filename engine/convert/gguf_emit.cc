@@ -11,6 +11,7 @@
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
+#include "engine/convert/beyond_deepseek.h"
 #include "engine/convert/encode.h"
 #include "engine/convert/gguf_attention.h"
 #include "engine/convert/gguf_metadata.h"
@@ -66,12 +67,8 @@ absl::Status WriteLayer(absl::Span<const TensorInfo> infos,
 
 // What the metadata of our GGUF files have no key for, or empty.
 absl::string_view UnsaidFeature(const CheckpointReader& source, const ModelSpec& spec) {
-  if (spec.HasWindow()) return "sliding windows";
-  if (spec.qk_norm) return "norms of queries and keys";
-  if (spec.attention_soft_cap > 0 || spec.final_soft_cap > 0) return "soft caps";
-  if (spec.post_norms) return "norms behind blocks";
-  if (spec.activation != Activation::kSilu) return "an activation other than SiLU";
-  if (spec.embedding_scale != 1) return "a scaled embedding";
+  if (const absl::string_view feature = FeatureBeyondDeepseek(spec); !feature.empty())
+    return feature;
   if (source.Has("blk.0.attn_qkv.weight")) return "fused matrices";
   return "";
 }

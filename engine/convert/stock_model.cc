@@ -10,24 +10,12 @@
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
+#include "engine/convert/beyond_deepseek.h"
 #include "engine/convert/stock_layout.h"
 #include "engine/model/rope.h"
 
 namespace transmla {
 namespace {
-
-// The first feature that DeepSeek-V3's code has no place for, whatever our own format can carry;
-// empty if there is none.
-absl::string_view FeatureLacking(const ModelSpec& spec) {
-  if (spec.qk_norm) return "norms of queries and keys";
-  if (spec.HasWindow()) return "a sliding window";
-  if (spec.attention_soft_cap != 0) return "soft caps on attention scores";
-  if (spec.final_soft_cap != 0) return "soft caps on logits";
-  if (spec.post_norms) return "norms behind attention and feed-forward blocks";
-  if (spec.activation != Activation::kSilu) return "an activation other than silu";
-  if (spec.embedding_scale != 1) return "scaled embeddings";
-  return {};
-}
 
 // Whether rope_theta alone gives these frequencies, but for the last bit.
 bool FollowsFromTheta(absl::Span<const float> inv_freq, double theta) {
@@ -54,7 +42,7 @@ float Reciprocal(float inv_freq) {
 }  // namespace
 
 absl::Status CheckStockFormat(const ModelSpec& source) {
-  if (const absl::string_view feature = FeatureLacking(source); !feature.empty())
+  if (const absl::string_view feature = FeatureBeyondDeepseek(source); !feature.empty())
     return absl::UnimplementedError(absl::StrCat("the ", source.family, " model has ", feature,
                                                  ", which DeepSeek-V3's code lacks; write it in "
                                                  "format transmla"));

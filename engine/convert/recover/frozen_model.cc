@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/status.h"
+#include "engine/convert/beyond_deepseek.h"
 #include "engine/tensor/block_formats.h"
 
 namespace transmla {
@@ -31,16 +32,10 @@ double InverseRms(const float* row, int64_t width, float eps) {
 }  // namespace
 
 absl::Status CheckTrainable(const ModelSpec& spec) {
-  const char* feature = nullptr;
+  absl::string_view feature = FeatureBeyondDeepseek(spec);
   if (spec.moe.num_experts > 0) feature = "experts";
   if (spec.output_bias) feature = "a bias of the output projection";
-  if (spec.qk_norm) feature = "norms of queries and keys";
-  if (spec.attention_soft_cap > 0 || spec.final_soft_cap > 0) feature = "soft caps";
-  if (spec.HasWindow()) feature = "sliding windows";
-  if (spec.post_norms) feature = "norms behind blocks";
-  if (spec.activation != Activation::kSilu) feature = "an activation other than SiLU";
-  if (spec.embedding_scale != 1) feature = "a scaled embedding";
-  if (feature == nullptr) return absl::OkStatus();
+  if (feature.empty()) return absl::OkStatus();
   return absl::UnimplementedError(absl::StrCat("recovery does not train models with ", feature,
                                                " (family ", spec.family,
                                                ") yet; set recovery_tokens to 0"));

@@ -13,28 +13,38 @@ constexpr Transpose kYes = Transpose::kYes;
 
 enum class Direction { kForward, kTransposed };
 
-// Turns the pairs of `values`, neighbours, by their angles at `position`.
-void Rotate(const AttentionShape& shape, int position, Direction direction, float* values) {
-  for (size_t pair = 0; pair < shape.inv_freq.size(); ++pair) {
-    const float angle = shape.inv_freq[pair] * static_cast<float>(position);
-    const float c = std::cos(angle) * shape.rope_magnitude;
-    float s = std::sin(angle) * shape.rope_magnitude;
-    if (direction == Direction::kTransposed) s = -s;
-    const float a = values[2 * pair], b = values[2 * pair + 1];
-    values[2 * pair] = a * c - b * s;
-    values[2 * pair + 1] = a * s + b * c;
+// Cosines and sines of the pairs at one position, times the magnitude.
+struct Turns {
+  Turns(const AttentionShape& shape, int position, Direction direction) {
+    for (const float frequency : shape.inv_freq) {
+      const float angle = frequency * static_cast<float>(position);
+      cos.push_back(std::cos(angle) * shape.rope_magnitude);
+      const float s = std::sin(angle) * shape.rope_magnitude;
+      sin.push_back(direction == Direction::kTransposed ? -s : s);
+    }
   }
-}
+
+  // Turns the pairs of `values`, neighbours.
+  void Apply(float* values) const {
+    for (size_t pair = 0; pair < cos.size(); ++pair) {
+      const float a = values[2 * pair], b = values[2 * pair + 1];
+      values[2 * pair] = a * cos[pair] - b * sin[pair];
+      values[2 * pair + 1] = a * sin[pair] + b * cos[pair];
+    }
+  }
+
+  std::vector<float> cos, sin;
+};
 
 // The rope parts of queries [N, H·(Dn + Dr)] and keys [N, R + Dr].
 void RotateAll(const AttentionShape& shape, Direction direction, FloatMatrix& q, FloatMatrix& kv) {
   const MlaSpec& mla = shape.mla;
   const int64_t width = mla.qk_nope_head_dim + mla.qk_rope_head_dim;
   for (int64_t token = 0; token < q.rows(); ++token) {
-    const int position = static_cast<int>(token % shape.length);
+    const Turns turns(shape, static_cast<int>(token % shape.length), direction);
     for (int head = 0; head < mla.num_attention_heads; ++head)
-      Rotate(shape, position, direction, q.row(token) + head * width + mla.qk_nope_head_dim);
-    Rotate(shape, position, direction, kv.row(token) + mla.kv_lora_rank);
+      turns.Apply(q.row(token) + head * width + mla.qk_nope_head_dim);
+    turns.Apply(kv.row(token) + mla.kv_lora_rank);
   }
 }
 
