@@ -61,6 +61,7 @@ class LatentCheckpoint : public CheckpointReader {
   const Config& config() const override { return config_; }
   absl::Span<const TensorInfo> tensors() const override { return infos_; }
   absl::StatusOr<TensorView> Tensor(absl::string_view name) const override;
+  void ReleasePages() const override { source_->ReleasePages(); }
 
  private:
   // A vector with its offset added.

@@ -45,6 +45,9 @@ class CheckpointReader {
   // NotFound, naming file and tensor, if there is none of that name.
   virtual absl::StatusOr<TensorView> Tensor(absl::string_view name) const = 0;
   bool Has(absl::string_view name) const { return Tensor(name).ok(); }
+  // Lets the pages of the mapped files go that were touched so far; they are read again when they
+  // are touched. For who reads a model piece by piece.
+  virtual void ReleasePages() const = 0;
 };
 
 // Opens a GGUF file, a folder with one GGUF file and no safetensors, a .safetensors file beside its

@@ -29,6 +29,9 @@ class GgufReader : public CheckpointReader {
   const Config& config() const override { return config_; }
   absl::Span<const TensorInfo> tensors() const override { return infos_; }
   absl::StatusOr<TensorView> Tensor(absl::string_view name) const override;
+  void ReleasePages() const override {
+    file_->Advise(0, file_->size(), MappedFile::Access::kDontNeed);
+  }
 
   // Strings in it live as long as the reader.
   const GgufMetadata& metadata() const { return contents_.metadata; }

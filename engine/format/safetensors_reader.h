@@ -35,6 +35,10 @@ class SafetensorsReader : public CheckpointReader {
   // Shard by shard, by offset.
   absl::Span<const TensorInfo> tensors() const override { return infos_; }
   absl::StatusOr<TensorView> Tensor(absl::string_view name) const override;
+  void ReleasePages() const override {
+    for (const std::shared_ptr<const MappedFile>& shard : shards_)
+      shard->Advise(0, shard->size(), MappedFile::Access::kDontNeed);
+  }
 
  private:
   struct Place {

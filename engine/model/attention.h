@@ -18,6 +18,7 @@ namespace transmla {
 struct AttentionStep {
   int64_t tokens = 0;
   int layer = 0;
+  int cache_layer = 0;     // of `store`
   TensorView normed;       // [tokens, hidden_size]: input of the projections
   MutableTensorView out;   // [tokens, hidden_size]
   bool accumulate = true;  // added to `out`; else written
@@ -25,7 +26,7 @@ struct AttentionStep {
   DecoderObserver* observer = nullptr;  // may be null
 };
 
-// Holds the weights of all layers and the buffers that layers share. Thread-compatible.
+// Holds the weights of the layers that its loader wants, and the buffers that layers share. Thread-compatible.
 class Attention {
  public:
   virtual ~Attention() = default;
@@ -34,7 +35,7 @@ class Attention {
   virtual absl::Status Run(const AttentionStep& step) = 0;
 };
 
-// Both load the weights of every layer; problems with tensors are noted in `loader`.
+// Both load the weights of every layer that `loader` wants; problems with tensors are noted in `loader`.
 std::unique_ptr<Attention> LoadGqaAttention(const ModelSpec& spec, const TensorNames& names,
                                             bool interleaved_rope, WeightLoader& loader,
                                             Backend* backend);

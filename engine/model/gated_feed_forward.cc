@@ -26,7 +26,7 @@ class GatedFeedForward : public FeedForward {
     const int64_t width = spec_.intermediate_size;
     for (int i = 0; i < spec_.num_layers; ++i) {
       Layer& layer = layers_.emplace_back();
-      if (spec_.HasExperts(i)) continue;
+      if (!loader.Wants(i) || spec_.HasExperts(i)) continue;
       if (names.gate_up.empty()) {
         layer.gate = loader.Matrix(LayerName(names.gate, i), width, hidden);
         layer.up = loader.Matrix(LayerName(names.up, i), width, hidden);

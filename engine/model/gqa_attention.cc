@@ -38,7 +38,8 @@ class GqaAttentionBlock : public Attention {
     for (int i = 0; i < spec_.num_layers; ++i) {
       const auto weight = [&](absl::string_view stem) { return LayerName(stem, i) + ".weight"; };
       const auto bias = [&](absl::string_view stem) { return LayerName(stem, i) + ".bias"; };
-      Layer layer;
+      Layer& layer = layers_.emplace_back();
+      if (!loader.Wants(i)) continue;
       if (names.qkv.empty()) {
         layer.q = loader.Matrix(weight(names.q), int64_t{heads} * dim, hidden, q_order);
         layer.k = loader.Matrix(weight(names.k), int64_t{groups} * dim, hidden, k_order);
@@ -60,7 +61,6 @@ class GqaAttentionBlock : public Attention {
         layer.output_bias = loader.Vector(bias(names.attention_output), hidden);
       }
       layer.inv_freq = loader.Vector(spec_.inv_freq[i], "inverse frequencies");
-      layers_.push_back(std::move(layer));
     }
   }
 
@@ -87,10 +87,10 @@ class GqaAttentionBlock : public Attention {
                                              .inv_freq = layer.inv_freq.get(),
                                              .magnitude = spec_.rope_magnitude,
                                              .store = step.store,
-                                             .layer = step.layer}));
+                                             .layer = step.cache_layer}));
     RETURN_IF_ERROR(backend_->GqaAttention({.q = q_heads,
                                             .store = step.store,
-                                            .layer = step.layer,
+                                            .layer = step.cache_layer,
                                             .scale = spec_.attention_scale,
                                             .soft_cap = spec_.attention_soft_cap,
                                             .sliding_window = spec_.WindowOf(step.layer),

@@ -43,7 +43,8 @@ class MlaAttentionBlock : public Attention {
     const int heads = mla_.num_attention_heads;
     projections_ = LoadMlaProjections(spec_, names, interleaved_rope, loader, backend_);
     for (int i = 0; i < spec_.num_layers; ++i) {
-      Layer layer;
+      Layer& layer = layers_.emplace_back();
+      if (!loader.Wants(i)) continue;
       if (mla_.latent_norm) {
         layer.latent_norm = loader.Vector(LayerName(names.kv_a_norm, i), mla_.kv_lora_rank);
       }
@@ -55,7 +56,6 @@ class MlaAttentionBlock : public Attention {
         layer.output_bias = loader.Vector(output + ".bias", spec_.hidden_size);
       }
       layer.inv_freq = loader.Vector(spec_.inv_freq[i], "inverse frequencies");
-      layers_.push_back(std::move(layer));
     }
   }
 
@@ -78,7 +78,7 @@ class MlaAttentionBlock : public Attention {
                                              .inv_freq = layer.inv_freq.get(),
                                              .magnitude = spec_.rope_magnitude,
                                              .store = step.store,
-                                             .layer = step.layer}));
+                                             .layer = step.cache_layer}));
     return Attend(layer, step, q);
   }
 
@@ -118,7 +118,7 @@ class MlaAttentionBlock : public Attention {
     RETURN_IF_ERROR(backend_->MlaAttention({.q_latent = q_latent,
                                             .q = q,
                                             .store = step.store,
-                                            .layer = step.layer,
+                                            .layer = step.cache_layer,
                                             .scale = spec_.attention_scale,
                                             .soft_cap = spec_.attention_soft_cap,
                                             .sliding_window = spec_.WindowOf(step.layer),

@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+
 #include "engine/base/status.h"
 #include "engine/model/attention.h"
 
@@ -41,9 +43,14 @@ struct LayerLoader {
                    const RowOrder& order = {}) const {
     return loader.Matrix(Weight(stem), rows, cols, order);
   }
-  // What is optional is there in every layer or in none: the first decides.
+  // What is optional is there in every layer or in none; a checkpoint with a layer on its own may
+  // lack the first.
+  bool HasOptional(absl::string_view stem, absl::string_view suffix = "") const {
+    return loader.Has(absl::StrCat(LayerName(stem, 0), suffix)) ||
+           loader.Has(absl::StrCat(LayerName(stem, layer), suffix));
+  }
   WeightPtr Bias(absl::string_view stem, int64_t rows, const RowOrder& order = {}) const {
-    if (!loader.Has(LayerName(stem, 0) + ".bias")) return nullptr;
+    if (!HasOptional(stem, ".bias")) return nullptr;
     return loader.Vector(LayerName(stem, layer) + ".bias", rows, order);
   }
 };
@@ -59,13 +66,14 @@ class DirectProjections : public MlaProjections {
   }
 
   void LoadLayer(const LayerLoader& from) {
-    Layer layer;
+    Layer& layer = layers_.emplace_back();
+    if (!from.loader.Wants(from.layer)) return;
     const int rank = spec_.mla.q_lora_rank;
     const absl::string_view last = rank > 0 ? from.names.q_b : from.names.q;
     if (rank > 0) {
       layer.q_a = from.Matrix(from.names.q_a, rank, spec_.hidden_size);
       layer.q_a_bias = from.Bias(from.names.q_a, rank);
-      if (from.loader.Has(LayerName(from.names.q_a_norm, 0)))
+      if (from.HasOptional(from.names.q_a_norm))
         layer.q_a_norm = from.loader.Vector(LayerName(from.names.q_a_norm, from.layer), rank);
     }
     layer.q =
@@ -73,7 +81,6 @@ class DirectProjections : public MlaProjections {
     layer.q_bias = from.Bias(last, from.QueryRows(), from.orders.q);
     layer.kv_a = from.Matrix(from.names.kv_a, from.LatentRows(), spec_.hidden_size, from.orders.kv);
     layer.kv_a_bias = from.Bias(from.names.kv_a, from.LatentRows(), from.orders.kv);
-    layers_.push_back(std::move(layer));
   }
 
   absl::Status Run(int index, const TensorView& hidden, const MutableTensorView& q,
@@ -128,7 +135,8 @@ class NormedProjections : public MlaProjections {
     const TensorNames& names = from.names;
     const auto [heads, groups, dim] = spec_.gqa;
     const int64_t width = KeyWidth();
-    Layer layer;
+    Layer& layer = layers_.emplace_back();
+    if (!from.loader.Wants(from.layer)) return;
     layer.q = Load(from, names.q, QueryWidth());
     layer.k = Load(from, names.k, width);
     layer.v = Load(from, names.v, width);
@@ -142,7 +150,6 @@ class NormedProjections : public MlaProjections {
     layer.k_map = from.loader.ColumnsOf(kv, shape, {0, width}, from.orders.kv);
     layer.v_map = from.loader.ColumnsOf(kv, shape, {width, width}, from.orders.kv);
     layer.bias = from.Bias(names.kv_a, from.LatentRows(), from.orders.kv);
-    layers_.push_back(std::move(layer));
   }
 
   absl::Status Run(int index, const TensorView& hidden, const MutableTensorView& q,

@@ -97,7 +97,7 @@ class MoeFeedForward : public FeedForward {
     const std::vector<bool>& with_experts = spec_.moe.layers;
     for (int i = 0; i < spec_.num_layers; ++i) {
       Layer& layer = layers_.emplace_back();
-      if (with_experts[i]) LoadExperts(names, i, loader, layer);
+      if (loader.Wants(i) && with_experts[i]) LoadExperts(names, i, loader, layer);
     }
     if (std::find(with_experts.begin(), with_experts.end(), false) != with_experts.end()) {
       dense_ = LoadGatedFeedForward(spec_, names, loader, backend_);

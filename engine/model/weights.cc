@@ -220,6 +220,10 @@ absl::Status WeightLoader::Finish(const TensorNames& names, int num_layers) {
       problems_.push_back(absl::StrCat("unexpected ", tensor.name, " ", tensor.shape.ToString()));
     }
   }
+  return FinishPart();
+}
+
+absl::Status WeightLoader::FinishPart() {
   if (problems_.empty()) return absl::OkStatus();
   const size_t count = problems_.size();
   if (count > kMaxProblems) {

@@ -25,15 +25,28 @@ using RowOrder = std::vector<int64_t>;
 // `width` rows: row r of the first half comes from 2r, of the second from 2r + 1.
 RowOrder HalfSplitOrder(int heads, int width, int rope);
 
+// Consecutive layers of a model.
+struct LayerRange {
+  int begin = 0;
+  int end = 0;
+
+  bool Contains(int layer) const { return layer >= begin && layer < end; }
+};
+
 // A tensor that cannot be had is noted, and a null pointer returned; Finish() reports all notes.
 // Thread-compatible.
 class WeightLoader {
  public:
-  // `norm_offset` is added to every element of every norm's weight (Family::NormOffset).
+  // `norm_offset` is added to every element of every norm's weight (Family::NormOffset). Weights
+  // of layers outside of `layers` are not wanted: nobody asks for them.
   WeightLoader(std::shared_ptr<const CheckpointReader> checkpoint, Backend* backend,
-               float norm_offset)
-      : checkpoint_(std::move(checkpoint)), backend_(backend), norm_offset_(norm_offset) {}
+               float norm_offset, LayerRange layers)
+      : checkpoint_(std::move(checkpoint)),
+        backend_(backend),
+        norm_offset_(norm_offset),
+        layers_(layers) {}
 
+  bool Wants(int layer) const { return layers_.Contains(layer); }
   bool Has(absl::string_view name) const { return checkpoint_->Has(name); }
 
   // [rows, cols], kept in the checkpoint's own type; copied only where rows move.
@@ -87,6 +100,8 @@ class WeightLoader {
   // InvalidArgument listing what is missing, misshapen or unexpected; `names` says which extra
   // tensors are known.
   absl::Status Finish(const TensorNames& names, int num_layers);
+  // The same of what is missing or misshapen, where only a part of the model was asked for.
+  absl::Status FinishPart();
 
  private:
   // The tensor if it is there with that shape; otherwise notes the problem.
@@ -99,6 +114,7 @@ class WeightLoader {
   std::shared_ptr<const CheckpointReader> checkpoint_;
   Backend* backend_;
   const float norm_offset_;
+  const LayerRange layers_;
   TensorView found_;
   absl::flat_hash_set<std::string> used_;
   std::vector<std::string> problems_;
