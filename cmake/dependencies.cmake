@@ -8,6 +8,7 @@ pkg_check_modules(GRPCPP REQUIRED IMPORTED_TARGET grpc++)           # 1.51, serv
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)        # engine/tokenizer
 pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)  # engine/tokenizer
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)     # engine/tokenizer
+find_package(ZLIB REQUIRED)                         # engine/convert: checksums
 find_package(spdlog 1.10 REQUIRED)                  # server
 find_package(prometheus-cpp CONFIG REQUIRED)        # server
 find_library(LAPACKE_LIBRARY lapacke REQUIRED)      # engine/linalg

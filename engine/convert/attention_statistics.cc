@@ -3,24 +3,56 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 
 #include "engine/base/status.h"
 #include "engine/convert/received_attention.h"
+#include "engine/convert/work_record.h"
 
 namespace transmla {
 
+namespace {
+
+AttentionStatistics NoStatistics(const GqaSpec& gqa, bool with_all_queries) {
+  const int width = 2 * gqa.num_key_value_heads * gqa.head_dim;
+  return {.key_value = SecondMoment(width),
+          .key_value_sum = std::vector<double>(width),
+          .query = std::vector<SecondMoment>(gqa.num_attention_heads, SecondMoment(gqa.head_dim)),
+          .all_queries = with_all_queries ? SecondMoment(gqa.num_attention_heads * gqa.head_dim)
+                                          : SecondMoment()};
+}
+
+}  // namespace
+
+absl::StatusOr<AttentionStatistics> ParseAttentionStatistics(absl::string_view record) {
+  RecordReader reader(record);
+  AttentionStatistics statistics;
+  statistics.key_value = SecondMoment::Load(reader);
+  statistics.key_value_sum = reader.Values<double>();
+  statistics.all_queries = SecondMoment::Load(reader);
+  const int64_t heads = reader.Number();
+  for (int64_t head = 0; head < heads; ++head) statistics.query.push_back(SecondMoment::Load(reader));
+  RETURN_IF_ERROR(reader.Finish());
+  return statistics;
+}
+
 AttentionObserver::AttentionObserver(Backend& backend, const ModelSpec& spec, HeadOrder head_order,
                                      bool with_all_queries)
-    : backend_(backend), spec_(spec), head_order_(std::move(head_order)) {
-  const GqaSpec& gqa = spec.gqa;
-  const int width = 2 * gqa.num_key_value_heads * gqa.head_dim;
-  AttentionStatistics empty{
-      .key_value = SecondMoment(width),
-      .key_value_sum = std::vector<double>(width),
-      .query = std::vector<SecondMoment>(gqa.num_attention_heads, SecondMoment(gqa.head_dim)),
-      .all_queries =
-          with_all_queries ? SecondMoment(gqa.num_attention_heads * gqa.head_dim) : SecondMoment()};
-  layers_.assign(spec.num_layers, empty);
+    : backend_(backend),
+      spec_(spec),
+      head_order_(std::move(head_order)),
+      with_all_queries_(with_all_queries),
+      statistics_(NoStatistics(spec.gqa, with_all_queries)) {}
+
+std::string AttentionObserver::Take(int) {
+  RecordWriter record;
+  statistics_.key_value.Save(record);
+  record.Put(statistics_.key_value_sum);
+  statistics_.all_queries.Save(record);
+  record.Put(static_cast<int64_t>(statistics_.query.size()));
+  for (const SecondMoment& moment : statistics_.query) moment.Save(record);
+  statistics_ = NoStatistics(spec_.gqa, with_all_queries_);
+  return record.Take();
 }
 
 std::vector<float> AttentionObserver::Received(int layer) const {
@@ -51,7 +83,7 @@ absl::Status AttentionObserver::OnProjections(int layer, const TensorView& q, co
   RETURN_IF_ERROR(backend_.Read(v, absl::MakeSpan(v_)));
   ReorderHeads(head_order_, absl::MakeSpan(q_));
   ReorderHeads(head_order_, absl::MakeSpan(k_));
-  AttentionStatistics& statistics = layers_[layer];
+  AttentionStatistics& statistics = statistics_;
   const size_t tokens = q.shape[0], width = k_.size() / tokens, d = spec_.gqa.head_dim;
 
   const std::vector<float> received = Received(layer);

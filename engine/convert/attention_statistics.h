@@ -3,13 +3,16 @@
 #define TRANSMLA_ENGINE_CONVERT_ATTENTION_STATISTICS_H_
 
 #include <cstdint>
-#include <utility>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 #include "engine/backend/backend.h"
 #include "engine/convert/head_order.h"
+#include "engine/convert/layer_statistics.h"
 #include "engine/convert/moments.h"
 #include "engine/model/decoder.h"
 
@@ -24,10 +27,13 @@ struct AttentionStatistics {
   SecondMoment all_queries;  // of all heads side by side, width H·d; empty unless asked for
 };
 
+// From what AttentionObserver::Take gave. DataLoss if it is not whole.
+absl::StatusOr<AttentionStatistics> ParseAttentionStatistics(absl::string_view record);
+
 // Gathers them from a grouped-query model over all that it runs while this observes it: whole
-// sequences from position 0, or long pieces of them, since attention is that within a step. The
-// backend must outlive it. Memory is that of the sums.
-class AttentionObserver : public DecoderObserver {
+// sequences from position 0, or long pieces of them, since attention is that within a step. One
+// layer after the other. The backend must outlive it. Memory is that of a layer's sums.
+class AttentionObserver : public LayerStatistics {
  public:
   // Dimensions of heads are summed in the order `head_order`.
   AttentionObserver(Backend& backend, const ModelSpec& spec, HeadOrder head_order,
@@ -38,8 +44,7 @@ class AttentionObserver : public DecoderObserver {
   }
   absl::Status OnProjections(int layer, const TensorView& q, const TensorView& k,
                              const TensorView& v) override;
-  // Ends the sums: one a layer.
-  std::vector<AttentionStatistics> Take() { return std::move(layers_); }
+  std::string Take(int layer) override;
 
  private:
   // Of each token of the step, from q_ and k_.
@@ -49,7 +54,8 @@ class AttentionObserver : public DecoderObserver {
   const ModelSpec spec_;
   const HeadOrder head_order_;
   std::vector<int32_t> sequence_starts_;
-  std::vector<AttentionStatistics> layers_;
+  const bool with_all_queries_;
+  AttentionStatistics statistics_;  // of the layer that runs
   std::vector<float> q_, k_, v_, rows_;  // of a step, on the host
 };
 

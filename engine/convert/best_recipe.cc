@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 #include "engine/base/status.h"
 #include "engine/convert/compress.h"
@@ -74,8 +75,21 @@ std::vector<double> CostLeft(const std::vector<double>& costs) {
 
 }  // namespace
 
-DecoderObserver& BestRecipe::Observe(Backend& backend) {
-  return observer_.emplace(backend, source_.spec(), source_.head_order(), options_.q_lora_rank > 0);
+absl::Status BestRecipe::Calibrate(WorkFolder& work, const LayeredModel& source,
+                                   TokenSequences calibration) {
+  work_ = &work;
+  const int layers = source_.spec().num_layers;
+  pass_.emplace(work, "calibration", source, calibration, [this, layers](int layer, int done, int total) {
+    return progress_.Advance(layer * total + done, layers * total, layer);
+  });
+  AttentionObserver observer(*source.backend, source_.spec(), source_.head_order(),
+                             options_.q_lora_rank > 0);
+  return pass_->Observe(observer);
+}
+
+absl::StatusOr<AttentionStatistics> BestRecipe::Statistics(int layer) const {
+  ASSIGN_OR_RETURN(const std::string record, pass_->Record(layer));
+  return ParseAttentionStatistics(record);
 }
 
 std::vector<double> BestRecipe::Centre(const AttentionStatistics& statistics,
@@ -142,12 +156,11 @@ absl::StatusOr<BestRecipe::LayerKeys> BestRecipe::DecomposeLayer(
   return keys;
 }
 
-absl::Status BestRecipe::ShareFrequencies(const std::vector<AttentionStatistics>& statistics,
-                                          int max_distance) {
+absl::Status BestRecipe::ShareFrequencies(int max_distance) {
   std::vector<std::vector<KeyComponent>> layers;
-  for (size_t layer = 0; layer < statistics.size(); ++layer) {
-    absl::StatusOr<LayerKeys> keys =
-        DecomposeLayer(statistics[layer], static_cast<int>(layer), max_distance);
+  for (int layer = 0; layer < source_.spec().num_layers; ++layer) {
+    ASSIGN_OR_RETURN(const AttentionStatistics statistics, Statistics(layer));
+    absl::StatusOr<LayerKeys> keys = DecomposeLayer(statistics, layer, max_distance);
     if (!keys.ok()) return Annotate(keys.status(), absl::StrCat("layer ", layer));
     layers.push_back(std::move(keys->components));
     RETURN_IF_ERROR(progress_.Advance(0, 1));
@@ -156,8 +169,9 @@ absl::Status BestRecipe::ShareFrequencies(const std::vector<AttentionStatistics>
   return absl::OkStatus();
 }
 
-absl::Status BestRecipe::FitLayer(const AttentionStatistics& statistics, int layer,
-                                  int max_distance, LayerReport* report) {
+absl::StatusOr<LatentLayerPlan> BestRecipe::PlanLayer(const AttentionStatistics& statistics,
+                                                      int layer, int max_distance,
+                                                      LayerReport* report) const {
   const ModelSpec& spec = source_.spec();
   const MlaSpec shape = ResolveShape(options_, spec);
   const int64_t rope = shape.qk_rope_head_dim;
@@ -185,7 +199,7 @@ absl::Status BestRecipe::FitLayer(const AttentionStatistics& statistics, int lay
   const double energy = Trace(rotated, 0, width);
   report->rope_key_energy_kept = energy > 0 ? Trace(rotated, 0, rope) / energy : 1;
 
-  LatentLayerPlan& plan = plans_[layer];
+  LatentLayerPlan plan;
   plan.source = spec.gqa;
   plan.query_scale = QueryScale(spec, shape.qk_rope_head_dim);
   plan.nope_scale = double{spec.rope_magnitude} * spec.rope_magnitude;
@@ -198,31 +212,53 @@ absl::Status BestRecipe::FitLayer(const AttentionStatistics& statistics, int lay
     ASSIGN_OR_RETURN(plan.query_basis,
                      PrincipalComponents(statistics.all_queries.sum(), shape.q_lora_rank));
   }
-  return absl::OkStatus();
+  return plan;
+}
+
+std::string BestRecipe::RecordName(int layer) const {
+  return absl::StrFormat("fitted-%d-%d-%03d.record", options_.qk_rope_head_dim,
+                         options_.kv_lora_rank, layer);
+}
+
+absl::StatusOr<FittedLayer> BestRecipe::FitLayer(int layer, int max_distance) const {
+  const std::string name = RecordName(layer);
+  if (const absl::StatusOr<std::string> done = work_->Read(name); done.ok())
+    return ParseFittedLayer(*done);
+  ASSIGN_OR_RETURN(const AttentionStatistics statistics, Statistics(layer));
+  FittedLayer fitted;
+  ASSIGN_OR_RETURN(const LatentLayerPlan plan,
+                   PlanLayer(statistics, layer, max_distance, &fitted.report));
+  ASSIGN_OR_RETURN(fitted.weights, BuildLayer(plan, layer));
+  RETURN_IF_ERROR(work_->Write(name, SaveFittedLayer(fitted)));
+  return fitted;
 }
 
 absl::Status BestRecipe::Fit(TokenSequences calibration, TokenSequences, ConversionReport* report) {
   const int layers = source_.spec().num_layers;
   RETURN_IF_ERROR(progress_.Enter(ConversionStage::kRotate, layers));
-  std::vector<AttentionStatistics> statistics = observer_->Take();
   // Text says nothing about distances longer than its sequences.
   const int max_distance = static_cast<int>(calibration[0].size()) - 1;
   RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCompress, layers));
-  if (options_.shared_frequencies) RETURN_IF_ERROR(ShareFrequencies(statistics, max_distance));
-  plans_.resize(layers);
-  report->layers.resize(layers);
+  if (options_.shared_frequencies) RETURN_IF_ERROR(ShareFrequencies(max_distance));
   for (int layer = 0; layer < layers; ++layer) {
-    RETURN_IF_ERROR(
-        Annotate(FitLayer(statistics[layer], layer, max_distance, &report->layers[layer]),
-                 absl::StrCat("layer ", layer)));
-    statistics[layer] = {};
+    absl::StatusOr<FittedLayer> fitted = FitLayer(layer, max_distance);
+    if (!fitted.ok()) return Annotate(fitted.status(), absl::StrCat("layer ", layer));
+    report->layers.push_back(fitted->report);
+    inv_freq_.push_back(fitted->weights.inv_freq);
+    source_.checkpoint().ReleasePages();
     RETURN_IF_ERROR(progress_.Advance(layer + 1, layers, layer + 1));
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<LatentWeights> BestRecipe::Layer(int layer) const {
-  const LatentLayerPlan& plan = plans_[layer];
+  ASSIGN_OR_RETURN(const std::string record, work_->Read(RecordName(layer)));
+  ASSIGN_OR_RETURN(FittedLayer fitted, ParseFittedLayer(record));
+  return std::move(fitted.weights);
+}
+
+absl::StatusOr<LatentWeights> BestRecipe::BuildLayer(const LatentLayerPlan& plan,
+                                                     int layer) const {
   ASSIGN_OR_RETURN(const GqaWeights weights, source_.Attention(layer));
   LatentWeights latent = BuildLatentLayer(weights, plan);
   if (source_.spec().output_bias) return latent;
@@ -238,12 +274,6 @@ absl::StatusOr<LatentWeights> BestRecipe::Layer(int layer) const {
   const Matrix bias = Multiply(output, attended);
   latent.o_bias.assign(bias.values().begin(), bias.values().end());
   return latent;
-}
-
-std::vector<std::vector<float>> BestRecipe::InverseFrequencies() const {
-  std::vector<std::vector<float>> frequencies;
-  for (const LatentLayerPlan& plan : plans_) frequencies.push_back(plan.inv_freq);
-  return frequencies;
 }
 
 }  // namespace transmla

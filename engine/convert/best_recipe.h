@@ -3,14 +3,17 @@
 // Of each layer it takes the keys apart by what scores see of them, keeps RoPE on the components
 // that need it most, and compresses the rest together with the values, weighed by what queries and
 // the output projection make of them (docs/conversion.md, section 11). One run of the source over
-// the calibration text is all it needs.
+// the calibration text is all it needs; of all layers but one, statistics and results lie in the
+// work folder.
 #ifndef TRANSMLA_ENGINE_CONVERT_BEST_RECIPE_H_
 #define TRANSMLA_ENGINE_CONVERT_BEST_RECIPE_H_
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "engine/convert/attention_statistics.h"
+#include "engine/convert/fitted_layer.h"
 #include "engine/convert/fitted_recipe.h"
 #include "engine/convert/key_components.h"
 #include "engine/convert/latent_layer.h"
@@ -26,16 +29,22 @@ class BestRecipe : public FittedRecipe {
   BestRecipe(const ConvertOptions& options, const SourceWeights& source, ProgressTracker& progress)
       : options_(options), source_(source), progress_(progress) {}
 
-  DecoderObserver& Observe(Backend& backend) override;
-  bool NeedsWholeSequences() const override { return true; }
+  absl::Status Calibrate(WorkFolder& work, const LayeredModel& source,
+                         TokenSequences calibration) override;
   absl::Status Fit(TokenSequences calibration, TokenSequences evaluation,
                    ConversionReport* report) override;
   absl::StatusOr<LatentWeights> Layer(int layer) const override;
-  std::vector<std::vector<float>> InverseFrequencies() const override;
+  std::vector<std::vector<float>> InverseFrequencies() const override { return inv_freq_; }
 
  private:
-  absl::Status FitLayer(const AttentionStatistics& statistics, int layer, int max_distance,
-                        LayerReport* report);
+  absl::StatusOr<AttentionStatistics> Statistics(int layer) const;
+  // Of the record of a fitted layer; results of other shapes have others.
+  std::string RecordName(int layer) const;
+  absl::StatusOr<LatentLayerPlan> PlanLayer(const AttentionStatistics& statistics, int layer,
+                                            int max_distance, LayerReport* report) const;
+  absl::StatusOr<LatentWeights> BuildLayer(const LatentLayerPlan& plan, int layer) const;
+  // From the work folder if it is there, or else into it.
+  absl::StatusOr<FittedLayer> FitLayer(int layer, int max_distance) const;
   // What z = [k_nope; v] = `map` · [k; v] is around: [K + L], zero where it may not be taken out.
   std::vector<double> Centre(const AttentionStatistics& statistics, const Matrix& map) const;
   // What errors do to the output of a layer's attention, to first order and in mean squares: an
@@ -56,15 +65,15 @@ class BestRecipe : public FittedRecipe {
   absl::StatusOr<LayerKeys> DecomposeLayer(const AttentionStatistics& statistics, int layer,
                                            int max_distance) const;
   // Fills shared_pairs_.
-  absl::Status ShareFrequencies(const std::vector<AttentionStatistics>& statistics,
-                                int max_distance);
+  absl::Status ShareFrequencies(int max_distance);
 
   const ConvertOptions& options_;
   const SourceWeights& source_;
   ProgressTracker& progress_;
-  std::optional<AttentionObserver> observer_;
-  std::vector<int> shared_pairs_;       // ChooseSharedPairs, if layers are to share them
-  std::vector<LatentLayerPlan> plans_;  // a layer
+  WorkFolder* work_ = nullptr;             // once calibrated
+  std::optional<LayerPass> pass_;          // over the calibration text
+  std::vector<int> shared_pairs_;          // ChooseSharedPairs, if layers are to share them
+  std::vector<std::vector<float>> inv_freq_;  // a layer, once fitted
 };
 
 }  // namespace transmla

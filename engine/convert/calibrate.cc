@@ -97,10 +97,19 @@ StepLimits CalibrationLimits(int length) {
 KeyMoments::KeyMoments(Backend& backend, const ModelSpec& spec, HeadOrder head_order)
     : backend_(backend),
       head_order_(std::move(head_order)),
-      moments_(spec.num_layers, SecondMoment(spec.gqa.num_key_value_heads * spec.gqa.head_dim)) {}
+      moments_(spec.num_layers) {}
+
+std::string KeyMoments::Take(int layer) {
+  RecordWriter record;
+  moments_[layer].Save(record);
+  moments_[layer] = {};
+  return record.Take();
+}
 
 absl::Status KeyMoments::OnProjections(int layer, const TensorView&, const TensorView& k,
                                        const TensorView&) {
+  if (moments_[layer].width() == 0)
+    moments_[layer] = SecondMoment(static_cast<int>(k.shape[1] * k.shape[2]));
   buffer_.resize(k.shape.elements());
   RETURN_IF_ERROR(backend_.Read(k, absl::MakeSpan(buffer_)));
   ReorderHeads(head_order_, absl::MakeSpan(buffer_));
@@ -114,7 +123,7 @@ absl::StatusOr<std::vector<SecondMoment>> CalibrateKeys(Decoder& decoder, Backen
   CHECK(decoder.spec().attention == AttentionKind::kGqa);
   KeyMoments observer(backend, decoder.spec());
   RETURN_IF_ERROR(ObserveSequences(decoder, backend, sequences, observer, progress));
-  return observer.Take();
+  return observer.TakeAll();
 }
 
 absl::StatusOr<LatentMoments> CalibrateLatents(Decoder& decoder, Backend& backend,

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,7 @@
 
 #include "engine/backend/backend.h"
 #include "engine/convert/head_order.h"
+#include "engine/convert/layer_statistics.h"
 #include "engine/convert/moments.h"
 #include "engine/model/decoder.h"
 
@@ -35,19 +37,20 @@ absl::Status ObserveSequences(Decoder& decoder, Backend& backend, TokenSequences
 
 // Sums k·kᵀ of a grouped-query model's keys before RoPE, biases and norms included, over all that
 // it runs while this observes it: one moment [L, L] a layer. The backend must outlive it.
-class KeyMoments : public DecoderObserver {
+class KeyMoments : public LayerStatistics {
  public:
   // Dimensions of heads are summed in the order `head_order`.
   KeyMoments(Backend& backend, const ModelSpec& spec, HeadOrder head_order = {});
   absl::Status OnProjections(int layer, const TensorView& q, const TensorView& k,
                              const TensorView& v) override;
-  // Ends the sums.
-  std::vector<SecondMoment> Take() { return std::move(moments_); }
+  std::string Take(int layer) override;  // SecondMoment::Save
+  // Ends the sums of all layers.
+  std::vector<SecondMoment> TakeAll() { return std::move(moments_); }
 
  private:
   Backend& backend_;
   const HeadOrder head_order_;
-  std::vector<SecondMoment> moments_;
+  std::vector<SecondMoment> moments_;  // empty until its layer runs
   std::vector<float> buffer_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <functional>
 #include <limits>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/check.h"
+#include "engine/base/checked_math.h"
 #include "engine/base/status.h"
 #include "engine/base/thread_pool.h"
 #include "engine/convert/sequence_runner.h"
@@ -165,24 +167,25 @@ absl::StatusOr<PerplexityResult> EvaluatePerplexity(
   return result;
 }
 
-absl::StatusOr<QualityReport> CompareModels(const EvaluatedModel& source,
-                                            const EvaluatedModel& result,
-                                            absl::Span<const std::vector<int32_t>> sequences,
-                                            DType cache_dtype, const EvaluationProgress& progress) {
+namespace {
+
+// Gives the logits of a step of sequence `index`; valid until the next call.
+using LogitSource = std::function<absl::StatusOr<Logits>(size_t index, const SequenceChunk& chunk)>;
+
+struct ComparedModel {
+  const ModelSpec* spec = nullptr;
+  LogitSource logits;
+};
+
+absl::StatusOr<QualityReport> Compare(const ComparedModel& source, const ComparedModel& result,
+                                      absl::Span<const std::vector<int32_t>> sequences, int threads,
+                                      const EvaluationProgress& progress) {
   RETURN_IF_ERROR(CheckPredictable(sequences));
-  const size_t vocabulary = source.decoder->spec().vocab_size;
-  if (result.decoder->spec().vocab_size != source.decoder->spec().vocab_size)
-    return absl::InvalidArgumentError(
-        absl::StrCat("vocabularies differ: ", source.decoder->spec().vocab_size, " and ",
-                     result.decoder->spec().vocab_size, " tokens"));
-  const int longest = LongestOf(sequences);
-  ASSIGN_OR_RETURN(
-      SequenceRunner source_runner,
-      SequenceRunner::Create(*source.decoder, *source.backend, cache_dtype, 1, longest));
-  ASSIGN_OR_RETURN(
-      SequenceRunner result_runner,
-      SequenceRunner::Create(*result.decoder, *result.backend, cache_dtype, 1, longest));
-  ThreadPool pool(result.backend->info().host_threads);
+  const size_t vocabulary = source.spec->vocab_size;
+  if (result.spec->vocab_size != source.spec->vocab_size)
+    return absl::InvalidArgumentError(absl::StrCat("vocabularies differ: ", vocabulary, " and ",
+                                                   result.spec->vocab_size, " tokens"));
+  ThreadPool pool(threads);
   Position total;
   int64_t agreements = 0;
   QualityReport report;
@@ -190,8 +193,8 @@ absl::StatusOr<QualityReport> CompareModels(const EvaluatedModel& source,
     const absl::Span<const int32_t> sequence = sequences[s];
     for (int position = 0; position < static_cast<int>(sequence.size()); position += kStepTokens) {
       const Step step = StepAt(sequence, position);
-      ASSIGN_OR_RETURN(const Logits source_logits, source_runner.Run({step.chunk}));
-      ASSIGN_OR_RETURN(const Logits result_logits, result_runner.Run({step.chunk}));
+      ASSIGN_OR_RETURN(const Logits source_logits, source.logits(s, step.chunk));
+      ASSIGN_OR_RETURN(const Logits result_logits, result.logits(s, step.chunk));
       std::vector<Position> positions(step.predictions);
       pool.ParallelFor(step.predictions, [&](int64_t i, int) {
         positions[i] = ComparePosition(source_logits.subspan(i * vocabulary, vocabulary),
@@ -207,8 +210,8 @@ absl::StatusOr<QualityReport> CompareModels(const EvaluatedModel& source,
       }
       report.tokens += step.predictions;
     }
-    RETURN_IF_ERROR(CheckFinite(total.source_loss, source.decoder->spec()));
-    RETURN_IF_ERROR(CheckFinite(total.result_loss, result.decoder->spec()));
+    RETURN_IF_ERROR(CheckFinite(total.source_loss, *source.spec));
+    RETURN_IF_ERROR(CheckFinite(total.result_loss, *result.spec));
     if (progress && !progress(static_cast<int>(s) + 1, static_cast<int>(sequences.size())))
       return absl::CancelledError("evaluation cancelled");
   }
@@ -219,6 +222,58 @@ absl::StatusOr<QualityReport> CompareModels(const EvaluatedModel& source,
   report.greedy_agreement = static_cast<double>(agreements) / count;
   report.max_logit_difference = total.max_difference;
   return report;
+}
+
+LogitSource LogitsOf(SequenceRunner& runner) {
+  return [&runner](size_t, const SequenceChunk& chunk) { return runner.Run({chunk}); };
+}
+
+// `firsts` are the tokens before each sequence.
+LogitSource LogitsOf(const EvaluatedStreams& model, const std::vector<int64_t>& firsts) {
+  return [&model, &firsts](size_t index, const SequenceChunk& chunk) -> absl::StatusOr<Logits> {
+    const int64_t width = model.spec->hidden_size;
+    const int64_t first = firsts[index] + chunk.position;
+    const auto tokens = static_cast<int64_t>(chunk.tokens.size());
+    ASSIGN_OR_RETURN(const absl::string_view bytes,
+                     model.streams->Slice(first * width * int64_t{sizeof(float)},
+                                          tokens * width * int64_t{sizeof(float)}));
+    const absl::Span<const float> hidden(reinterpret_cast<const float*>(bytes.data()),
+                                         tokens * width);
+    const int pages = CeilDiv(chunk.position + static_cast<int>(tokens), kPageTokens);
+    return model.ends->Logits(BatchOf({chunk}, pages), hidden);
+  };
+}
+
+}  // namespace
+
+absl::StatusOr<QualityReport> CompareStreams(const EvaluatedStreams& source,
+                                             const EvaluatedStreams& result,
+                                             absl::Span<const std::vector<int32_t>> sequences,
+                                             int threads, const EvaluationProgress& progress) {
+  std::vector<int64_t> firsts;
+  int64_t tokens = 0;
+  for (const std::vector<int32_t>& sequence : sequences) {
+    firsts.push_back(tokens);
+    tokens += static_cast<int64_t>(sequence.size());
+  }
+  return Compare({source.spec, LogitsOf(source, firsts)}, {result.spec, LogitsOf(result, firsts)},
+                 sequences, threads, progress);
+}
+
+absl::StatusOr<QualityReport> CompareModels(const EvaluatedModel& source,
+                                            const EvaluatedModel& result,
+                                            absl::Span<const std::vector<int32_t>> sequences,
+                                            DType cache_dtype, const EvaluationProgress& progress) {
+  const int longest = std::max(1, LongestOf(sequences));
+  ASSIGN_OR_RETURN(
+      SequenceRunner source_runner,
+      SequenceRunner::Create(*source.decoder, *source.backend, cache_dtype, 1, longest));
+  ASSIGN_OR_RETURN(
+      SequenceRunner result_runner,
+      SequenceRunner::Create(*result.decoder, *result.backend, cache_dtype, 1, longest));
+  return Compare({&source.decoder->spec(), LogitsOf(source_runner)},
+                 {&result.decoder->spec(), LogitsOf(result_runner)}, sequences,
+                 result.backend->info().host_threads, progress);
 }
 
 }  // namespace transmla

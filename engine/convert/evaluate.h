@@ -10,8 +10,10 @@
 #include "absl/types/span.h"
 
 #include "engine/backend/backend.h"
+#include "engine/base/mapped_file.h"
 #include "engine/convert/report.h"
 #include "engine/model/decoder.h"
+#include "engine/model/layer_decoder.h"
 
 namespace transmla {
 
@@ -38,6 +40,21 @@ StepLimits EvaluationLimits(int length);
 absl::StatusOr<PerplexityResult> EvaluatePerplexity(
     Decoder& decoder, Backend& backend, absl::Span<const std::vector<int32_t>> sequences,
     DType cache_dtype, const EvaluationProgress& progress = nullptr);
+
+// A model that has been run over the sequences already, a layer at a time (LayerPass::Run): its
+// ends, and the residual streams behind its last layer. All must outlive the evaluation.
+struct EvaluatedStreams {
+  EndsDecoder* ends = nullptr;  // within EvaluationLimits; on a backend of its own
+  const ModelSpec* spec = nullptr;
+  const MappedFile* streams = nullptr;
+};
+
+// As CompareModels. `threads` compare.
+absl::StatusOr<QualityReport> CompareStreams(const EvaluatedStreams& source,
+                                             const EvaluatedStreams& result,
+                                             absl::Span<const std::vector<int32_t>> sequences,
+                                             int threads,
+                                             const EvaluationProgress& progress = nullptr);
 
 // One of two models side by side.
 struct EvaluatedModel {

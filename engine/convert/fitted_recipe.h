@@ -7,11 +7,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#include "engine/backend/backend.h"
 #include "engine/convert/attention_weights.h"
 #include "engine/convert/calibrate.h"
+#include "engine/convert/layer_pass.h"
 #include "engine/convert/report.h"
-#include "engine/model/decoder.h"
+#include "engine/convert/work_folder.h"
 
 namespace transmla {
 
@@ -20,13 +20,13 @@ class FittedRecipe {
  public:
   virtual ~FittedRecipe() = default;
 
-  // What the source is to run the calibration text with; called once. `backend`, on which it runs,
-  // must outlive the recipe's Fit.
-  virtual DecoderObserver& Observe(Backend& backend) = 0;
-  // Whether the observer must see whole sequences, not one token after the other.
-  virtual bool NeedsWholeSequences() const = 0;
-  // Stages kRotate and kCompress, from what the observer saw of `calibration`; fills what `report`
-  // tells of them. `evaluation` may be empty, and is only measured with.
+  // Stage kCalibrate: runs `source` over `calibration`, of which `work` may have a part already.
+  // What it keeps depends on the recipe and not on the shape of the result. Called once, before
+  // Fit; all must outlive the recipe.
+  virtual absl::Status Calibrate(WorkFolder& work, const LayeredModel& source,
+                                 TokenSequences calibration) = 0;
+  // Stages kRotate and kCompress; fills what `report` tells of them. `evaluation` may be empty, and
+  // is only measured with.
   virtual absl::Status Fit(TokenSequences calibration, TokenSequences evaluation,
                            ConversionReport* report) = 0;
 

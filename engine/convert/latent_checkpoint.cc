@@ -307,12 +307,21 @@ void LatentCheckpoint::AddShifted(const KeptTensor& kept, const TensorView& stor
   owned_.push_back(std::move(tensor));
 }
 
+void LatentCheckpoint::Own(NamedTensor named) {
+  infos_.push_back({named.name, named.tensor.dtype(), named.tensor.shape()});
+  views_.emplace_back(named.name, named.tensor.view());
+  owned_.push_back(std::move(named.tensor));
+}
+
 void LatentCheckpoint::AddLayer(int layer, const LatentWeights& weights) {
-  for (NamedTensor& named : LatentTensors(layer, weights, DType::kF32)) {
-    infos_.push_back({named.name, named.tensor.dtype(), named.tensor.shape()});
-    views_.emplace_back(named.name, named.tensor.view());
-    owned_.push_back(std::move(named.tensor));
-  }
+  for (NamedTensor& named : LatentTensors(layer, weights, DType::kF32)) Own(std::move(named));
+}
+
+void LatentCheckpoint::AddFrequencies(const std::vector<std::vector<float>>& inv_freq) {
+  for (size_t layer = 0; layer < inv_freq.size(); ++layer)
+    Own(MakeTensor(absl::StrCat("model.layers.", layer, ".self_attn.rotary_emb.inv_freq"),
+                   std::vector<double>(inv_freq[layer].begin(), inv_freq[layer].end()),
+                   DType::kF32));
 }
 
 absl::StatusOr<TensorView> LatentCheckpoint::Tensor(absl::string_view name) const {

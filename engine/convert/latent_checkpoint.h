@@ -55,6 +55,9 @@ class LatentCheckpoint : public CheckpointReader {
   LatentCheckpoint(const SourceWeights& source, Config config);
   // Layers may come in any order, each once.
   void AddLayer(int layer, const LatentWeights& weights);
+  // Inverse frequencies of all layers, [layers][qk_rope_head_dim / 2], where the layers themselves
+  // are not all added or come without: they are features of the model.
+  void AddFrequencies(const std::vector<std::vector<float>>& inv_freq);
 
   const std::string& path() const override { return path_; }
   CheckpointFormat format() const override { return CheckpointFormat::kSafetensors; }
@@ -64,6 +67,7 @@ class LatentCheckpoint : public CheckpointReader {
   void ReleasePages() const override { source_->ReleasePages(); }
 
  private:
+  void Own(NamedTensor named);
   // A vector with its offset added.
   void AddShifted(const KeptTensor& kept, const TensorView& stored);
 

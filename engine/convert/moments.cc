@@ -18,4 +18,16 @@ void SecondMoment::Add(absl::Span<const float> vectors) {
   count_ += rows;
 }
 
+void SecondMoment::Save(RecordWriter& record) const {
+  record.Put(count_);
+  record.Put(sum_);
+}
+
+SecondMoment SecondMoment::Load(RecordReader& record) {
+  SecondMoment moment;
+  moment.count_ = record.Number();
+  moment.sum_ = record.ReadMatrix();
+  return moment;
+}
+
 }  // namespace transmla

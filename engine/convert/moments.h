@@ -7,6 +7,7 @@
 
 #include "absl/types/span.h"
 
+#include "engine/convert/work_record.h"
 #include "engine/linalg/matrix.h"
 
 namespace transmla {
@@ -25,6 +26,9 @@ class SecondMoment {
 
   // Adds the rows of `vectors`, [rows, width] row-major. REQUIRES: its size is a multiple of width.
   void Add(absl::Span<const float> vectors);
+
+  void Save(RecordWriter& record) const;
+  static SecondMoment Load(RecordReader& record);
 
  private:
   Matrix sum_;

@@ -88,6 +88,23 @@ absl::Status ValidateRecipe(const ConvertOptions& options, const ModelSpec& sour
     return absl::InvalidArgumentError(
         absl::StrCat("cache_ratio is ", options.cache_ratio, " and kv_lora_rank ",
                      options.kv_lora_rank, ", but one follows from the other; give one of them"));
+  if (!(options.max_perplexity_increase >= 0 && options.max_perplexity_increase <= 100))
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_perplexity_increase is ", options.max_perplexity_increase,
+                     " but must be a share above 0, as 0.05 for 5 %, and at most 100"));
+  if (options.max_perplexity_increase > 0 &&
+      (options.cache_ratio > 0 || options.kv_lora_rank != 0 || options.qk_rope_head_dim != 0))
+    return absl::InvalidArgumentError(
+        "max_perplexity_increase chooses the cache's size; leave cache_ratio, kv_lora_rank and "
+        "qk_rope_head_dim out");
+  for (const double ratio : options.compare_ratios) {
+    if (!(ratio > 0 && ratio <= 1))
+      return absl::InvalidArgumentError(absl::StrCat(
+          "compare_ratios holds ", ratio, " but its ratios must be above 0 and at most 1"));
+  }
+  if (!options.compare_ratios.empty() && options.evaluation_sequences == 0)
+    return absl::InvalidArgumentError(
+        "compare_ratios needs text to measure on; evaluation_sequences is 0");
   if (!std::isfinite(options.balance_kv_ratio))
     return absl::InvalidArgumentError(
         absl::StrCat("balance_kv_ratio is ", options.balance_kv_ratio, " but must be a number"));
@@ -212,7 +229,13 @@ absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& sou
     return absl::InvalidArgumentError(
         absl::StrCat("the source's attention (family ", source.family,
                      ") is latent already; give a model with grouped-query attention"));
-  if (options.recipe != Recipe::kEquivalent) RETURN_IF_ERROR(ValidateRecipe(options, source));
+  if (options.recipe != Recipe::kEquivalent) {
+    RETURN_IF_ERROR(ValidateRecipe(options, source));
+  } else if (options.TriedRatios() > 0) {
+    return absl::InvalidArgumentError(
+        "recipe equivalent has one size of cache; take another recipe for max_perplexity_increase "
+        "and compare_ratios");
+  }
   RETURN_IF_ERROR(ValidateFormat(options, source));
   RETURN_IF_ERROR(ValidateText(options, source));
   RETURN_IF_ERROR(ValidateRecovery(options, source));

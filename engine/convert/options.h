@@ -65,6 +65,9 @@ struct ConvertOptions {
   int kv_lora_rank = 0;
   // Instead of kv_lora_rank: cache of the result over the source's; 0: half.
   double cache_ratio = 0;
+  // Instead of either: the smallest cache ratio, of sixteenths, at which perplexity rises by no more
+  // than this share on text that is held back for the choice; 0: not asked for.
+  double max_perplexity_increase = 0;
   int q_lora_rank = 0;  // 0: the query projection stays whole
   // Recipe best: all layers keep RoPE at the same frequencies (the others' layers do anyway).
   // Format deepseek-v3 needs it: ResolveOptions sets it.
@@ -95,6 +98,12 @@ struct ConvertOptions {
   std::string evaluation_text;
   int evaluation_sequences = 8;
   int evaluation_length = 512;  // tokens a sequence
+  // Cache ratios that are measured besides, before recovery, for the report.
+  std::vector<double> compare_ratios;
+  // How many ratios are fitted besides that of the result, about.
+  int TriedRatios() const {
+    return static_cast<int>(compare_ratios.size()) + (max_perplexity_increase > 0 ? 4 : 0);
+  }
 
   OutputFormat format = OutputFormat::kTransMla;
   // Type of the written weights; of GGUF, of attention's new matrices. Unset: F32 for

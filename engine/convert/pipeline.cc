@@ -1,7 +1,9 @@
 #include "engine/convert/pipeline.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -19,9 +21,12 @@
 #include "engine/convert/evaluate.h"
 #include "engine/convert/fitted_recipe.h"
 #include "engine/convert/gguf_emit.h"
+#include "engine/convert/job.h"
+#include "engine/convert/layer_pass.h"
 #include "engine/convert/loaded_model.h"
 #include "engine/convert/plan.h"
 #include "engine/convert/progress.h"
+#include "engine/convert/ratio_trial.h"
 #include "engine/convert/recover/recovery.h"
 #include "engine/convert/report_page.h"
 #include "engine/convert/source_weights.h"
@@ -29,8 +34,11 @@
 #include "engine/convert/stock_model.h"
 #include "engine/convert/text.h"
 #include "engine/convert/transmla_recipe.h"
+#include "engine/convert/work_folder.h"
+#include "engine/convert/work_record.h"
 #include "engine/format/checkpoint.h"
 #include "engine/model/decoder.h"
+#include "engine/model/layer_decoder.h"
 #include "engine/tokenizer/load.h"
 
 namespace transmla {
@@ -43,7 +51,7 @@ constexpr absl::string_view kReportPage = "transmla_report.html";
 class Conversion {
  public:
   Conversion(const ConvertOptions& options, const ConversionContext& context)
-      : options_(options), context_(context), progress_(context, options) {}
+      : options_(options), asked_(options), context_(context), progress_(context, options) {}
 
   absl::StatusOr<ConversionReport> Run();
 
@@ -54,21 +62,50 @@ class Conversion {
   bool runs_source() const { return !lossless() || evaluates(); }
 
   absl::Status Load();
-  std::unique_ptr<FittedRecipe> MakeRecipe();
-  StepLimits SourceLimits() const;
+  std::unique_ptr<FittedRecipe> MakeRecipe(const ConvertOptions& options,
+                                           ProgressTracker& progress) const;
   absl::Status GetText();
   absl::Status ReadTexts();
+  absl::Status OpenWork();
   absl::Status SampleTexts();
+  absl::Status Calibrate();
+  // Perplexity by cache ratio: finds the result's, if that is asked for, and compares others.
+  absl::Status ChooseSize();
+  absl::StatusOr<RatioReport> TryRatio(double ratio, TokenSequences text, const MappedFile& streams,
+                                       ProgressTracker& progress);
+  // The source's residual streams over `text`.
+  absl::StatusOr<std::shared_ptr<const MappedFile>> RunSource(
+      const std::string& name, TokenSequences text, const LayerPass::Progress& progress);
+  absl::StatusOr<QualityReport> CompareWith(const LayeredModel& result, TokenSequences text,
+                                            const MappedFile& streams,
+                                            const LayerPass::Progress& run_progress,
+                                            const EvaluationProgress& progress);
   absl::Status Fit();
   absl::Status Recover();
   absl::Status Write();
   EmitSource LosslessSource() const;
   absl::Status Evaluate();
+  // Whether all of its tensors are there.
+  absl::Status CheckLoads(const LayeredModel& model);
   absl::Status Publish();
   SequenceProgress SequenceReporter(int offset, int total);
   // Sequences of text that the conversion learns from, in all.
   int SequencesToLearnFrom() const {
     return lossless() ? 0 : std::max(options_.nsamples, options_.RecoverySequences());
+  }
+  // Sequences held back to choose on, and to report on, of text that calibration is taken from.
+  SequenceCount HeldBack() const {
+    return {ChoiceSequences() + (options_.evaluation_text.empty() ? options_.evaluation_sequences : 0),
+            options_.evaluation_length};
+  }
+  int ChoiceSequences() const {
+    constexpr int kFewest = 8;
+    return options_.max_perplexity_increase > 0 ? std::max(kFewest, options_.evaluation_sequences)
+                                                : 0;
+  }
+  absl::Status SplitHeldBack(std::vector<std::vector<int32_t>> held_back);
+  LayeredModel Source() const {
+    return WholeModel(weights_->shared_checkpoint(), source_spec_, *backend_);
   }
   TokenSequences CalibrationText() const {
     return absl::MakeConstSpan(text_.calibration)
@@ -76,6 +113,7 @@ class Conversion {
   }
 
   ConvertOptions options_;  // resolved, once the source is open
+  ConvertOptions asked_;    // as they came
   const ConversionContext& context_;
   ProgressTracker progress_;
 
@@ -83,11 +121,13 @@ class Conversion {
   std::unique_ptr<StagedFolder> folder_;
   std::unique_ptr<SourceWeights> weights_;
   std::shared_ptr<const Tokenizer> tokenizer_;
-  LoadedModel source_;
+  ModelSpec source_spec_;             // as the source runs
+  std::unique_ptr<Backend> backend_;  // that it runs on, piece by piece
+  std::unique_ptr<WorkFolder> work_;
   TextSplit text_;
-  std::unique_ptr<FittedRecipe> recipe_;  // null for the lossless recipe
-  std::unique_ptr<Recovery> recovery_;    // null unless asked for
-  bool observed_ = false;                 // the recipe has seen the calibration text
+  std::shared_ptr<const MappedFile> source_streams_;  // over the evaluation text, once they are known
+  std::unique_ptr<FittedRecipe> recipe_;              // null for the lossless recipe
+  std::unique_ptr<Recovery> recovery_;                // null unless asked for
 };
 
 // Whether `source` can become `format`.
@@ -99,7 +139,11 @@ absl::Status CheckFormat(OutputFormat format, const CheckpointReader& source,
 absl::StatusOr<ConversionReport> Conversion::Run() {
   RETURN_IF_ERROR(Load());
   RETURN_IF_ERROR(GetText());
-  if (!lossless()) RETURN_IF_ERROR(Fit());
+  if (!lossless()) {
+    RETURN_IF_ERROR(Calibrate());
+    if (options_.TriedRatios() > 0) RETURN_IF_ERROR(ChooseSize());
+    RETURN_IF_ERROR(Fit());
+  }
   if (options_.recovery_tokens > 0) RETURN_IF_ERROR(Recover());
   RETURN_IF_ERROR(Write());
   RETURN_IF_ERROR(Evaluate());
@@ -118,11 +162,13 @@ absl::Status Conversion::Load() {
   report_ = PlannedReport(options_, spec);
   ASSIGN_OR_RETURN(SourceWeights weights, SourceWeights::Create(checkpoint, spec));
   weights_ = std::make_unique<SourceWeights>(std::move(weights));
-  recipe_ = MakeRecipe();
+  recipe_ = MakeRecipe(options_, progress_);
+  source_spec_ = spec;
   ASSIGN_OR_RETURN(const LoadedTokenizer loaded, LoadTokenizer(*checkpoint));
   tokenizer_ = loaded.tokenizer;
   if (runs_source()) {
-    ASSIGN_OR_RETURN(source_, LoadModel(context_, std::move(checkpoint), SourceLimits()));
+    ASSIGN_OR_RETURN(backend_, context_.make_backend());
+    RETURN_IF_ERROR(CheckLoads(Source()));
   }
   // Made last: an error before this point has touched nothing.
   ASSIGN_OR_RETURN(folder_,
@@ -130,26 +176,17 @@ absl::Status Conversion::Load() {
   return progress_.Advance(1, 1);
 }
 
-std::unique_ptr<FittedRecipe> Conversion::MakeRecipe() {
-  switch (options_.recipe) {
+std::unique_ptr<FittedRecipe> Conversion::MakeRecipe(const ConvertOptions& options,
+                                                     ProgressTracker& progress) const {
+  switch (options.recipe) {
     case Recipe::kEquivalent:
       return nullptr;
     case Recipe::kTransMla:
-      return std::make_unique<TransMlaRecipe>(options_, context_, *weights_, progress_);
+      return std::make_unique<TransMlaRecipe>(options, context_, *weights_, progress);
     case Recipe::kBest:
-      return std::make_unique<BestRecipe>(options_, *weights_, progress_);
+      return std::make_unique<BestRecipe>(options, *weights_, progress);
   }
   return nullptr;
-}
-
-StepLimits Conversion::SourceLimits() const {
-  StepLimits limits =
-      LimitsForBoth(CalibrationLimits(options_.seqlen), SamplingLimits(options_.seqlen));
-  if (evaluates()) {
-    limits = LimitsForBoth(limits, EvaluationLimits(options_.evaluation_length));
-    limits = LimitsForBoth(limits, SamplingLimits(options_.evaluation_length));
-  }
-  return limits;
 }
 
 SequenceProgress Conversion::SequenceReporter(int offset, int total) {
@@ -158,8 +195,7 @@ SequenceProgress Conversion::SequenceReporter(int offset, int total) {
 
 absl::Status Conversion::GetText() {
   RETURN_IF_ERROR(progress_.Enter(ConversionStage::kText));
-  if (!runs_source()) return progress_.Advance(1, 1);
-  RETURN_IF_ERROR(options_.text_files.empty() ? SampleTexts() : ReadTexts());
+  if (runs_source() && !options_.text_files.empty()) RETURN_IF_ERROR(ReadTexts());
   if (!options_.evaluation_text.empty() && evaluates()) {
     const SequenceCount wanted{options_.evaluation_sequences, options_.evaluation_length};
     ASSIGN_OR_RETURN(
@@ -170,6 +206,8 @@ absl::Status Conversion::GetText() {
     if (!cut.ok()) return Annotate(cut.status(), options_.evaluation_text);
     text_.evaluation = *std::move(cut);
   }
+  RETURN_IF_ERROR(OpenWork());
+  if (runs_source() && options_.text_files.empty()) RETURN_IF_ERROR(SampleTexts());
   for (const std::vector<int32_t>& sequence : CalibrationText())
     report_.calibration_tokens += static_cast<int64_t>(sequence.size());
   return progress_.Advance(1, 1);
@@ -178,50 +216,180 @@ absl::Status Conversion::GetText() {
 absl::Status Conversion::ReadTexts() {
   report_.calibration_source = "files";
   const SequenceCount calibration{SequencesToLearnFrom(), options_.seqlen};
-  const SequenceCount evaluation{
-      options_.evaluation_text.empty() ? options_.evaluation_sequences : 0,
-      options_.evaluation_length};
   ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
                    ReadTextIds(*context_.files, options_.text_files, *tokenizer_,
-                               calibration.tokens() + evaluation.tokens()));
+                               calibration.tokens() + HeldBack().tokens()));
   if (lossless()) {
-    if (evaluation.sequences == 0) return absl::OkStatus();
-    ASSIGN_OR_RETURN(text_.evaluation, CutSequences(ids, evaluation.sequences, evaluation.length));
+    if (HeldBack().sequences == 0) return absl::OkStatus();
+    ASSIGN_OR_RETURN(text_.evaluation,
+                     CutSequences(ids, HeldBack().sequences, HeldBack().length));
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(text_, SplitText(ids, calibration, evaluation));
+  ASSIGN_OR_RETURN(TextSplit split, SplitText(ids, calibration, HeldBack()));
+  text_.calibration = std::move(split.calibration);
+  return SplitHeldBack(std::move(split.evaluation));
+}
+
+absl::Status Conversion::SplitHeldBack(std::vector<std::vector<int32_t>> held_back) {
+  const bool both = HeldBack().sequences > ChoiceSequences();
+  const size_t choice = std::min<size_t>(ChoiceSequences(),
+                                         both ? held_back.size() / 2 : held_back.size());
+  if (options_.max_perplexity_increase > 0 && choice == 0)
+    return absl::InvalidArgumentError(
+        "the calibration text is too short to hold text back that max_perplexity_increase chooses "
+        "on; give more text, or lower nsamples");
+  const auto rest = std::next(held_back.begin(), static_cast<std::ptrdiff_t>(choice));
+  text_.choice.assign(held_back.begin(), rest);
+  if (options_.evaluation_text.empty()) text_.evaluation.assign(rest, held_back.end());
+  return absl::OkStatus();
+}
+
+absl::Status Conversion::OpenWork() {
+  ASSIGN_OR_RETURN(work_, WorkFolder::Open(*context_.files, options_.destination,
+                                           JobOf(asked_, weights_->checkpoint(), text_)));
   return absl::OkStatus();
 }
 
 absl::Status Conversion::SampleTexts() {
+  constexpr absl::string_view kRecord = "text.record";
   report_.calibration_source = "sampled from the model";
+  if (const absl::StatusOr<std::string> done = work_->Read(kRecord); done.ok()) {
+    RecordReader record(*done);
+    std::vector<std::vector<int32_t>> held_back;
+    for (std::vector<std::vector<int32_t>>* part : {&text_.calibration, &held_back}) {
+      const int64_t sequences = record.Number();
+      for (int64_t i = 0; i < sequences; ++i) part->push_back(record.Values<int32_t>());
+    }
+    RETURN_IF_ERROR(record.Finish());
+    return SplitHeldBack(std::move(held_back));
+  }
   const SequenceCount calibration{SequencesToLearnFrom(), options_.seqlen};
-  const SequenceCount evaluation{
-      options_.evaluation_text.empty() ? options_.evaluation_sequences : 0,
-      options_.evaluation_length};
-  const int total = calibration.sequences + evaluation.sequences;
-  // The model need not read again what it has just written, if that is enough to see.
-  DecoderObserver* const observer =
-      lossless() || recipe_->NeedsWholeSequences() ? nullptr : &recipe_->Observe(*source_.backend);
-  ASSIGN_OR_RETURN(text_.calibration,
-                   SampleSequences(*source_.decoder, *source_.backend, calibration, options_.seed,
-                                   SequenceReporter(0, total), observer));
-  observed_ = observer != nullptr;
+  const int total = calibration.sequences + HeldBack().sequences;
+  // Every token takes all layers, so here the source is needed whole.
+  StepLimits limits = SamplingLimits(calibration.length);
+  if (HeldBack().sequences > 0)
+    limits = LimitsForBoth(limits, SamplingLimits(HeldBack().length));
+  ASSIGN_OR_RETURN(LoadedModel source,
+                   LoadModel(context_, weights_->shared_checkpoint(), limits));
+  ASSIGN_OR_RETURN(text_.calibration, SampleSequences(*source.decoder, *source.backend, calibration,
+                                                      options_.seed, SequenceReporter(0, total)));
   // Another seed: evaluation on calibration's own text would flatter the result.
-  ASSIGN_OR_RETURN(text_.evaluation,
-                   SampleSequences(*source_.decoder, *source_.backend, evaluation, ~options_.seed,
+  ASSIGN_OR_RETURN(std::vector<std::vector<int32_t>> held_back,
+                   SampleSequences(*source.decoder, *source.backend, HeldBack(), ~options_.seed,
                                    SequenceReporter(calibration.sequences, total)));
+  weights_->checkpoint().ReleasePages();
+  RecordWriter record;
+  for (const auto* part : {&text_.calibration, &held_back}) {
+    record.Put(static_cast<int64_t>(part->size()));
+    for (const std::vector<int32_t>& ids : *part) record.Put(ids);
+  }
+  RETURN_IF_ERROR(work_->Write(kRecord, record.Take()));
+  return SplitHeldBack(std::move(held_back));
+}
+
+absl::Status Conversion::Calibrate() {
+  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCalibrate, weights_->spec().num_layers));
+  return recipe_->Calibrate(*work_, Source(), CalibrationText());
+}
+
+absl::StatusOr<std::shared_ptr<const MappedFile>> Conversion::RunSource(
+    const std::string& name, TokenSequences text, const LayerPass::Progress& progress) {
+  return LayerPass(*work_, name, Source(), text, progress).Run();
+}
+
+absl::StatusOr<QualityReport> Conversion::CompareWith(const LayeredModel& result,
+                                                      TokenSequences text,
+                                                      const MappedFile& streams,
+                                                      const LayerPass::Progress& run_progress,
+                                                      const EvaluationProgress& progress) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> behind,
+                   LayerPass(*work_, "result", result, text, run_progress).Run());
+  const StepLimits limits = EvaluationLimits(static_cast<int>(text[0].size()));
+  ASSIGN_OR_RETURN(const std::unique_ptr<EndsDecoder> before,
+                   EndsDecoder::Load(Source().ends, source_spec_, backend_.get(), limits));
+  ASSIGN_OR_RETURN(const std::unique_ptr<EndsDecoder> after,
+                   EndsDecoder::Load(result.ends, *result.spec, result.backend, limits));
+  return CompareStreams({before.get(), &source_spec_, &streams},
+                        {after.get(), result.spec, behind.get()}, text,
+                        backend_->info().host_threads, progress);
+}
+
+absl::StatusOr<RatioReport> Conversion::TryRatio(double ratio, TokenSequences text,
+                                                 const MappedFile& streams,
+                                                 ProgressTracker& progress) {
+  ConvertOptions tried = asked_;
+  tried.max_perplexity_increase = 0;
+  tried.cache_ratio = ratio;
+  tried.qk_rope_head_dim = 0;
+  tried.kv_lora_rank = 0;
+  ASSIGN_OR_RETURN(tried, ResolveOptions(tried, weights_->spec()));
+  const std::unique_ptr<FittedRecipe> recipe = MakeRecipe(tried, progress);
+  RETURN_IF_ERROR(recipe->Calibrate(*work_, Source(), CalibrationText()));
+  ConversionReport report = PlannedReport(tried, weights_->spec());
+  RETURN_IF_ERROR(recipe->Fit(CalibrationText(), {}, &report));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, context_.make_backend());
+  ModelSpec spec;
+  ASSIGN_OR_RETURN(const LayeredModel result,
+                   FittedModel(*weights_, *recipe, tried, *backend, &spec));
+  absl::Status cancelled;
+  absl::StatusOr<QualityReport> quality = CompareWith(
+      result, text, streams, [&](int, int, int) { return progress.Advance(0, 1); },
+      [&](int, int) {
+        cancelled = progress.Advance(0, 1);
+        return cancelled.ok();
+      });
+  RETURN_IF_ERROR(cancelled);
+  if (!quality.ok()) return quality.status();
+  return RatioReport{.cache_ratio = ratio,
+                     .qk_rope_head_dim = report.qk_rope_head_dim,
+                     .kv_lora_rank = report.kv_lora_rank,
+                     .cache_bytes_per_token = report.cache_bytes_per_token_after,
+                     .quality = *std::move(quality)};
+}
+
+absl::Status Conversion::ChooseSize() {
+  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kChoose));
+  // The stages of a trial are none of the conversion's.
+  ConversionContext quiet = context_;
+  quiet.on_progress = nullptr;
+  ProgressTracker trial_progress(quiet, options_);
+  const auto go_on = [&](int, int, int) { return trial_progress.Advance(0, 1); };
+  int tried = 0;
+  const auto trial = [&](TokenSequences text, const MappedFile& streams) {
+    return [&, text](double ratio) -> absl::StatusOr<RatioReport> {
+      ASSIGN_OR_RETURN(RatioReport report, TryRatio(ratio, text, streams, trial_progress));
+      RETURN_IF_ERROR(progress_.Advance(++tried, options_.TriedRatios()));
+      return report;
+    };
+  };
+  std::vector<RatioReport> compared, attempts;
+  if (!options_.compare_ratios.empty()) {
+    ASSIGN_OR_RETURN(source_streams_, RunSource("source", text_.evaluation, go_on));
+    for (const double ratio : options_.compare_ratios) {
+      ASSIGN_OR_RETURN(compared.emplace_back(), trial(text_.evaluation, *source_streams_)(ratio));
+    }
+  }
+  if (options_.max_perplexity_increase > 0) {
+    ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> streams,
+                     RunSource("choice", text_.choice, go_on));
+    ASSIGN_OR_RETURN(asked_.cache_ratio,
+                     ChooseRatio(options_.max_perplexity_increase, trial(text_.choice, *streams),
+                                 &attempts));
+    asked_.max_perplexity_increase = 0;
+    ASSIGN_OR_RETURN(options_, ResolveOptions(asked_, weights_->spec()));
+    const ConversionReport before = std::move(report_);
+    report_ = PlannedReport(options_, weights_->spec());
+    report_.calibration_source = before.calibration_source;
+    report_.calibration_tokens = before.calibration_tokens;
+    recipe_ = MakeRecipe(options_, progress_);
+    RETURN_IF_ERROR(recipe_->Calibrate(*work_, Source(), CalibrationText()));
+  }
+  report_.compared = std::move(compared);
+  report_.tried = std::move(attempts);
   return absl::OkStatus();
 }
 
 absl::Status Conversion::Fit() {
-  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCalibrate, weights_->spec().num_layers));
-  const int sequences = static_cast<int>(CalibrationText().size());
-  if (!observed_) {
-    RETURN_IF_ERROR(ObserveSequences(*source_.decoder, *source_.backend, CalibrationText(),
-                                     recipe_->Observe(*source_.backend),
-                                     SequenceReporter(0, sequences)));
-  }
   return recipe_->Fit(CalibrationText(), text_.evaluation, &report_);
 }
 
@@ -238,8 +406,10 @@ absl::Status Conversion::Recover() {
   const TokenSequences text =
       absl::MakeConstSpan(text_.calibration)
           .first(std::min<size_t>(options_.RecoverySequences(), text_.calibration.size()));
+  ASSIGN_OR_RETURN(LoadedModel source, LoadModel(context_, weights_->shared_checkpoint(),
+                                                 CalibrationLimits(options_.seqlen)));
   ASSIGN_OR_RETURN(const RecoveryLoss loss,
-                   recovery_->Train(*source_.decoder, *source_.backend, text,
+                   recovery_->Train(*source.decoder, *source.backend, text,
                                     {.learning_rate = options_.recovery_learning_rate},
                                     SequenceReporter(0, static_cast<int>(text.size()))));
   report_.recovery = {.tokens = loss.tokens, .kl_first = loss.first, .kl_last = loss.last};
@@ -296,21 +466,47 @@ absl::Status Conversion::Write() {
   return absl::OkStatus();
 }
 
+absl::Status Conversion::CheckLoads(const LayeredModel& model) {
+  const StepLimits limits = EvaluationLimits(1);
+  RETURN_IF_ERROR(EndsDecoder::Load(model.ends, *model.spec, model.backend, limits).status());
+  for (int layer = 0; layer < model.spec->num_layers; ++layer) {
+    RETURN_IF_ERROR(
+        LayerDecoder::Load(model.ends, *model.spec, layer, model.backend, limits).status());
+    model.ends->ReleasePages();
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Conversion::Evaluate() {
   RETURN_IF_ERROR(progress_.Enter(ConversionStage::kEvaluate));
   // What was written is opened and loaded in any case: a result that does not load must not be
   // published.
-  ASSIGN_OR_RETURN(std::shared_ptr<const CheckpointReader> written,
+  ASSIGN_OR_RETURN(const std::shared_ptr<const CheckpointReader> written,
                    OpenCheckpoint(folder_->path()));
-  const int length = text_.evaluation.empty() ? 1 : static_cast<int>(text_.evaluation[0].size());
-  ASSIGN_OR_RETURN(LoadedModel result,
-                   LoadModel(context_, std::move(written), EvaluationLimits(length)));
-  if (text_.evaluation.empty()) return progress_.Advance(1, 1);
+  ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*written));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, context_.make_backend());
+  const LayeredModel result = WholeModel(written, spec, *backend);
+  if (text_.evaluation.empty()) {
+    RETURN_IF_ERROR(CheckLoads(result));
+    return progress_.Advance(1, 1);
+  }
+  // Two runs through all layers, and then the logits, which take about a third of the time.
+  const int layers = spec.num_layers;
+  const auto advance = [&](int share_of_three, double done) {
+    return progress_.Advance(static_cast<int>(1000 * (share_of_three + done)), 3000);
+  };
+  const auto run = [&](int share_of_three) {
+    return [&, share_of_three](int layer, int done, int total) {
+      return advance(share_of_three, (layer + static_cast<double>(done) / total) / layers);
+    };
+  };
+  if (source_streams_ == nullptr) {
+    ASSIGN_OR_RETURN(source_streams_, RunSource("source", text_.evaluation, run(0)));
+  }
   absl::Status cancelled;
-  absl::StatusOr<QualityReport> quality = CompareModels(
-      {source_.decoder.get(), source_.backend.get()}, {result.decoder.get(), result.backend.get()},
-      text_.evaluation, DType::kF32, [&](int done, int total) {
-        cancelled = progress_.Advance(done, total);
+  absl::StatusOr<QualityReport> quality =
+      CompareWith(result, text_.evaluation, *source_streams_, run(1), [&](int done, int total) {
+        cancelled = advance(2, static_cast<double>(done) / total);
         return cancelled.ok();
       });
   RETURN_IF_ERROR(cancelled);

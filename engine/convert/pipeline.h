@@ -1,8 +1,10 @@
 // Convert: the stages of a conversion in order, with progress and cancellation.
 //
 // Source → calibrate (second moments only: memory does not grow with the text) → rotate → compress
-// → write → evaluate. The destination appears by one rename when all is done: a failed, cancelled
-// or killed conversion leaves no half folder.
+// → write → evaluate, one layer of the model in memory at a time. The destination appears by one
+// rename when all is done: a failed, cancelled or killed conversion leaves no half folder. What a
+// killed one had computed waits beside it, and the same conversion goes on from there
+// (work_folder.h).
 #ifndef TRANSMLA_ENGINE_CONVERT_PIPELINE_H_
 #define TRANSMLA_ENGINE_CONVERT_PIPELINE_H_
 
@@ -24,6 +26,7 @@ enum class ConversionStage {
   kLoad,       // open, validate, load the source
   kText,       // read or sample the calibration text
   kCalibrate,  // run the source over it, layer statistics
+  kChoose,     // cache ratios tried and compared
   kRotate,     // RoRoPE and FreqFold, with the search for freqfold
   kCompress,   // low rank of [k_nope; v]
   kRecover,    // training of the converted attention

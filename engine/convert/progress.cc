@@ -16,8 +16,6 @@ std::vector<double> StageWeights(const ConvertOptions& options) {
   const bool lossless = options.recipe == Recipe::kEquivalent;
   const bool sampled = options.text_files.empty();
   const bool runs = !lossless || options.evaluation_sequences > 0;
-  // Before the stage begins: the published recipe looks on while the model writes text.
-  const bool observed = lossless || (sampled && options.recipe == Recipe::kTransMla);
   double rotate = 0.1, compress = 0.1;
   if (options.recipe == Recipe::kTransMla) {
     rotate = options.freqfold == 0 ? 25 : 8;
@@ -30,7 +28,8 @@ std::vector<double> StageWeights(const ConvertOptions& options) {
                          (static_cast<double>(options.nsamples) * options.seqlen);
   std::vector<double> weights = {/*load=*/2,
                                  /*text=*/sampled && runs ? 40.0 : 1.0,
-                                 /*calibrate=*/observed ? 0.1 : 20.0,
+                                 /*calibrate=*/lossless ? 0.1 : 20.0,
+                                 /*choose=*/options.TriedRatios() * 8.0,
                                  rotate,
                                  compress,
                                  recover,
@@ -51,6 +50,8 @@ absl::string_view ConversionStageName(ConversionStage stage) {
       return "text";
     case ConversionStage::kCalibrate:
       return "calibrate";
+    case ConversionStage::kChoose:
+      return "choose";
     case ConversionStage::kRotate:
       return "rotate";
     case ConversionStage::kCompress:

@@ -33,6 +33,15 @@ struct QualityReport {
   double max_logit_difference = 0;  // largest absolute difference of a logit
 };
 
+// A cache ratio that was tried.
+struct RatioReport {
+  double cache_ratio = 0;  // as asked for
+  int qk_rope_head_dim = 0;
+  int kv_lora_rank = 0;
+  int64_t cache_bytes_per_token = 0;
+  QualityReport quality;
+};
+
 // KL(source ‖ converted) of the next token, nats, as training began and as it ended.
 struct RecoveryReport {
   int64_t tokens = 0;
@@ -67,6 +76,9 @@ struct ConversionReport {
   std::vector<LayerReport> layers;  // before recovery
   std::optional<RecoveryReport> recovery;
   std::optional<QualityReport> quality;
+  std::vector<RatioReport> tried;     // to find the ratio, on text held back for that
+  std::vector<RatioReport> compared;  // ConvertOptions::compare_ratios, on the evaluation text
+  int resumed_layers = 0;  // of calibration, taken over from a conversion that was killed
   double seconds = 0;
   int64_t peak_memory_bytes = 0;  // of the process
   int64_t bytes_written = 0;

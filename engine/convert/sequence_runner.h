@@ -26,6 +26,9 @@ struct SequenceChunk {
   int logits = 0;                    // for that many of the last tokens
 };
 
+// A step of chunks in different lanes of that many pages of the cache each.
+RaggedBatch BatchOf(absl::Span<const SequenceChunk> chunks, int pages_per_lane);
+
 class SequenceRunner {
  public:
   // ResourceExhausted if the backend's memory does not hold the lanes' cache.

@@ -11,16 +11,17 @@
 namespace transmla {
 namespace {
 
-std::string Beside(const std::string& destination, absl::string_view suffix) {
-  return JoinPath(ParentFolder(destination), absl::StrCat(".", BaseName(destination), suffix));
-}
-
 std::string WithoutTrailingSlashes(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   return path;
 }
 
 }  // namespace
+
+std::string HiddenBeside(const std::string& destination, absl::string_view suffix) {
+  const std::string whole = WithoutTrailingSlashes(destination);
+  return JoinPath(ParentFolder(whole), absl::StrCat(".", BaseName(whole), suffix));
+}
 
 absl::Status CheckDestination(FileSystem& files, const std::string& destination, bool overwrite) {
   if (destination.empty()) return absl::InvalidArgumentError("no destination folder is given");
@@ -61,8 +62,8 @@ absl::StatusOr<std::unique_ptr<StagedFolder>> StagedFolder::Create(FileSystem& f
 StagedFolder::StagedFolder(FileSystem& files, std::string destination, bool overwrite)
     : files_(files),
       destination_(std::move(destination)),
-      path_(Beside(destination_, ".transmla-partial")),
-      old_path_(Beside(destination_, ".transmla-old")),
+      path_(HiddenBeside(destination_, ".transmla-partial")),
+      old_path_(HiddenBeside(destination_, ".transmla-old")),
       overwrite_(overwrite) {}
 
 StagedFolder::~StagedFolder() {

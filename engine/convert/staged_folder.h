@@ -21,6 +21,9 @@ namespace transmla {
 // with a config.json or a transmla_report.json are.
 absl::Status CheckDestination(FileSystem& files, const std::string& destination, bool overwrite);
 
+// ".NAMEsuffix" beside `destination`, whose own name is NAME.
+std::string HiddenBeside(const std::string& destination, absl::string_view suffix);
+
 // Thread-compatible. Removes what it made unless committed.
 class StagedFolder {
  public:

@@ -49,7 +49,7 @@ int32_t Draw(absl::Span<const float> logits, double uniform) {
 
 // Continues `sequences` (one token each) side by side to `length` tokens, while `go_on` is OK.
 absl::Status Continue(SequenceRunner& runner, ThreadPool& pool, size_t vocabulary, int length,
-                      const Random& random, size_t first_index, DecoderObserver* observer,
+                      const Random& random, size_t first_index,
                       absl::FunctionRef<absl::Status()> go_on,
                       absl::Span<std::vector<int32_t>> sequences) {
   for (int position = 0; position + 1 < length; ++position) {
@@ -60,7 +60,7 @@ absl::Status Continue(SequenceRunner& runner, ThreadPool& pool, size_t vocabular
                         .position = position,
                         .tokens = absl::MakeConstSpan(sequences[lane]).last(1),
                         .logits = 1});
-    ASSIGN_OR_RETURN(const absl::Span<const float> logits, runner.Run(chunks, observer));
+    ASSIGN_OR_RETURN(const absl::Span<const float> logits, runner.Run(chunks));
     if (!std::isfinite(logits[0]))
       return absl::DataLossError(
           "the model gives logits that are no numbers; its weights are damaged");
@@ -130,7 +130,7 @@ StepLimits SamplingLimits(int length) {
 
 absl::StatusOr<std::vector<std::vector<int32_t>>> SampleSequences(
     Decoder& decoder, Backend& backend, const SequenceCount& count, uint64_t seed,
-    const SequenceProgress& progress, DecoderObserver* observer) {
+    const SequenceProgress& progress) {
   const Random random = Random(seed).Split("calibration text");
   const size_t vocabulary = decoder.spec().vocab_size;
   ASSIGN_OR_RETURN(SequenceRunner runner, SequenceRunner::Create(decoder, backend, DType::kBF16,
@@ -146,7 +146,7 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> SampleSequences(
         absl::MakeSpan(sequences).subspan(first, kSamplingLanes);
     const auto go_on = [&] { return progress(static_cast<int>(first), count.sequences); };
     RETURN_IF_ERROR(
-        Continue(runner, pool, vocabulary, count.length, random, first, observer, go_on, lanes));
+        Continue(runner, pool, vocabulary, count.length, random, first, go_on, lanes));
     RETURN_IF_ERROR(progress(static_cast<int>(first + lanes.size()), count.sequences));
   }
   return sequences;

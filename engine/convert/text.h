@@ -34,6 +34,7 @@ struct SequenceCount {
 
 struct TextSplit {
   std::vector<std::vector<int32_t>> calibration;
+  std::vector<std::vector<int32_t>> choice;  // held back to choose a cache ratio on, if one is
   std::vector<std::vector<int32_t>> evaluation;
 };
 
@@ -49,11 +50,10 @@ absl::StatusOr<TextSplit> SplitText(absl::Span<const int32_t> ids, const Sequenc
 StepLimits SamplingLimits(int length);
 
 // Sequences that the model writes itself: a first token drawn uniformly from the vocabulary, then
-// draws at temperature 1. The same seed gives the same text, whatever is run beside it. `observer`,
-// if any, sees the model write: all tokens but the last of each sequence.
+// draws at temperature 1. The same seed gives the same text, whatever is run beside it.
 absl::StatusOr<std::vector<std::vector<int32_t>>> SampleSequences(
     Decoder& decoder, Backend& backend, const SequenceCount& count, uint64_t seed,
-    const SequenceProgress& progress, DecoderObserver* observer = nullptr);
+    const SequenceProgress& progress);
 
 }  // namespace transmla
 

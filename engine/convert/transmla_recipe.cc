@@ -44,13 +44,26 @@ TransMlaRecipe::TransMlaRecipe(const ConvertOptions& options, const ConversionCo
                                const SourceWeights& source, ProgressTracker& progress)
     : options_(options), context_(context), source_(source), progress_(progress) {}
 
-DecoderObserver& TransMlaRecipe::Observe(Backend& backend) {
-  return observer_.emplace(backend, source_.spec(), source_.head_order());
+absl::Status TransMlaRecipe::Calibrate(WorkFolder& work, const LayeredModel& source,
+                                       TokenSequences calibration) {
+  const int layers = source_.spec().num_layers;
+  LayerPass pass(work, "keys", source, calibration, [&](int layer, int done, int total) {
+    return progress_.Advance(layer * total + done, layers * total, layer);
+  });
+  KeyMoments observer(*source.backend, source_.spec(), source_.head_order());
+  RETURN_IF_ERROR(pass.Observe(observer));
+  for (int layer = 0; layer < layers; ++layer) {
+    ASSIGN_OR_RETURN(const std::string record, pass.Record(layer));
+    RecordReader reader(record);
+    keys_.push_back(SecondMoment::Load(reader));
+    RETURN_IF_ERROR(reader.Finish());
+  }
+  return absl::OkStatus();
 }
 
 absl::Status TransMlaRecipe::Fit(TokenSequences calibration, TokenSequences evaluation,
                                  ConversionReport* report) {
-  RETURN_IF_ERROR(Rotate(observer_->Take(), calibration, evaluation, report));
+  RETURN_IF_ERROR(Rotate(keys_, calibration, evaluation, report));
   ASSIGN_OR_RETURN(const LatentMoments moments, CalibrateRotated(calibration));
   return Compress(moments, report);
 }

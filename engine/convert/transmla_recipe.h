@@ -6,7 +6,6 @@
 #ifndef TRANSMLA_ENGINE_CONVERT_TRANSMLA_RECIPE_H_
 #define TRANSMLA_ENGINE_CONVERT_TRANSMLA_RECIPE_H_
 
-#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -31,8 +30,8 @@ class TransMlaRecipe : public FittedRecipe {
   TransMlaRecipe(const ConvertOptions& options, const ConversionContext& context,
                  const SourceWeights& source, ProgressTracker& progress);
 
-  DecoderObserver& Observe(Backend& backend) override;
-  bool NeedsWholeSequences() const override { return false; }
+  absl::Status Calibrate(WorkFolder& work, const LayeredModel& source,
+                         TokenSequences calibration) override;
   absl::Status Fit(TokenSequences calibration, TokenSequences evaluation,
                    ConversionReport* report) override;
   absl::StatusOr<LatentWeights> Layer(int layer) const override;
@@ -71,7 +70,7 @@ class TransMlaRecipe : public FittedRecipe {
   const ConversionContext& context_;
   const SourceWeights& source_;
   ProgressTracker& progress_;
-  std::optional<KeyMoments> observer_;
+  std::vector<SecondMoment> keys_;      // a layer, once calibrated
   std::vector<LatentLayerPlan> plans_;  // a layer
   std::vector<LatentBasis> bases_;      // a layer, once compressed
 };

@@ -3,8 +3,22 @@
 #include <utility>
 
 #include "engine/base/status.h"
+#include "engine/model/decoder_parts.h"
 
 namespace transmla {
+
+LayerDecoder::LayerDecoder(const ModelSpec& spec, int layer, Backend* backend)
+    : spec_(spec),
+      layer_(layer),
+      backend_(backend),
+      layers_(std::make_unique<DecoderLayers>(spec, backend)) {}
+
+LayerDecoder::~LayerDecoder() = default;
+
+EndsDecoder::EndsDecoder(const ModelSpec& spec, Backend* backend)
+    : backend_(backend), ends_(std::make_unique<DecoderEnds>(spec, backend)) {}
+
+EndsDecoder::~EndsDecoder() = default;
 
 absl::StatusOr<std::unique_ptr<LayerDecoder>> LayerDecoder::Load(
     std::shared_ptr<const CheckpointReader> checkpoint, const ModelSpec& spec, int layer,
@@ -12,12 +26,12 @@ absl::StatusOr<std::unique_ptr<LayerDecoder>> LayerDecoder::Load(
   ASSIGN_OR_RETURN(const TensorLayout layout, LayoutOf(*checkpoint, spec));
   std::unique_ptr<LayerDecoder> decoder(new LayerDecoder(spec, layer, backend));
   WeightLoader loader(std::move(checkpoint), backend, layout.norm_offset, {layer, layer + 1});
-  decoder->layers_.Load(*layout.names, layout.interleaved_rope, loader);
+  decoder->layers_->Load(*layout.names, layout.interleaved_rope, loader);
   RETURN_IF_ERROR(loader.FinishPart());
   RETURN_IF_ERROR(backend->Prepare(limits));
   ASSIGN_OR_RETURN(decoder->hidden_,
                    backend->NewTensor(Shape({limits.max_tokens, spec.hidden_size})));
-  RETURN_IF_ERROR(decoder->layers_.Allocate(limits));
+  RETURN_IF_ERROR(decoder->layers_->Allocate(limits));
   return decoder;
 }
 
@@ -33,7 +47,7 @@ absl::Status LayerDecoder::Run(const RaggedBatch& batch, KvStore* store, absl::S
   RETURN_IF_ERROR(backend_->Begin(batch));
   const MutableTensorView rows = hidden_->Rows(batch.tokens());
   RETURN_IF_ERROR(backend_->Write(hidden, rows));
-  RETURN_IF_ERROR(layers_.Run(layer_, rows, store, /*cache_layer=*/0, observer));
+  RETURN_IF_ERROR(layers_->Run(layer_, rows, store, /*cache_layer=*/0, observer));
   return backend_->Read(rows, hidden);
 }
 
@@ -43,7 +57,7 @@ absl::StatusOr<std::unique_ptr<EndsDecoder>> EndsDecoder::Load(
   ASSIGN_OR_RETURN(const TensorLayout layout, LayoutOf(*checkpoint, spec));
   std::unique_ptr<EndsDecoder> decoder(new EndsDecoder(spec, backend));
   WeightLoader loader(std::move(checkpoint), backend, layout.norm_offset, {});
-  decoder->ends_.Load(*layout.names, loader);
+  decoder->ends_->Load(*layout.names, loader);
   RETURN_IF_ERROR(loader.FinishPart());
   RETURN_IF_ERROR(backend->Prepare(limits));
   ASSIGN_OR_RETURN(decoder->hidden_,
@@ -54,7 +68,7 @@ absl::StatusOr<std::unique_ptr<EndsDecoder>> EndsDecoder::Load(
 absl::Status EndsDecoder::Embed(const RaggedBatch& batch, absl::Span<float> hidden) {
   RETURN_IF_ERROR(backend_->Begin(batch));
   const MutableTensorView rows = hidden_->Rows(batch.tokens());
-  RETURN_IF_ERROR(ends_.Embed(rows));
+  RETURN_IF_ERROR(ends_->Embed(rows));
   return backend_->Read(rows, hidden);
 }
 
@@ -63,7 +77,7 @@ absl::StatusOr<absl::Span<const float>> EndsDecoder::Logits(const RaggedBatch& b
   RETURN_IF_ERROR(backend_->Begin(batch));
   const MutableTensorView rows = hidden_->Rows(batch.tokens());
   RETURN_IF_ERROR(backend_->Write(hidden, rows));
-  return ends_.Finish(rows);
+  return ends_->Finish(rows);
 }
 
 }  // namespace transmla

@@ -16,13 +16,16 @@
 #include "engine/backend/backend.h"
 #include "engine/format/checkpoint.h"
 #include "engine/model/decoder.h"
-#include "engine/model/decoder_parts.h"
 #include "engine/model/model_spec.h"
 
 namespace transmla {
 
+class DecoderEnds;
+class DecoderLayers;
+
 class LayerDecoder {
  public:
+  ~LayerDecoder();
   // Errors as LoadDecoder, of that layer's tensors; `checkpoint` need not hold others.
   static absl::StatusOr<std::unique_ptr<LayerDecoder>> Load(
       std::shared_ptr<const CheckpointReader> checkpoint, const ModelSpec& spec, int layer,
@@ -37,18 +40,18 @@ class LayerDecoder {
                    DecoderObserver* observer = nullptr);
 
  private:
-  LayerDecoder(const ModelSpec& spec, int layer, Backend* backend)
-      : spec_(spec), layer_(layer), backend_(backend), layers_(spec, backend) {}
+  LayerDecoder(const ModelSpec& spec, int layer, Backend* backend);
 
   const ModelSpec& spec_;
   const int layer_;
   Backend* const backend_;
-  DecoderLayers layers_;
+  std::unique_ptr<DecoderLayers> layers_;
   std::unique_ptr<DeviceTensor> hidden_;
 };
 
 class EndsDecoder {
  public:
+  ~EndsDecoder();
   // Errors as LoadDecoder, of the tensors that belong to no layer.
   static absl::StatusOr<std::unique_ptr<EndsDecoder>> Load(
       std::shared_ptr<const CheckpointReader> checkpoint, const ModelSpec& spec, Backend* backend,
@@ -62,12 +65,10 @@ class EndsDecoder {
                                                  absl::Span<const float> hidden);
 
  private:
-  EndsDecoder(const ModelSpec& spec, Backend* backend)
-      : spec_(spec), backend_(backend), ends_(spec, backend) {}
+  EndsDecoder(const ModelSpec& spec, Backend* backend);
 
-  const ModelSpec& spec_;
   Backend* const backend_;
-  DecoderEnds ends_;
+  std::unique_ptr<DecoderEnds> ends_;
   std::unique_ptr<DeviceTensor> hidden_;
 };
 

@@ -42,6 +42,7 @@ FENCES = {
     r"lapacke|cblas": ["engine/linalg"],
     r"prometheus/|Civet|civetweb": ["server"],
     r"spdlog/": ["server"],
+    r"zlib": ["engine/convert"],
     r"pcre2|sentencepiece|utf8proc": ["engine/tokenizer"],
     r"nlohmann/": ["engine/format", "engine/tokenizer", "engine/grammar", "engine/tool_call", "engine/convert", "server",
                    "client/cli"],

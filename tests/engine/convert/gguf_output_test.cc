@@ -211,7 +211,8 @@ TEST_P(GgufSourceTest, ItComputesWhatTheFolderDoes) {
 }
 
 // 8-bit attention is a rounding of up to 1/254 of each block's largest weight, 16-bit of 1/512 of
-// each: a few times what that gives. A router may turn to another expert by it.
+// each: a few times what that gives. A router may turn to another expert by it: a nat or so at one
+// or two of the 78 positions.
 TEST_P(GgufSourceTest, RoundedTypesComeClose) {
   const bool routed = absl::StartsWith(GetParam(), "mixtral");
   const TempFolder folder;
@@ -221,7 +222,7 @@ TEST_P(GgufSourceTest, RoundedTypesComeClose) {
     options.evaluation_sequences = 0;
     ASSERT_TRUE(Convert(options, TinyContext()).ok());
     const QualityReport quality = Compare(folder.File("f32"), folder.File(DTypeName(dtype)));
-    EXPECT_LT(quality.kl_divergence, routed ? 0.01 : 0.002) << DTypeName(dtype);
+    EXPECT_LT(quality.kl_divergence, routed ? 0.025 : 0.002) << DTypeName(dtype);
     EXPECT_GT(quality.greedy_agreement, 0.9) << DTypeName(dtype);
   }
 }

@@ -1,0 +1,19 @@
+// LayerStatistics: what calibration keeps of a model that runs one layer after the other.
+#ifndef TRANSMLA_ENGINE_CONVERT_LAYER_STATISTICS_H_
+#define TRANSMLA_ENGINE_CONVERT_LAYER_STATISTICS_H_
+
+#include <string>
+
+#include "engine/model/decoder.h"
+
+namespace transmla {
+
+class LayerStatistics : public DecoderObserver {
+ public:
+  // Ends what was gathered of a layer, as the bytes of a record (work_record.h).
+  virtual std::string Take(int layer) = 0;
+};
+
+}  // namespace transmla
+
+#endif  // TRANSMLA_ENGINE_CONVERT_LAYER_STATISTICS_H_
