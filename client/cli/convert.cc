@@ -7,8 +7,11 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include <nlohmann/json.hpp>
 
 #include "client/cli/command.h"
@@ -32,6 +35,9 @@ ABSL_FLAG(std::optional<int>, qk_rope_head_dim, std::nullopt, "Rope key values a
 ABSL_FLAG(std::optional<int>, kv_lora_rank, std::nullopt, "Latent values a token");
 ABSL_FLAG(std::optional<double>, cache_ratio, std::nullopt,
           "Cache of the result over the source's, instead of --kv-lora-rank");
+ABSL_FLAG(std::optional<std::string>, max_perplexity_increase, std::nullopt,
+          "Smallest cache at which perplexity rises by no more than this, as 5% or 0.05");
+ABSL_FLAG(std::vector<std::string>, compare_ratios, {}, "Cache ratios to measure for the report");
 ABSL_FLAG(int64_t, recovery_tokens, 0, "Tokens of text to train the result on; 0: none");
 ABSL_FLAG(std::optional<double>, recovery_learning_rate, std::nullopt, "Size of training steps");
 ABSL_FLAG(std::optional<int>, q_lora_rank, std::nullopt, "Rank of the query projection; 0: whole");
@@ -56,6 +62,29 @@ void Set(Field& field, const std::optional<Value>& value) {
   if (value) field = *value;
 }
 
+// "5%" or "0.05".
+absl::StatusOr<double> ParseShare(absl::string_view flag, absl::string_view text) {
+  const bool percent = absl::EndsWith(text, "%");
+  double value = 0;
+  if (!absl::SimpleAtod(absl::StripSuffix(text, "%"), &value) || !(value > 0)) {
+    return UsageError(absl::StrFormat("--%s is '%s'; it must be a number above 0, as 5%% or 0.05",
+                                      flag, text));
+  }
+  return percent ? value / 100 : value;
+}
+
+// The flags that are text and mean numbers.
+absl::Status SetRatios(ConvertOptions& options) {
+  if (const auto increase = absl::GetFlag(FLAGS_max_perplexity_increase)) {
+    ASSIGN_OR_RETURN(options.max_perplexity_increase,
+                     ParseShare("max-perplexity-increase", *increase));
+  }
+  for (const std::string& ratio : absl::GetFlag(FLAGS_compare_ratios)) {
+    ASSIGN_OR_RETURN(options.compare_ratios.emplace_back(), ParseShare("compare-ratios", ratio));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ConvertOptions> LocalOptions(absl::Span<const std::string> arguments) {
   ConvertOptions options{.source = arguments[0], .destination = arguments[1]};
   options.overwrite = absl::GetFlag(FLAGS_overwrite);
@@ -75,6 +104,7 @@ absl::StatusOr<ConvertOptions> LocalOptions(absl::Span<const std::string> argume
   Set(options.qk_rope_head_dim, absl::GetFlag(FLAGS_qk_rope_head_dim));
   Set(options.kv_lora_rank, absl::GetFlag(FLAGS_kv_lora_rank));
   Set(options.cache_ratio, absl::GetFlag(FLAGS_cache_ratio));
+  RETURN_IF_ERROR(SetRatios(options));
   options.recovery_tokens = absl::GetFlag(FLAGS_recovery_tokens);
   Set(options.recovery_learning_rate, absl::GetFlag(FLAGS_recovery_learning_rate));
   Set(options.q_lora_rank, absl::GetFlag(FLAGS_q_lora_rank));
@@ -204,7 +234,8 @@ const Command kConvertCommand = {
     .help =
         "Usage: transmla convert SOURCE DEST [--flags]\n\n"
         "SOURCE is a GGUF file or a Hugging Face folder; DEST becomes a folder with safetensors,\n"
-        "config.json, the tokenizer and a report (.json, .html). Ctrl-C leaves nothing behind.\n\n"
+        "config.json, the tokenizer and a report (.json, .html). Ctrl-C leaves nothing behind; what a\n"
+        "killed conversion has computed, the same command takes over.\n\n"
         "  --format F            transmla: that folder (default); deepseek-v3: the same, loaded "
         "by\n"
         "                        transformers without remote code; gguf: a folder with "
@@ -217,6 +248,9 @@ const Command kConvertCommand = {
         "  --shared-frequencies  recipe best: all layers keep RoPE at the same frequencies, as\n"
         "                        format deepseek-v3 needs it\n"
         "  --cache-ratio X       cache of the result over the source's (0.5)\n"
+        "  --max-perplexity-increase P   instead: the smallest at which perplexity, on text held\n"
+        "                        back from calibration, rises by no more, as 5% or 0.05\n"
+        "  --compare-ratios A,B  cache ratios to measure besides, for the report\n"
         "  --qk-rope-head-dim N  rope key values cached a token and layer (by the ratio)\n"
         "  --kv-lora-rank N      latent values cached a token and layer, instead of the ratio\n"
         "  --q-lora-rank N       low rank of the query projection (0: whole)\n"

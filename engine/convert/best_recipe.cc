@@ -75,7 +75,7 @@ std::vector<double> CostLeft(const std::vector<double>& costs) {
 
 }  // namespace
 
-absl::Status BestRecipe::Calibrate(WorkFolder& work, const LayeredModel& source,
+absl::StatusOr<int> BestRecipe::Calibrate(WorkFolder& work, const LayeredModel& source,
                                    TokenSequences calibration) {
   work_ = &work;
   const int layers = source_.spec().num_layers;

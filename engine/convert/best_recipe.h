@@ -29,8 +29,8 @@ class BestRecipe : public FittedRecipe {
   BestRecipe(const ConvertOptions& options, const SourceWeights& source, ProgressTracker& progress)
       : options_(options), source_(source), progress_(progress) {}
 
-  absl::Status Calibrate(WorkFolder& work, const LayeredModel& source,
-                         TokenSequences calibration) override;
+  absl::StatusOr<int> Calibrate(WorkFolder& work, const LayeredModel& source,
+                                TokenSequences calibration) override;
   absl::Status Fit(TokenSequences calibration, TokenSequences evaluation,
                    ConversionReport* report) override;
   absl::StatusOr<LatentWeights> Layer(int layer) const override;

@@ -107,7 +107,7 @@ int LayerPass::FinishedLayers() const {
   return Checksum((*streams)->bytes()) == checksum ? finished : 0;
 }
 
-absl::Status LayerPass::Observe(LayerStatistics& statistics) {
+absl::StatusOr<int> LayerPass::Observe(LayerStatistics& statistics) {
   const int layers = model_.spec->num_layers;
   const int finished = FinishedLayers();
   if (finished == 0) RETURN_IF_ERROR(Embed());
@@ -119,7 +119,7 @@ absl::Status LayerPass::Observe(LayerStatistics& statistics) {
         work_.Write(RecordName(layer), absl::StrCat(record.Take(), statistics.Take(layer))));
     RETURN_IF_ERROR(work_.Remove(StreamName(layer)));
   }
-  return absl::OkStatus();
+  return finished;
 }
 
 absl::StatusOr<std::string> LayerPass::Record(int layer) const {

@@ -55,8 +55,8 @@ class LayerPass {
         progress_(std::move(progress)) {}
 
   // Runs every layer for `statistics`, and keeps its records; goes on behind the last layer that
-  // the work folder has a record of.
-  absl::Status Observe(LayerStatistics& statistics);
+  // the work folder has a record of. Returns how many layers were done already.
+  absl::StatusOr<int> Observe(LayerStatistics& statistics);
   // What Observe kept of a layer.
   absl::StatusOr<std::string> Record(int layer) const;
 

@@ -289,7 +289,9 @@ absl::Status Conversion::SampleTexts() {
 
 absl::Status Conversion::Calibrate() {
   RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCalibrate, weights_->spec().num_layers));
-  return recipe_->Calibrate(*work_, Source(), CalibrationText());
+  ASSIGN_OR_RETURN(report_.resumed_layers,
+                   recipe_->Calibrate(*work_, Source(), CalibrationText()));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::shared_ptr<const MappedFile>> Conversion::RunSource(
@@ -324,7 +326,7 @@ absl::StatusOr<RatioReport> Conversion::TryRatio(double ratio, TokenSequences te
   tried.kv_lora_rank = 0;
   ASSIGN_OR_RETURN(tried, ResolveOptions(tried, weights_->spec()));
   const std::unique_ptr<FittedRecipe> recipe = MakeRecipe(tried, progress);
-  RETURN_IF_ERROR(recipe->Calibrate(*work_, Source(), CalibrationText()));
+  RETURN_IF_ERROR(recipe->Calibrate(*work_, Source(), CalibrationText()).status());
   ConversionReport report = PlannedReport(tried, weights_->spec());
   RETURN_IF_ERROR(recipe->Fit(CalibrationText(), {}, &report));
   ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, context_.make_backend());
@@ -381,8 +383,9 @@ absl::Status Conversion::ChooseSize() {
     report_ = PlannedReport(options_, weights_->spec());
     report_.calibration_source = before.calibration_source;
     report_.calibration_tokens = before.calibration_tokens;
+    report_.resumed_layers = before.resumed_layers;
     recipe_ = MakeRecipe(options_, progress_);
-    RETURN_IF_ERROR(recipe_->Calibrate(*work_, Source(), CalibrationText()));
+    RETURN_IF_ERROR(recipe_->Calibrate(*work_, Source(), CalibrationText()).status());
   }
   report_.compared = std::move(compared);
   report_.tried = std::move(attempts);

@@ -29,6 +29,34 @@ nlohmann::ordered_json QualityJson(const QualityReport& quality) {
   return json;
 }
 
+nlohmann::ordered_json RatiosJson(const std::vector<RatioReport>& ratios) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const RatioReport& ratio : ratios) {
+    nlohmann::ordered_json entry;
+    entry["cache_ratio"] = ratio.cache_ratio;
+    entry["qk_rope_head_dim"] = ratio.qk_rope_head_dim;
+    entry["kv_lora_rank"] = ratio.kv_lora_rank;
+    entry["cache_bytes_per_token"] = ratio.cache_bytes_per_token;
+    entry["quality"] = QualityJson(ratio.quality);
+    json.push_back(std::move(entry));
+  }
+  return json;
+}
+
+void AppendRatios(absl::string_view title, const std::vector<RatioReport>& ratios,
+                  std::string* text) {
+  if (ratios.empty()) return;
+  absl::StrAppend(text, title, "\n",
+                  "  ratio  rope  latent  bytes a token  perplexity  increase  KL (nats)  agreement\n");
+  for (const RatioReport& ratio : ratios)
+    absl::StrAppendFormat(
+        text, "%7.4f  %4d  %6d  %13d  %10.4f  %7.2f%%  %9.5f  %8.2f%%\n", ratio.cache_ratio,
+        ratio.qk_rope_head_dim, ratio.kv_lora_rank, ratio.cache_bytes_per_token,
+        ratio.quality.perplexity_after,
+        100 * (ratio.quality.perplexity_after / ratio.quality.perplexity_before - 1),
+        ratio.quality.kl_divergence, 100 * ratio.quality.greedy_agreement);
+}
+
 void AppendLayers(const std::vector<LayerReport>& layers, std::string* text) {
   absl::StrAppend(text, "layer  rope energy kept  key error  value error\n");
   for (const LayerReport& layer : layers)
@@ -77,6 +105,9 @@ std::string ConversionReport::ToJson() const {
                         {"kl_last", recovery->kl_last}};
   }
   if (quality) json["quality"] = QualityJson(*quality);
+  if (!tried.empty()) json["tried"] = RatiosJson(tried);
+  if (!compared.empty()) json["compared"] = RatiosJson(compared);
+  json["resumed_layers"] = resumed_layers;
   json["seconds"] = seconds;
   json["peak_memory_bytes"] = peak_memory_bytes;
   json["bytes_written"] = bytes_written;
@@ -111,6 +142,11 @@ std::string ConversionReport::ToText() const {
     absl::StrAppendFormat(&text, "recovery         %d tokens, KL from %.4f to %.4f nats a token\n",
                           recovery->tokens, recovery->kl_first, recovery->kl_last);
   if (quality) AppendQuality(*quality, &text);
+  AppendRatios("cache ratios tried, on text held back to choose:", tried, &text);
+  AppendRatios("cache ratios compared, on the evaluation text:", compared, &text);
+  if (resumed_layers > 0)
+    absl::StrAppendFormat(&text, "resumed          behind %d layers of calibration\n",
+                          resumed_layers);
   if (seconds > 0)
     absl::StrAppendFormat(
         &text, "took             %.1f s, %.0f MB of memory at most, %.0f MB written\n", seconds,

@@ -1,6 +1,8 @@
 #include "engine/convert/report_page.h"
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -34,17 +36,20 @@ void AppendRow(absl::string_view name, absl::string_view value, std::string* pag
   absl::StrAppend(page, "<tr><th>", name, "</th><td>", Escaped(value), "</td></tr>\n");
 }
 
-// A plot of shares, 0 to 1 from bottom to top, with what `body` draws inside.
+// A plot, with what `body` draws inside; `mark` names a height, 0 to 1 from bottom to top.
 void AppendPlot(absl::string_view title, absl::string_view bottom, absl::string_view body,
-                std::string* page) {
+                std::string* page,
+                const std::function<std::string(double)>& mark = [](double height) {
+                  return absl::StrFormat("%g %%", 100 * height);
+                }) {
   absl::StrAppendFormat(page, "<h2>%s</h2>\n<svg width=\"%g\" height=\"%g\" role=\"img\">\n", title,
                         kWidth + 2 * kMargin, kHeight + 2 * kMargin);
-  for (const int percent : {0, 25, 50, 75, 100}) {
-    const double y = kMargin + kHeight * (1 - percent / 100.0);
+  for (const double height : {0.0, 0.25, 0.5, 0.75, 1.0}) {
+    const double y = kMargin + kHeight * (1 - height);
     absl::StrAppendFormat(page,
                           "<line x1=\"%g\" y1=\"%g\" x2=\"%g\" y2=\"%g\" stroke=\"#ddd\"/>"
-                          "<text x=\"%g\" y=\"%g\" text-anchor=\"end\">%d %%</text>\n",
-                          kMargin, y, kMargin + kWidth, y, kMargin - 6, y + 4, percent);
+                          "<text x=\"%g\" y=\"%g\" text-anchor=\"end\">%s</text>\n",
+                          kMargin, y, kMargin + kWidth, y, kMargin - 6, y + 4, mark(height));
   }
   absl::StrAppend(page, body);
   absl::StrAppendFormat(page, "<text x=\"%g\" y=\"%g\" text-anchor=\"middle\">%s</text>\n</svg>\n",
@@ -111,6 +116,38 @@ void AppendSpectra(const ConversionReport& report, std::string* page) {
              absl::StrFormat("rank, 0 to %d; a line a layer", report.latent_width), body, page);
 }
 
+// Perplexity over the source's, on a scale of logarithms, by cache ratio.
+void AppendRatios(absl::string_view title, std::vector<RatioReport> ratios, std::string* page) {
+  if (ratios.empty()) return;
+  std::sort(ratios.begin(), ratios.end(), [](const RatioReport& a, const RatioReport& b) {
+    return a.cache_ratio < b.cache_ratio;
+  });
+  const auto rise = [](const RatioReport& ratio) {
+    return std::log(ratio.quality.perplexity_after / ratio.quality.perplexity_before);
+  };
+  double most = 1e-3;
+  for (const RatioReport& ratio : ratios) most = std::max(most, rise(ratio));
+  std::string points, marks;
+  for (const RatioReport& ratio : ratios) {
+    const double x = kMargin + kWidth * ratio.cache_ratio;
+    const double y = kMargin + kHeight * (1 - std::clamp(rise(ratio) / most, 0.0, 1.0));
+    absl::StrAppendFormat(&points, "%.1f,%.1f ", x, y);
+    absl::StrAppendFormat(&marks,
+                          "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"#36c\"><title>ratio %.4f: "
+                          "perplexity %.4f, KL %.5f</title></circle>\n"
+                          "<text x=\"%.1f\" y=\"%g\" text-anchor=\"middle\">%.3g</text>\n",
+                          x, y, ratio.cache_ratio, ratio.quality.perplexity_after,
+                          ratio.quality.kl_divergence, x, kMargin + kHeight + 16,
+                          ratio.cache_ratio);
+  }
+  AppendPlot(title, "cache of the result over the source's",
+             absl::StrCat("<polyline points=\"", points,
+                          "\" fill=\"none\" stroke=\"#36c\"/>\n", marks),
+             page, [most](double height) {
+               return absl::StrFormat("+%.3g %%", 100 * (std::exp(height * most) - 1));
+             });
+}
+
 void AppendFacts(const ConversionReport& report, std::string* page) {
   absl::StrAppend(page, "<table>\n");
   AppendRow("source", report.source, page);
@@ -170,6 +207,9 @@ std::string ReportPage(const ConversionReport& report) {
     AppendBars("What keeps RoPE", {rope}, &page);
     AppendSpectra(report, &page);
   }
+  AppendRatios("Perplexity over the source's, on the evaluation text", report.compared, &page);
+  AppendRatios("Perplexity over the source's, on the text that chose the ratio", report.tried,
+               &page);
   absl::StrAppend(&page, "</body>\n</html>\n");
   return page;
 }

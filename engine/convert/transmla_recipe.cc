@@ -44,21 +44,21 @@ TransMlaRecipe::TransMlaRecipe(const ConvertOptions& options, const ConversionCo
                                const SourceWeights& source, ProgressTracker& progress)
     : options_(options), context_(context), source_(source), progress_(progress) {}
 
-absl::Status TransMlaRecipe::Calibrate(WorkFolder& work, const LayeredModel& source,
+absl::StatusOr<int> TransMlaRecipe::Calibrate(WorkFolder& work, const LayeredModel& source,
                                        TokenSequences calibration) {
   const int layers = source_.spec().num_layers;
   LayerPass pass(work, "keys", source, calibration, [&](int layer, int done, int total) {
     return progress_.Advance(layer * total + done, layers * total, layer);
   });
   KeyMoments observer(*source.backend, source_.spec(), source_.head_order());
-  RETURN_IF_ERROR(pass.Observe(observer));
+  ASSIGN_OR_RETURN(const int finished, pass.Observe(observer));
   for (int layer = 0; layer < layers; ++layer) {
     ASSIGN_OR_RETURN(const std::string record, pass.Record(layer));
     RecordReader reader(record);
     keys_.push_back(SecondMoment::Load(reader));
     RETURN_IF_ERROR(reader.Finish());
   }
-  return absl::OkStatus();
+  return finished;
 }
 
 absl::Status TransMlaRecipe::Fit(TokenSequences calibration, TokenSequences evaluation,

@@ -30,8 +30,8 @@ class TransMlaRecipe : public FittedRecipe {
   TransMlaRecipe(const ConvertOptions& options, const ConversionContext& context,
                  const SourceWeights& source, ProgressTracker& progress);
 
-  absl::Status Calibrate(WorkFolder& work, const LayeredModel& source,
-                         TokenSequences calibration) override;
+  absl::StatusOr<int> Calibrate(WorkFolder& work, const LayeredModel& source,
+                                TokenSequences calibration) override;
   absl::Status Fit(TokenSequences calibration, TokenSequences evaluation,
                    ConversionReport* report) override;
   absl::StatusOr<LatentWeights> Layer(int layer) const override;

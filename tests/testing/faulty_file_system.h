@@ -59,13 +59,19 @@ class FaultyFileSystem : public FileSystem {
     const absl::Status status = Change(path);
     return status.ok() ? real_->CreateFolder(path) : status;
   }
-  absl::Status Remove(const std::string& path) override { return real_->Remove(path); }
+  absl::Status Remove(const std::string& path) override {
+    // A process that is dead changes nothing any more.
+    return kills_ && changes_ >= failing_ ? error_ : real_->Remove(path);
+  }
+  // From the failing change on it is as if the process had been killed there.
+  void Kill() { kills_ = for_good_ = true; }
 
  private:
   FileSystem* const real_ = PosixFileSystem();
   const int failing_;
   const absl::Status error_;
-  const bool for_good_;
+  bool for_good_;
+  bool kills_ = false;
   int changes_ = 0;
 };
 
