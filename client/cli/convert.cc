@@ -67,8 +67,8 @@ absl::StatusOr<double> ParseShare(absl::string_view flag, absl::string_view text
   const bool percent = absl::EndsWith(text, "%");
   double value = 0;
   if (!absl::SimpleAtod(absl::StripSuffix(text, "%"), &value) || !(value > 0)) {
-    return UsageError(absl::StrFormat("--%s is '%s'; it must be a number above 0, as 5%% or 0.05",
-                                      flag, text));
+    return UsageError(
+        absl::StrFormat("--%s is '%s'; it must be a number above 0, as 5%% or 0.05", flag, text));
   }
   return percent ? value / 100 : value;
 }
@@ -234,7 +234,8 @@ const Command kConvertCommand = {
     .help =
         "Usage: transmla convert SOURCE DEST [--flags]\n\n"
         "SOURCE is a GGUF file or a Hugging Face folder; DEST becomes a folder with safetensors,\n"
-        "config.json, the tokenizer and a report (.json, .html). Ctrl-C leaves nothing behind; what a\n"
+        "config.json, the tokenizer and a report (.json, .html). Ctrl-C leaves nothing behind; "
+        "what a\n"
         "killed conversion has computed, the same command takes over.\n\n"
         "  --format F            transmla: that folder (default); deepseek-v3: the same, loaded "
         "by\n"

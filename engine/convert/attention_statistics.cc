@@ -31,7 +31,8 @@ absl::StatusOr<AttentionStatistics> ParseAttentionStatistics(absl::string_view r
   statistics.key_value_sum = reader.Values<double>();
   statistics.all_queries = SecondMoment::Load(reader);
   const int64_t heads = reader.Number();
-  for (int64_t head = 0; head < heads; ++head) statistics.query.push_back(SecondMoment::Load(reader));
+  for (int64_t head = 0; head < heads; ++head)
+    statistics.query.push_back(SecondMoment::Load(reader));
   RETURN_IF_ERROR(reader.Finish());
   return statistics;
 }

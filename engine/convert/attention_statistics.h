@@ -55,7 +55,7 @@ class AttentionObserver : public LayerStatistics {
   const HeadOrder head_order_;
   std::vector<int32_t> sequence_starts_;
   const bool with_all_queries_;
-  AttentionStatistics statistics_;  // of the layer that runs
+  AttentionStatistics statistics_;       // of the layer that runs
   std::vector<float> q_, k_, v_, rows_;  // of a step, on the host
 };
 

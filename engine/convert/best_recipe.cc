@@ -76,12 +76,13 @@ std::vector<double> CostLeft(const std::vector<double>& costs) {
 }  // namespace
 
 absl::StatusOr<int> BestRecipe::Calibrate(WorkFolder& work, const LayeredModel& source,
-                                   TokenSequences calibration) {
+                                          TokenSequences calibration) {
   work_ = &work;
   const int layers = source_.spec().num_layers;
-  pass_.emplace(work, "calibration", source, calibration, [this, layers](int layer, int done, int total) {
-    return progress_.Advance(layer * total + done, layers * total, layer);
-  });
+  pass_.emplace(work, "calibration", source, calibration,
+                [this, layers](int layer, int done, int total) {
+                  return progress_.Advance(layer * total + done, layers * total, layer);
+                });
   AttentionObserver observer(*source.backend, source_.spec(), source_.head_order(),
                              options_.q_lora_rank > 0);
   return pass_->Observe(observer);
@@ -257,8 +258,7 @@ absl::StatusOr<LatentWeights> BestRecipe::Layer(int layer) const {
   return std::move(fitted.weights);
 }
 
-absl::StatusOr<LatentWeights> BestRecipe::BuildLayer(const LatentLayerPlan& plan,
-                                                     int layer) const {
+absl::StatusOr<LatentWeights> BestRecipe::BuildLayer(const LatentLayerPlan& plan, int layer) const {
   ASSIGN_OR_RETURN(const GqaWeights weights, source_.Attention(layer));
   LatentWeights latent = BuildLatentLayer(weights, plan);
   if (source_.spec().output_bias) return latent;

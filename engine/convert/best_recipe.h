@@ -70,9 +70,9 @@ class BestRecipe : public FittedRecipe {
   const ConvertOptions& options_;
   const SourceWeights& source_;
   ProgressTracker& progress_;
-  WorkFolder* work_ = nullptr;             // once calibrated
-  std::optional<LayerPass> pass_;          // over the calibration text
-  std::vector<int> shared_pairs_;          // ChooseSharedPairs, if layers are to share them
+  WorkFolder* work_ = nullptr;                // once calibrated
+  std::optional<LayerPass> pass_;             // over the calibration text
+  std::vector<int> shared_pairs_;             // ChooseSharedPairs, if layers are to share them
   std::vector<std::vector<float>> inv_freq_;  // a layer, once fitted
 };
 

@@ -95,9 +95,7 @@ StepLimits CalibrationLimits(int length) {
 }
 
 KeyMoments::KeyMoments(Backend& backend, const ModelSpec& spec, HeadOrder head_order)
-    : backend_(backend),
-      head_order_(std::move(head_order)),
-      moments_(spec.num_layers) {}
+    : backend_(backend), head_order_(std::move(head_order)), moments_(spec.num_layers) {}
 
 std::string KeyMoments::Take(int layer) {
   RecordWriter record;

@@ -24,7 +24,7 @@ class FittedRecipe {
   // What it keeps depends on the recipe and not on the shape of the result. Called once, before
   // Fit; all must outlive the recipe. Returns how many layers `work` had.
   virtual absl::StatusOr<int> Calibrate(WorkFolder& work, const LayeredModel& source,
-                                 TokenSequences calibration) = 0;
+                                        TokenSequences calibration) = 0;
   // Stages kRotate and kCompress; fills what `report` tells of them. `evaluation` may be empty, and
   // is only measured with.
   virtual absl::Status Fit(TokenSequences calibration, TokenSequences evaluation,

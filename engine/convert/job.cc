@@ -17,21 +17,21 @@ constexpr int64_t kBytesOfATensor = 256;
 uint32_t ChecksumOf(const std::vector<std::vector<int32_t>>& sequences) {
   uint32_t checksum = 0;
   for (const std::vector<int32_t>& ids : sequences)
-    checksum = Checksum(
-        {reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(int32_t)}, checksum);
+    checksum = Checksum({reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(int32_t)},
+                        checksum);
   return checksum;
 }
 
 uint32_t ChecksumOf(const CheckpointReader& source) {
   uint32_t checksum = 0;
   for (const TensorInfo& info : source.tensors()) {
-    checksum = Checksum(absl::StrCat(info.name, DTypeName(info.dtype), info.shape.ToString()),
-                        checksum);
+    checksum =
+        Checksum(absl::StrCat(info.name, DTypeName(info.dtype), info.shape.ToString()), checksum);
     const absl::StatusOr<TensorView> view = source.Tensor(info.name);
     if (!view.ok()) continue;
     const int64_t bytes = view->shape.rows() * RowBytes(view->dtype, view->shape.cols());
-    checksum = Checksum(
-        {view->as<char>(), static_cast<size_t>(std::min(bytes, kBytesOfATensor))}, checksum);
+    checksum = Checksum({view->as<char>(), static_cast<size_t>(std::min(bytes, kBytesOfATensor))},
+                        checksum);
   }
   return checksum;
 }

@@ -178,8 +178,8 @@ absl::StatusOr<uint32_t> LayerPass::RunLayer(int layer, bool last, DecoderObserv
     hidden.resize(step.tokens * model_.spec->hidden_size);
     std::memcpy(hidden.data(), bytes.data(), bytes.size());
     before->Advise(0, (step.first + step.tokens) * width, MappedFile::Access::kDontNeed);
-    RETURN_IF_ERROR(decoder->Run(BatchOf(step.chunks, pages), store.get(), absl::MakeSpan(hidden),
-                                 observer));
+    RETURN_IF_ERROR(
+        decoder->Run(BatchOf(step.chunks, pages), store.get(), absl::MakeSpan(hidden), observer));
     if (behind) RETURN_IF_ERROR(behind->Append(hidden));
     RETURN_IF_ERROR(progress_(layer, static_cast<int>(i) + 1, static_cast<int>(steps.size())));
   }

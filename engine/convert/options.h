@@ -65,8 +65,8 @@ struct ConvertOptions {
   int kv_lora_rank = 0;
   // Instead of kv_lora_rank: cache of the result over the source's; 0: half.
   double cache_ratio = 0;
-  // Instead of either: the smallest cache ratio, of sixteenths, at which perplexity rises by no more
-  // than this share on text that is held back for the choice; 0: not asked for.
+  // Instead of either: the smallest cache ratio, of sixteenths, at which perplexity rises by no
+  // more than this share on text that is held back for the choice; 0: not asked for.
   double max_perplexity_increase = 0;
   int q_lora_rank = 0;  // 0: the query projection stays whole
   // Recipe best: all layers keep RoPE at the same frequencies (the others' layers do anyway).

@@ -74,8 +74,9 @@ class Conversion {
   absl::StatusOr<RatioReport> TryRatio(double ratio, TokenSequences text, const MappedFile& streams,
                                        ProgressTracker& progress);
   // The source's residual streams over `text`.
-  absl::StatusOr<std::shared_ptr<const MappedFile>> RunSource(
-      const std::string& name, TokenSequences text, const LayerPass::Progress& progress);
+  absl::StatusOr<std::shared_ptr<const MappedFile>> RunSource(const std::string& name,
+                                                              TokenSequences text,
+                                                              const LayerPass::Progress& progress);
   absl::StatusOr<QualityReport> CompareWith(const LayeredModel& result, TokenSequences text,
                                             const MappedFile& streams,
                                             const LayerPass::Progress& run_progress,
@@ -95,8 +96,9 @@ class Conversion {
   }
   // Sequences held back to choose on, and to report on, of text that calibration is taken from.
   SequenceCount HeldBack() const {
-    return {ChoiceSequences() + (options_.evaluation_text.empty() ? options_.evaluation_sequences : 0),
-            options_.evaluation_length};
+    return {
+        ChoiceSequences() + (options_.evaluation_text.empty() ? options_.evaluation_sequences : 0),
+        options_.evaluation_length};
   }
   int ChoiceSequences() const {
     constexpr int kFewest = 8;
@@ -125,9 +127,10 @@ class Conversion {
   std::unique_ptr<Backend> backend_;  // that it runs on, piece by piece
   std::unique_ptr<WorkFolder> work_;
   TextSplit text_;
-  std::shared_ptr<const MappedFile> source_streams_;  // over the evaluation text, once they are known
-  std::unique_ptr<FittedRecipe> recipe_;              // null for the lossless recipe
-  std::unique_ptr<Recovery> recovery_;                // null unless asked for
+  std::shared_ptr<const MappedFile>
+      source_streams_;                    // over the evaluation text, once they are known
+  std::unique_ptr<FittedRecipe> recipe_;  // null for the lossless recipe
+  std::unique_ptr<Recovery> recovery_;    // null unless asked for
 };
 
 // Whether `source` can become `format`.
@@ -221,8 +224,7 @@ absl::Status Conversion::ReadTexts() {
                                calibration.tokens() + HeldBack().tokens()));
   if (lossless()) {
     if (HeldBack().sequences == 0) return absl::OkStatus();
-    ASSIGN_OR_RETURN(text_.evaluation,
-                     CutSequences(ids, HeldBack().sequences, HeldBack().length));
+    ASSIGN_OR_RETURN(text_.evaluation, CutSequences(ids, HeldBack().sequences, HeldBack().length));
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(TextSplit split, SplitText(ids, calibration, HeldBack()));
@@ -232,8 +234,8 @@ absl::Status Conversion::ReadTexts() {
 
 absl::Status Conversion::SplitHeldBack(std::vector<std::vector<int32_t>> held_back) {
   const bool both = HeldBack().sequences > ChoiceSequences();
-  const size_t choice = std::min<size_t>(ChoiceSequences(),
-                                         both ? held_back.size() / 2 : held_back.size());
+  const size_t choice =
+      std::min<size_t>(ChoiceSequences(), both ? held_back.size() / 2 : held_back.size());
   if (options_.max_perplexity_increase > 0 && choice == 0)
     return absl::InvalidArgumentError(
         "the calibration text is too short to hold text back that max_perplexity_increase chooses "
@@ -267,10 +269,8 @@ absl::Status Conversion::SampleTexts() {
   const int total = calibration.sequences + HeldBack().sequences;
   // Every token takes all layers, so here the source is needed whole.
   StepLimits limits = SamplingLimits(calibration.length);
-  if (HeldBack().sequences > 0)
-    limits = LimitsForBoth(limits, SamplingLimits(HeldBack().length));
-  ASSIGN_OR_RETURN(LoadedModel source,
-                   LoadModel(context_, weights_->shared_checkpoint(), limits));
+  if (HeldBack().sequences > 0) limits = LimitsForBoth(limits, SamplingLimits(HeldBack().length));
+  ASSIGN_OR_RETURN(LoadedModel source, LoadModel(context_, weights_->shared_checkpoint(), limits));
   ASSIGN_OR_RETURN(text_.calibration, SampleSequences(*source.decoder, *source.backend, calibration,
                                                       options_.seed, SequenceReporter(0, total)));
   // Another seed: evaluation on calibration's own text would flatter the result.
@@ -289,8 +289,7 @@ absl::Status Conversion::SampleTexts() {
 
 absl::Status Conversion::Calibrate() {
   RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCalibrate, weights_->spec().num_layers));
-  ASSIGN_OR_RETURN(report_.resumed_layers,
-                   recipe_->Calibrate(*work_, Source(), CalibrationText()));
+  ASSIGN_OR_RETURN(report_.resumed_layers, recipe_->Calibrate(*work_, Source(), CalibrationText()));
   return absl::OkStatus();
 }
 
@@ -374,9 +373,8 @@ absl::Status Conversion::ChooseSize() {
   if (options_.max_perplexity_increase > 0) {
     ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> streams,
                      RunSource("choice", text_.choice, go_on));
-    ASSIGN_OR_RETURN(asked_.cache_ratio,
-                     ChooseRatio(options_.max_perplexity_increase, trial(text_.choice, *streams),
-                                 &attempts));
+    ASSIGN_OR_RETURN(asked_.cache_ratio, ChooseRatio(options_.max_perplexity_increase,
+                                                     trial(text_.choice, *streams), &attempts));
     asked_.max_perplexity_increase = 0;
     ASSIGN_OR_RETURN(options_, ResolveOptions(asked_, weights_->spec()));
     const ConversionReport before = std::move(report_);

@@ -22,9 +22,8 @@ absl::StatusOr<LayeredModel> FittedModel(const SourceWeights& source, const Fitt
   const Config config = LatentConfig(source, ResolveShape(options, source.spec()),
                                      ResolveBiases(options, source.spec()),
                                      ResolveAttentionScale(options, source.spec()));
-  const auto layer =
-      [&source, &recipe,
-       config](int index) -> absl::StatusOr<std::shared_ptr<const CheckpointReader>> {
+  const auto layer = [&source, &recipe, config](
+                         int index) -> absl::StatusOr<std::shared_ptr<const CheckpointReader>> {
     auto checkpoint = std::make_shared<LatentCheckpoint>(source, config);
     checkpoint->AddFrequencies(recipe.InverseFrequencies());
     ASSIGN_OR_RETURN(LatentWeights weights, recipe.Layer(index));

@@ -46,8 +46,9 @@ nlohmann::ordered_json RatiosJson(const std::vector<RatioReport>& ratios) {
 void AppendRatios(absl::string_view title, const std::vector<RatioReport>& ratios,
                   std::string* text) {
   if (ratios.empty()) return;
-  absl::StrAppend(text, title, "\n",
-                  "  ratio  rope  latent  bytes a token  perplexity  increase  KL (nats)  agreement\n");
+  absl::StrAppend(
+      text, title, "\n",
+      "  ratio  rope  latent  bytes a token  perplexity  increase  KL (nats)  agreement\n");
   for (const RatioReport& ratio : ratios)
     absl::StrAppendFormat(
         text, "%7.4f  %4d  %6d  %13d  %10.4f  %7.2f%%  %9.5f  %8.2f%%\n", ratio.cache_ratio,

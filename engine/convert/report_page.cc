@@ -37,11 +37,11 @@ void AppendRow(absl::string_view name, absl::string_view value, std::string* pag
 }
 
 // A plot, with what `body` draws inside; `mark` names a height, 0 to 1 from bottom to top.
-void AppendPlot(absl::string_view title, absl::string_view bottom, absl::string_view body,
-                std::string* page,
-                const std::function<std::string(double)>& mark = [](double height) {
-                  return absl::StrFormat("%g %%", 100 * height);
-                }) {
+void AppendPlot(
+    absl::string_view title, absl::string_view bottom, absl::string_view body, std::string* page,
+    const std::function<std::string(double)>& mark = [](double height) {
+      return absl::StrFormat("%g %%", 100 * height);
+    }) {
   absl::StrAppendFormat(page, "<h2>%s</h2>\n<svg width=\"%g\" height=\"%g\" role=\"img\">\n", title,
                         kWidth + 2 * kMargin, kHeight + 2 * kMargin);
   for (const double height : {0.0, 0.25, 0.5, 0.75, 1.0}) {
@@ -132,20 +132,20 @@ void AppendRatios(absl::string_view title, std::vector<RatioReport> ratios, std:
     const double x = kMargin + kWidth * ratio.cache_ratio;
     const double y = kMargin + kHeight * (1 - std::clamp(rise(ratio) / most, 0.0, 1.0));
     absl::StrAppendFormat(&points, "%.1f,%.1f ", x, y);
-    absl::StrAppendFormat(&marks,
-                          "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"#36c\"><title>ratio %.4f: "
-                          "perplexity %.4f, KL %.5f</title></circle>\n"
-                          "<text x=\"%.1f\" y=\"%g\" text-anchor=\"middle\">%.3g</text>\n",
-                          x, y, ratio.cache_ratio, ratio.quality.perplexity_after,
-                          ratio.quality.kl_divergence, x, kMargin + kHeight + 16,
-                          ratio.cache_ratio);
+    absl::StrAppendFormat(
+        &marks,
+        "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"#36c\"><title>ratio %.4f: "
+        "perplexity %.4f, KL %.5f</title></circle>\n"
+        "<text x=\"%.1f\" y=\"%g\" text-anchor=\"middle\">%.3g</text>\n",
+        x, y, ratio.cache_ratio, ratio.quality.perplexity_after, ratio.quality.kl_divergence, x,
+        kMargin + kHeight + 16, ratio.cache_ratio);
   }
-  AppendPlot(title, "cache of the result over the source's",
-             absl::StrCat("<polyline points=\"", points,
-                          "\" fill=\"none\" stroke=\"#36c\"/>\n", marks),
-             page, [most](double height) {
-               return absl::StrFormat("+%.3g %%", 100 * (std::exp(height * most) - 1));
-             });
+  AppendPlot(
+      title, "cache of the result over the source's",
+      absl::StrCat("<polyline points=\"", points, "\" fill=\"none\" stroke=\"#36c\"/>\n", marks),
+      page, [most](double height) {
+        return absl::StrFormat("+%.3g %%", 100 * (std::exp(height * most) - 1));
+      });
 }
 
 void AppendFacts(const ConversionReport& report, std::string* page) {

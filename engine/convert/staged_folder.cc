@@ -88,7 +88,7 @@ absl::Status StagedFolder::Commit() {
   }
   committed_ = true;
   // The result is in place; the next conversion to it removes what cannot be removed now.
-  if (replaces) files_.Remove(old_path_).IgnoreError();
+  if (overwrite_) files_.Remove(old_path_).IgnoreError();
   return absl::OkStatus();
 }
 

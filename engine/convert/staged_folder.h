@@ -40,7 +40,7 @@ class StagedFolder {
 
   // Moves the folder to its destination. With `overwrite`, what was there is moved aside first,
   // removed afterwards, and put back if the move fails. A process killed between those two renames
-  // leaves the old folder as ".NAME.transmla-old".
+  // leaves the old folder as ".NAME.transmla-old"; the next one that overwrites removes it.
   absl::Status Commit();
 
  private:

@@ -145,8 +145,7 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> SampleSequences(
     const absl::Span<std::vector<int32_t>> lanes =
         absl::MakeSpan(sequences).subspan(first, kSamplingLanes);
     const auto go_on = [&] { return progress(static_cast<int>(first), count.sequences); };
-    RETURN_IF_ERROR(
-        Continue(runner, pool, vocabulary, count.length, random, first, go_on, lanes));
+    RETURN_IF_ERROR(Continue(runner, pool, vocabulary, count.length, random, first, go_on, lanes));
     RETURN_IF_ERROR(progress(static_cast<int>(first + lanes.size()), count.sequences));
   }
   return sequences;

@@ -51,9 +51,11 @@ StepLimits SamplingLimits(int length);
 
 // Sequences that the model writes itself: a first token drawn uniformly from the vocabulary, then
 // draws at temperature 1. The same seed gives the same text, whatever is run beside it.
-absl::StatusOr<std::vector<std::vector<int32_t>>> SampleSequences(
-    Decoder& decoder, Backend& backend, const SequenceCount& count, uint64_t seed,
-    const SequenceProgress& progress);
+absl::StatusOr<std::vector<std::vector<int32_t>>> SampleSequences(Decoder& decoder,
+                                                                  Backend& backend,
+                                                                  const SequenceCount& count,
+                                                                  uint64_t seed,
+                                                                  const SequenceProgress& progress);
 
 }  // namespace transmla
 

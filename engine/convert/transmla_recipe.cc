@@ -45,7 +45,7 @@ TransMlaRecipe::TransMlaRecipe(const ConvertOptions& options, const ConversionCo
     : options_(options), context_(context), source_(source), progress_(progress) {}
 
 absl::StatusOr<int> TransMlaRecipe::Calibrate(WorkFolder& work, const LayeredModel& source,
-                                       TokenSequences calibration) {
+                                              TokenSequences calibration) {
   const int layers = source_.spec().num_layers;
   LayerPass pass(work, "keys", source, calibration, [&](int layer, int done, int total) {
     return progress_.Advance(layer * total + done, layers * total, layer);

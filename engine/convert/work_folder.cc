@@ -2,9 +2,8 @@
 
 #include <cstring>
 
-#include <zlib.h>
-
 #include "absl/strings/str_cat.h"
+#include <zlib.h>
 
 #include "engine/base/status.h"
 #include "engine/convert/staged_folder.h"

@@ -26,7 +26,8 @@ struct AttentionStep {
   DecoderObserver* observer = nullptr;  // may be null
 };
 
-// Holds the weights of the layers that its loader wants, and the buffers that layers share. Thread-compatible.
+// Holds the weights of the layers that its loader wants, and the buffers that layers share.
+// Thread-compatible.
 class Attention {
  public:
   virtual ~Attention() = default;
@@ -35,7 +36,8 @@ class Attention {
   virtual absl::Status Run(const AttentionStep& step) = 0;
 };
 
-// Both load the weights of every layer that `loader` wants; problems with tensors are noted in `loader`.
+// Both load the weights of every layer that `loader` wants; problems with tensors are noted in
+// `loader`.
 std::unique_ptr<Attention> LoadGqaAttention(const ModelSpec& spec, const TensorNames& names,
                                             bool interleaved_rope, WeightLoader& loader,
                                             Backend* backend);

@@ -9,8 +9,8 @@ namespace transmla {
 
 void DecoderLayers::Load(const TensorNames& names, bool interleaved_rope, WeightLoader& loader) {
   const bool mla = spec_.attention == AttentionKind::kMla;
-  attention_ = (mla ? LoadMlaAttention : LoadGqaAttention)(spec_, names, interleaved_rope, loader,
-                                                           backend_);
+  attention_ =
+      (mla ? LoadMlaAttention : LoadGqaAttention)(spec_, names, interleaved_rope, loader, backend_);
   feed_forward_ = (spec_.moe.num_experts > 0 ? LoadMoeFeedForward : LoadGatedFeedForward)(
       spec_, names, loader, backend_);
   const auto load = [&](absl::string_view pattern, int layer) {
@@ -58,8 +58,8 @@ absl::Status DecoderLayers::Run(int layer, const MutableTensorView& hidden, KvSt
                                    .observer = observer}));
   RETURN_IF_ERROR(AddNormed(out, norms.post_attention, hidden));
   RETURN_IF_ERROR(Normalize(hidden, norms.feed_forward, normed));
-  RETURN_IF_ERROR(feed_forward_->Run(
-      {.layer = layer, .normed = normed, .out = out, .accumulate = accumulate}));
+  RETURN_IF_ERROR(
+      feed_forward_->Run({.layer = layer, .normed = normed, .out = out, .accumulate = accumulate}));
   RETURN_IF_ERROR(AddNormed(out, norms.post_feed_forward, hidden));
   return observer == nullptr ? absl::OkStatus() : observer->OnLayerOutput(layer, hidden);
 }
@@ -72,11 +72,8 @@ absl::Status DecoderLayers::Normalize(const MutableTensorView& in, const WeightP
 absl::Status DecoderLayers::AddNormed(const MutableTensorView& in, const WeightPtr& weight,
                                       const MutableTensorView& hidden) {
   if (weight == nullptr) return absl::OkStatus();
-  return backend_->Norm({.in = in,
-                         .weight = weight.get(),
-                         .eps = spec_.norm_eps,
-                         .accumulate = true,
-                         .out = hidden});
+  return backend_->Norm(
+      {.in = in, .weight = weight.get(), .eps = spec_.norm_eps, .accumulate = true, .out = hidden});
 }
 
 void DecoderEnds::Load(const TensorNames& names, WeightLoader& loader) {

@@ -21,7 +21,8 @@ struct FeedForwardStep {
   bool accumulate = true;  // added to `out`; else written
 };
 
-// Holds the weights of the layers that its loader wants, and the buffers that layers share. Thread-compatible.
+// Holds the weights of the layers that its loader wants, and the buffers that layers share.
+// Thread-compatible.
 class FeedForward {
  public:
   virtual ~FeedForward() = default;
@@ -30,7 +31,8 @@ class FeedForward {
   virtual absl::Status Run(const FeedForwardStep& step) = 0;
 };
 
-// Both load the weights of their layers that `loader` wants; problems with tensors are noted in `loader`.
+// Both load the weights of their layers that `loader` wants; problems with tensors are noted in
+// `loader`.
 
 // down(activation(gate(x)) · up(x)), in every layer without experts.
 std::unique_ptr<FeedForward> LoadGatedFeedForward(const ModelSpec& spec, const TensorNames& names,

@@ -1,5 +1,5 @@
-// Parts of a model that run on their own, for those who cannot or need not hold all of it: memory is
-// that of one layer's weights.
+// Parts of a model that run on their own, for those who cannot or need not hold all of it: memory
+// is that of one layer's weights.
 //
 // Both compute what a Decoder computes there, bit for bit. Thread-compatible; the backend and the
 // spec must outlive them. `spec` is the model's, not the part's: ReadModelSpec of the whole. A

@@ -348,6 +348,63 @@ TEST(PipelineTest, ThreadsDoNotChangeTheResult) {
   EXPECT_EQ(weights[0], weights[1]);
 }
 
+TEST(PipelineTest, ComparedRatiosAreMeasuredAsResultsAre) {
+  const TempFolder folder;
+  for (const Recipe recipe : {Recipe::kBest, Recipe::kTransMla}) {
+    ConvertOptions options = TinyOptions("qwen2", folder.File(RecipeName(recipe)));
+    options.recipe = recipe;
+    options.freqfold = recipe == Recipe::kTransMla ? 4 : 0;
+    options.qk_rope_head_dim = 0;
+    options.kv_lora_rank = 0;
+    options.cache_ratio = 0.5;
+    options.compare_ratios = {0.5, 0.25};
+    options.dtype = DType::kF32;
+    const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+    ASSERT_TRUE(report.ok()) << report.status();
+    ASSERT_EQ(report->compared.size(), 2);
+    EXPECT_EQ(report->compared[0].kv_lora_rank, report->kv_lora_rank);
+    EXPECT_EQ(report->compared[0].cache_bytes_per_token, report->cache_bytes_per_token_after);
+    // The same weights, in memory and from the file.
+    EXPECT_NEAR(report->compared[0].quality.perplexity_after / report->quality->perplexity_after, 1,
+                1e-6);
+    EXPECT_EQ(report->compared[1].cache_bytes_per_token, kSourceCacheBytes / 4);
+    EXPECT_GT(report->compared[1].quality.kl_divergence, report->compared[0].quality.kl_divergence);
+    EXPECT_THAT(report->ToText(), HasSubstr("0.2500"));
+    EXPECT_THAT(FilesIn(options.destination)["transmla_report.html"],
+                HasSubstr("on the evaluation text"));
+  }
+}
+
+TEST(PipelineTest, APerplexityChoosesTheCache) {
+  const TempFolder folder;
+  ConvertOptions options = TinyOptions("qwen2", folder.File("model"));
+  options.recipe = Recipe::kBest;
+  options.qk_rope_head_dim = 0;
+  options.kv_lora_rank = 0;
+  options.max_perplexity_increase = 0.05;
+  const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+  ASSERT_TRUE(report.ok()) << report.status();
+  // On the text of the choice the result is within the limit and the next smaller is not.
+  const double ratio = static_cast<double>(report->cache_bytes_per_token_after) /
+                       static_cast<double>(kSourceCacheBytes);
+  bool chosen = false;
+  for (const RatioReport& tried : report->tried) {
+    const double rise = tried.quality.perplexity_after / tried.quality.perplexity_before - 1;
+    EXPECT_EQ(rise <= 0.05, tried.cache_ratio >= ratio - 1e-9) << tried.cache_ratio;
+    chosen = chosen || std::abs(tried.cache_ratio - ratio) < 1e-9;
+  }
+  EXPECT_TRUE(chosen);
+  EXPECT_GE(report->tried.size(), 2);
+
+  options.destination = folder.File("other");
+  options.max_perplexity_increase = 1e-9;
+  const absl::Status none = Convert(options, TinyContext()).status();
+  EXPECT_EQ(none.code(), absl::StatusCode::kFailedPrecondition) << none;
+  options.cache_ratio = 0.5;
+  EXPECT_EQ(Convert(options, TinyContext()).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(folder.Count(), 1);
+}
+
 TEST(PipelineTest, ExistingDestinationIsKept) {
   const TempFolder folder;
   ConvertOptions options = TinyOptions("llama_tied", folder.File("model"));

@@ -63,14 +63,18 @@ TEST_P(ResumeTest, AfterAKillAtAnyChangeTheResultIsTheSame) {
     const absl::StatusOr<ConversionReport> first = Convert(options, context);
     passed = files.changes() < killed;
     ASSERT_EQ(first.ok(), passed) << first.status();
-    const absl::StatusOr<ConversionReport> second = Convert(options, TinyContext());
+    // Durability is not what is tested, and takes its time.
+    FaultyFileSystem sound(0, absl::OkStatus(), false);
+    context.files = &sound;
+    const absl::StatusOr<ConversionReport> second = Convert(options, context);
     ASSERT_TRUE(second.ok()) << "killed at change " << killed << ": " << second.status();
     most_resumed = std::max(most_resumed, second->resumed_layers);
     ASSERT_EQ(ResultIn(options.destination) == expected, true) << "killed at change " << killed;
     // The two results; nothing of the work is left beside them, nor of the killed conversion.
     ASSERT_EQ(folder.Count(), 2) << "killed at change " << killed;
   }
-  EXPECT_EQ(most_resumed, testing::kTinyLayers);
+  // A lossless conversion calibrates nothing.
+  EXPECT_EQ(most_resumed, GetParam() == Recipe::kEquivalent ? 0 : testing::kTinyLayers);
   EXPECT_GT(killed, 30);
 }
 
@@ -107,7 +111,8 @@ TEST(TakeOverTest, DamagedRecordsAreComputedAnew) {
   const ConvertOptions options = Options(Recipe::kBest, folder.File("model"));
   KillAt(options, kBehindCalibration);
   int damaged = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(folder.File(".model.transmla-work"))) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(folder.File(".model.transmla-work"))) {
     if (entry.path().extension() != ".record") continue;
     std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(static_cast<std::streamoff>(entry.file_size() / 2));
