@@ -10,8 +10,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "engine/base/random.h"
 #include "engine/backend/cpu/create.h"
+#include "engine/base/random.h"
 #include "engine/convert/equivalent.h"
 #include "engine/convert/loaded_model.h"
 #include "engine/convert/plan.h"
