@@ -8,6 +8,10 @@
 #include "engine/base/check.h"
 #include "engine/base/random.h"
 
+// OpenBLAS's own; null with a BLAS that lacks them, which then keeps its threads.
+extern "C" __attribute__((weak)) void openblas_set_num_threads(int threads);
+extern "C" __attribute__((weak)) int openblas_get_num_threads();
+
 namespace transmla {
 namespace {
 
@@ -73,6 +77,16 @@ void MultiplyFloats(const FloatView& a, Transpose transpose_a, const FloatView& 
   if (c.rows == 0 || c.cols == 0) return;
   static const bool trusted = BlasIsRight();
   (trusted ? MultiplyByBlas : MultiplyPlainly)(a, transpose_a, b, transpose_b, accumulate, c);
+}
+
+OneThreadAProduct::OneThreadAProduct() {
+  if (openblas_get_num_threads == nullptr || openblas_set_num_threads == nullptr) return;
+  before_ = openblas_get_num_threads();
+  openblas_set_num_threads(1);
+}
+
+OneThreadAProduct::~OneThreadAProduct() {
+  if (before_ > 0) openblas_set_num_threads(before_);
 }
 
 }  // namespace transmla

@@ -68,6 +68,19 @@ class FloatMatrix {
 void MultiplyFloats(const FloatView& a, Transpose transpose_a, const FloatView& b,
                     Transpose transpose_b, bool accumulate, const MutableFloatView& c);
 
+// While it lives, BLAS computes each product on the thread that asks for it: for callers that have
+// one product under way on every core. Products of all threads are affected; one at a time.
+class OneThreadAProduct {
+ public:
+  OneThreadAProduct();
+  ~OneThreadAProduct();
+  OneThreadAProduct(const OneThreadAProduct&) = delete;
+  OneThreadAProduct& operator=(const OneThreadAProduct&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
 }  // namespace transmla
 
 #endif  // TRANSMLA_ENGINE_LINALG_FLOAT_PRODUCT_H_

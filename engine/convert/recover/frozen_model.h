@@ -1,9 +1,11 @@
 // All of the source model that recovery does not train: norms, feed-forward blocks, embedding and
-// output, decoded from the source's file when they are needed and dropped again.
+// output. Matrices that fit a bound are decoded once; the others from the source's file when they
+// are needed, and dropped again.
 #ifndef TRANSMLA_ENGINE_CONVERT_RECOVER_FROZEN_MODEL_H_
 #define TRANSMLA_ENGINE_CONVERT_RECOVER_FROZEN_MODEL_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -32,12 +34,19 @@ struct FeedForwardTape {
   FloatMatrix gate, up;  // projections, [N, intermediate_size]
 };
 
-// Immutable; the weights must outlive it. Errors of its methods: DataLoss, naming the tensor, if an
-// element is not finite.
+// Rows of a matrix, the model's own or kept by it.
+struct DecodedRows {
+  FloatMatrix own;
+  FloatView view;
+};
+
+// Immutable, so thread-safe; the weights must outlive it. Errors of its methods: DataLoss, naming
+// the tensor, if an element is not finite.
 class FrozenModel {
  public:
-  // NotFound, naming it, if the source lacks a tensor. REQUIRES: CheckTrainable.
-  static absl::StatusOr<FrozenModel> Create(const SourceWeights& weights);
+  // Keeps as many matrices as fit `kept_bytes` decoded. NotFound, naming it, if the source lacks a
+  // tensor. REQUIRES: CheckTrainable.
+  static absl::StatusOr<FrozenModel> Create(const SourceWeights& weights, int64_t kept_bytes);
 
   const ModelSpec& spec() const { return weights_->spec(); }
   absl::StatusOr<std::vector<float>> AttentionNorm(int layer) const;
@@ -54,17 +63,18 @@ class FrozenModel {
   // Rows of the embedding for `ids`, [ids, D].
   absl::StatusOr<FloatMatrix> Embed(absl::Span<const int32_t> ids) const;
   // Rows [begin, begin + count) of the matrix that gives logits, [count, D].
-  absl::StatusOr<FloatMatrix> OutputRows(int64_t begin, int64_t count) const;
+  absl::StatusOr<DecodedRows> OutputRows(int64_t begin, int64_t count) const;
 
  private:
   explicit FrozenModel(const SourceWeights& weights) : weights_(&weights) {}
-  absl::StatusOr<FloatMatrix> Rows(absl::string_view name, int64_t begin, int64_t count) const;
-  absl::StatusOr<FloatMatrix> Whole(const std::string& name) const;
+  absl::StatusOr<DecodedRows> Rows(absl::string_view name, int64_t begin, int64_t count) const;
+  absl::StatusOr<DecodedRows> Whole(const std::string& name) const;
   absl::StatusOr<std::vector<float>> Vector(const std::string& name) const;
 
   struct Stored {
     TensorView view;
     std::string source_name;
+    std::shared_ptr<const FloatMatrix> decoded;  // null if not kept
   };
 
   const SourceWeights* weights_;

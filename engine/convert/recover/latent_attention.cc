@@ -2,14 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "engine/base/check.h"
+#include "engine/convert/recover/row_math.h"
 
 namespace transmla {
 namespace {
 
 constexpr Transpose kNo = Transpose::kNo;
 constexpr Transpose kYes = Transpose::kYes;
+
+// Queries whose weights are computed at a time: keys after the last of them cost nothing.
+constexpr int64_t kQueries = 128;
 
 enum class Direction { kForward, kTransposed };
 
@@ -67,38 +72,43 @@ class Head {
     return head_ * (shape_.mla.qk_nope_head_dim + shape_.mla.v_head_dim);
   }
   const FloatMatrix& keys() const { return keys_; }
-  // This head's part of matrices of all heads; of const matrices a view to read.
+  // This head's part of matrices of all heads, positions [begin, end); of const matrices a view to
+  // read.
   template <typename M>
-  auto queries(M& q) const {
-    return q.block(first_, head_ * key_width(), shape_.length, key_width());
+  auto queries(M& q, int64_t begin, int64_t end) const {
+    return q.block(first_ + begin, head_ * key_width(), end - begin, key_width());
   }
   template <typename M>
-  auto values(M& spelled) const {
-    return spelled.block(first_, spelled_column() + shape_.mla.qk_nope_head_dim, shape_.length,
-                         shape_.mla.v_head_dim);
+  auto values(M& spelled, int64_t begin, int64_t end) const {
+    return spelled.block(first_ + begin, spelled_column() + shape_.mla.qk_nope_head_dim,
+                         end - begin, shape_.mla.v_head_dim);
   }
   template <typename M>
-  auto output(M& attended) const {
-    return attended.block(first_, head_ * shape_.mla.v_head_dim, shape_.length,
+  auto output(M& attended, int64_t begin, int64_t end) const {
+    return attended.block(first_ + begin, head_ * shape_.mla.v_head_dim, end - begin,
                           shape_.mla.v_head_dim);
   }
 
-  // Attention's weights, [length, length]; 0 for positions to come.
-  FloatMatrix Weights(const FloatMatrix& q) const {
-    FloatMatrix weights(shape_.length, shape_.length);
-    MultiplyFloats(queries(q), kNo, keys_.view(), kYes, /*accumulate=*/false, weights.view());
-    for (int64_t t = 0; t < shape_.length; ++t) {
-      float* const row = weights.row(t);
-      const float top = *std::max_element(row, row + t + 1);
-      float sum = 0;
-      for (int64_t s = 0; s <= t; ++s) {
-        row[s] = std::exp((row[s] - top) * shape_.scale);
-        sum += row[s];
-      }
-      for (int64_t s = 0; s <= t; ++s) row[s] /= sum;
-      std::fill(row + t + 1, row + shape_.length, 0.0f);
+  // Attention's weights of queries [begin, end), [end - begin, end]; 0 for positions to come.
+  FloatMatrix Weights(const FloatMatrix& q, int64_t begin, int64_t end) const {
+    FloatMatrix weights(end - begin, end);
+    MultiplyFloats(queries(q, begin, end), kNo, keys_.block(0, 0, end, key_width()), kYes,
+                   /*accumulate=*/false, weights.view());
+    for (int64_t t = begin; t < end; ++t) {
+      float* const row = weights.row(t - begin);
+      ExpRow(row, t + 1, RowMax(row, t + 1), shape_.scale);
+      const auto share = static_cast<float>(1 / RowSum(t + 1, [&](int64_t s) { return row[s]; }));
+      for (int64_t s = 0; s <= t; ++s) row[s] *= share;
+      std::fill(row + t + 1, row + end, 0.0f);
     }
     return weights;
+  }
+
+  // Calls body(begin, end) for all blocks of queries.
+  template <typename Body>
+  void ForEachBlock(Body body) const {
+    for (int64_t begin = 0; begin < shape_.length; begin += kQueries)
+      body(begin, std::min<int64_t>(shape_.length, begin + kQueries));
   }
 
  private:
@@ -152,9 +162,11 @@ FloatMatrix AttentionForward(const AttentionShape& shape, const AttentionParamet
       Project(tape->kv.block(0, 0, in.rows(), shape.mla.kv_lora_rank), parameters.kv_b, {});
   tape->attended = FloatMatrix(in.rows(), parameters.o.cols());
   ForEachHead(shape, *tape, [&](const Head& head, int64_t) {
-    const FloatMatrix weights = head.Weights(tape->q);
-    MultiplyFloats(weights.view(), kNo, head.values(tape->spelled), kNo, /*accumulate=*/false,
-                   head.output(tape->attended));
+    head.ForEachBlock([&](int64_t begin, int64_t end) {
+      const FloatMatrix weights = head.Weights(tape->q, begin, end);
+      MultiplyFloats(weights.view(), kNo, head.values(std::as_const(tape->spelled), 0, end), kNo,
+                     /*accumulate=*/false, head.output(tape->attended, begin, end));
+    });
   });
   return Project(tape->attended, parameters.o, parameters.o_bias);
 }
@@ -174,25 +186,30 @@ FloatMatrix AttentionBackward(const AttentionShape& shape, const AttentionParame
   FloatMatrix q(tokens, parameters.q.rows());
   FloatMatrix kv(tokens, parameters.kv_a.rows());
   FloatMatrix spelled(tokens, parameters.kv_b.rows());
-  FloatMatrix scores(length, length), keys(length, mla.qk_nope_head_dim + mla.qk_rope_head_dim);
   ForEachHead(shape, tape, [&](const Head& head, int64_t first) {
-    const FloatMatrix weights = head.Weights(tape.q);
-    const FloatView out = head.output(attended);
-    MultiplyFloats(weights.view(), kYes, out, kNo, /*accumulate=*/false, head.values(spelled));
-    MultiplyFloats(out, kNo, head.values(tape.spelled), kYes, /*accumulate=*/false, scores.view());
-    // Softmax: the gradient of a score is its weight times what its own gradient is above the mean.
-    for (int64_t t = 0; t < length; ++t) {
-      const float* const weight = weights.row(t);
-      float* const score = scores.row(t);
-      float mean = 0;
-      for (int64_t s = 0; s <= t; ++s) mean += weight[s] * score[s];
-      for (int64_t s = 0; s <= t; ++s) score[s] = weight[s] * (score[s] - mean) * shape.scale;
-      std::fill(score + t + 1, score + length, 0.0f);
-    }
-    MultiplyFloats(scores.view(), kNo, head.keys().view(), kNo, /*accumulate=*/false,
-                   head.queries(q));
-    MultiplyFloats(scores.view(), kYes, head.queries(tape.q), kNo, /*accumulate=*/false,
-                   keys.view());
+    FloatMatrix keys(length, head.key_width());
+    head.ForEachBlock([&](int64_t begin, int64_t end) {
+      const FloatMatrix weights = head.Weights(tape.q, begin, end);
+      const FloatView out = head.output(std::as_const(attended), begin, end);
+      MultiplyFloats(weights.view(), kYes, out, kNo, /*accumulate=*/true,
+                     head.values(spelled, 0, end));
+      FloatMatrix scores(end - begin, end);
+      MultiplyFloats(out, kNo, head.values(tape.spelled, 0, end), kYes, /*accumulate=*/false,
+                     scores.view());
+      // Softmax: the gradient of a score is its weight times what its own gradient is above the
+      // mean; 0 for positions to come, as their weights are.
+      for (int64_t t = 0; t < scores.rows(); ++t) {
+        const float* const weight = weights.row(t);
+        float* const score = scores.row(t);
+        const auto mean =
+            static_cast<float>(RowSum(end, [&](int64_t s) { return weight[s] * score[s]; }));
+        for (int64_t s = 0; s < end; ++s) score[s] = weight[s] * (score[s] - mean) * shape.scale;
+      }
+      MultiplyFloats(scores.view(), kNo, head.keys().block(0, 0, end, head.key_width()), kNo,
+                     /*accumulate=*/false, head.queries(q, begin, end));
+      MultiplyFloats(scores.view(), kYes, head.queries(tape.q, begin, end), kNo,
+                     /*accumulate=*/true, keys.block(0, 0, end, head.key_width()));
+    });
     for (int64_t t = 0; t < length; ++t) {
       std::copy_n(keys.row(t), mla.qk_nope_head_dim,
                   spelled.row(first + t) + head.spelled_column());

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/base/status.h"
+#include "engine/convert/recover/row_math.h"
 
 namespace transmla {
 namespace {
@@ -13,26 +14,22 @@ constexpr int64_t kVocabularyBlock = 4096;
 // Logits kept at a time, of each model.
 constexpr int64_t kLogits = int64_t{16} << 20;
 
-// `logits` become log-probabilities.
-void LogSoftmax(float* logits, int64_t n) {
-  const float top = *std::max_element(logits, logits + n);
-  double sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += std::exp(logits[i] - top);
-  const float shift = top + static_cast<float>(std::log(sum));
-  for (int64_t i = 0; i < n; ++i) logits[i] -= shift;
-}
-
-// KL of two rows of logits; `converted` becomes the gradient of its logits.
+// KL of two rows of logits; `converted` becomes the gradient of its logits, times `share`, and
+// `source` scratch.
 double Diverge(float* source, float* converted, int64_t n, float share) {
-  LogSoftmax(source, n);
-  LogSoftmax(converted, n);
-  double kl = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const float p = std::exp(source[i]);
-    kl += double{p} * (source[i] - converted[i]);
-    converted[i] = (std::exp(converted[i]) - p) * share;
-  }
-  return kl;
+  const float top = RowMax(source, n), converted_top = RowMax(converted, n);
+  // Both up to a factor: p and q. KL = Σ p·(s − c) / Σ p − log Σ exp(s) + log Σ exp(c).
+  const double apart = RowSum(n, [&](int64_t i) {
+    const float difference = (source[i] - top) - (converted[i] - converted_top);
+    source[i] = FastExp(source[i] - top);
+    return source[i] * difference;
+  });
+  ExpRow(converted, n, converted_top, 1.0f);
+  const double p = RowSum(n, [&](int64_t i) { return source[i]; });
+  const double q = RowSum(n, [&](int64_t i) { return converted[i]; });
+  const auto from_p = static_cast<float>(share / p), from_q = static_cast<float>(share / q);
+  for (int64_t i = 0; i < n; ++i) converted[i] = converted[i] * from_q - source[i] * from_p;
+  return apart / p + std::log(q / p);
 }
 
 }  // namespace
@@ -45,8 +42,8 @@ absl::StatusOr<Loss> DistillationLoss(const FrozenModel& model, const FloatMatri
   const auto for_each_block = [&](auto body) -> absl::Status {
     for (int64_t begin = 0; begin < vocabulary; begin += kVocabularyBlock) {
       const int64_t count = std::min(kVocabularyBlock, vocabulary - begin);
-      ASSIGN_OR_RETURN(const FloatMatrix weight, model.OutputRows(begin, count));
-      body(begin, weight);
+      ASSIGN_OR_RETURN(const DecodedRows weight, model.OutputRows(begin, count));
+      body(begin, weight.view);
     }
     return absl::OkStatus();
   };
@@ -54,21 +51,19 @@ absl::StatusOr<Loss> DistillationLoss(const FrozenModel& model, const FloatMatri
   for (int64_t first = 0; first < tokens; first += rows_at_once) {
     const int64_t rows = std::min(rows_at_once, tokens - first);
     FloatMatrix wanted(rows, vocabulary), got(rows, vocabulary);
-    RETURN_IF_ERROR(for_each_block([&](int64_t begin, const FloatMatrix& weight) {
+    RETURN_IF_ERROR(for_each_block([&](int64_t begin, const FloatView& weight) {
       MultiplyFloats(source.block(first, 0, rows, width), Transpose::kNo, weight, Transpose::kYes,
-                     /*accumulate=*/false, wanted.block(0, begin, rows, weight.rows()));
+                     /*accumulate=*/false, wanted.block(0, begin, rows, weight.rows));
       MultiplyFloats(converted.block(first, 0, rows, width), Transpose::kNo, weight,
-                     Transpose::kYes, /*accumulate=*/false,
-                     got.block(0, begin, rows, weight.rows()));
+                     Transpose::kYes, /*accumulate=*/false, got.block(0, begin, rows, weight.rows));
     }));
     for (int64_t row = 0; row < rows; ++row)
       loss.kl +=
           Diverge(wanted.row(row), got.row(row), vocabulary, 1.0f / static_cast<float>(tokens)) /
           static_cast<double>(tokens);
-    RETURN_IF_ERROR(for_each_block([&](int64_t begin, const FloatMatrix& weight) {
-      MultiplyFloats(got.block(0, begin, rows, weight.rows()), Transpose::kNo, weight,
-                     Transpose::kNo, /*accumulate=*/true,
-                     loss.gradient.block(first, 0, rows, width));
+    RETURN_IF_ERROR(for_each_block([&](int64_t begin, const FloatView& weight) {
+      MultiplyFloats(got.block(0, begin, rows, weight.rows), Transpose::kNo, weight, Transpose::kNo,
+                     /*accumulate=*/true, loss.gradient.block(first, 0, rows, width));
     }));
   }
   return loss;

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
+#include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -17,6 +18,8 @@ namespace {
 
 // Tokens of a step: few, since many small steps learn more from the same text than few large ones.
 constexpr int kStepTokens = 512;
+// Of the source's matrices, kept as float32.
+constexpr int64_t kDecodedBytes = int64_t{2} << 30;
 
 FloatMatrix ToFloats(const Matrix& m) {
   FloatMatrix floats(m.rows(), m.cols());
@@ -70,6 +73,29 @@ std::vector<SequenceChunk> WholeSequences(TokenSequences sequences) {
   return chunks;
 }
 
+// Appends what is not empty of `parameters`, in the order of All(), cut by heads and by latent and
+// rope key.
+void AddTrained(const MlaSpec& mla, AttentionParameters& parameters,
+                std::vector<TrainedMatrix>* trained) {
+  const auto heads = [&mla](int64_t width) {
+    return std::vector<int64_t>(mla.num_attention_heads, width);
+  };
+  trained->push_back({.values = &parameters.q,
+                      .row_blocks = heads(mla.qk_nope_head_dim + mla.qk_rope_head_dim),
+                      .col_blocks = {parameters.q.cols()}});
+  trained->push_back({.values = &parameters.kv_a,
+                      .row_blocks = {mla.kv_lora_rank, mla.qk_rope_head_dim},
+                      .col_blocks = {parameters.kv_a.cols()}});
+  trained->push_back({.values = &parameters.kv_b,
+                      .row_blocks = heads(mla.qk_nope_head_dim + mla.v_head_dim),
+                      .col_blocks = {mla.kv_lora_rank}});
+  trained->push_back({.values = &parameters.o,
+                      .row_blocks = {parameters.o.rows()},
+                      .col_blocks = heads(mla.v_head_dim)});
+  for (FloatMatrix* bias : {&parameters.q_bias, &parameters.kv_a_bias, &parameters.o_bias})
+    if (!bias->empty()) trained->push_back({.values = bias, .row_blocks = {}, .col_blocks = {}});
+}
+
 double MeanOf(absl::Span<const double> values) {
   double sum = 0;
   for (const double value : values) sum += value;
@@ -77,13 +103,6 @@ double MeanOf(absl::Span<const double> values) {
 }
 
 }  // namespace
-
-struct Recovery::Tape {
-  FloatMatrix in;   // residual stream before the layer
-  FloatMatrix mid;  // and before its feed-forward block
-  AttentionTape attention;
-  FeedForwardTape feed_forward;
-};
 
 Recovery::Recovery(FrozenModel frozen, const MlaSpec& mla, double scale)
     : frozen_(std::move(frozen)), mla_(mla), scale_(static_cast<float>(scale)) {
@@ -94,7 +113,7 @@ Recovery::Recovery(FrozenModel frozen, const MlaSpec& mla, double scale)
 absl::StatusOr<std::unique_ptr<Recovery>> Recovery::Create(const SourceWeights& weights,
                                                            const MlaSpec& mla, double scale) {
   RETURN_IF_ERROR(CheckTrainable(weights.spec()));
-  ASSIGN_OR_RETURN(FrozenModel frozen, FrozenModel::Create(weights));
+  ASSIGN_OR_RETURN(FrozenModel frozen, FrozenModel::Create(weights, kDecodedBytes));
   return std::unique_ptr<Recovery>(new Recovery(std::move(frozen), mla, scale));
 }
 
@@ -132,9 +151,11 @@ AttentionShape Recovery::ShapeOf(int layer, int length) const {
           .inv_freq = inv_freq_[layer]};
 }
 
-absl::StatusOr<FloatMatrix> Recovery::Forward(absl::Span<const int32_t> ids, int length,
+absl::StatusOr<FloatMatrix> Recovery::Forward(absl::Span<const int32_t> ids,
                                               std::vector<Tape>* tapes) const {
   const float eps = frozen_.spec().norm_eps;
+  const int length = static_cast<int>(ids.size());
+  tapes->resize(layers_.size());
   ASSIGN_OR_RETURN(FloatMatrix hidden, frozen_.Embed(ids));
   for (int layer = 0; layer < frozen_.spec().num_layers; ++layer) {
     Tape& tape = (*tapes)[layer];
@@ -152,24 +173,61 @@ absl::StatusOr<FloatMatrix> Recovery::Forward(absl::Span<const int32_t> ids, int
   return hidden;
 }
 
-absl::Status Recovery::Backward(FloatMatrix gradient, int length, const std::vector<Tape>& tapes,
-                                const std::function<void(int, AttentionParameters*)>& apply) const {
+absl::Status Recovery::BackwardLayer(int layer, const Tape& tape, FloatMatrix* gradient,
+                                     AttentionParameters* own) const {
   const float eps = frozen_.spec().norm_eps;
-  for (int layer = frozen_.spec().num_layers - 1; layer >= 0; --layer) {
-    const Tape& tape = tapes[layer];
-    ASSIGN_OR_RETURN(const std::vector<float> norm, frozen_.FeedForwardNorm(layer));
-    ASSIGN_OR_RETURN(const FloatMatrix fed,
-                     frozen_.FeedForwardBackward(layer, tape.feed_forward, gradient));
-    Add(RmsNormBackward(tape.mid, norm, eps, fed), gradient);
-    ASSIGN_OR_RETURN(const std::vector<float> attention_norm, frozen_.AttentionNorm(layer));
-    AttentionParameters own = ZerosLike(layers_[layer]);
-    const FloatMatrix attended =
-        AttentionBackward(ShapeOf(layer, length), layers_[layer],
-                          RmsNorm(tape.in, attention_norm, eps), tape.attention, gradient, &own);
-    Add(RmsNormBackward(tape.in, attention_norm, eps, attended), gradient);
-    apply(layer, &own);
-  }
+  ASSIGN_OR_RETURN(const std::vector<float> norm, frozen_.FeedForwardNorm(layer));
+  ASSIGN_OR_RETURN(const FloatMatrix fed,
+                   frozen_.FeedForwardBackward(layer, tape.feed_forward, *gradient));
+  Add(RmsNormBackward(tape.mid, norm, eps, fed), *gradient);
+  ASSIGN_OR_RETURN(const std::vector<float> attention_norm, frozen_.AttentionNorm(layer));
+  const int length = static_cast<int>(gradient->rows());
+  const FloatMatrix attended =
+      AttentionBackward(ShapeOf(layer, length), layers_[layer],
+                        RmsNorm(tape.in, attention_norm, eps), tape.attention, *gradient, own);
+  Add(RmsNormBackward(tape.in, attention_norm, eps, attended), *gradient);
   return absl::OkStatus();
+}
+
+absl::StatusOr<double> Recovery::Gradients(TokenSequences batch, const FloatMatrix& source,
+                                           ThreadPool& pool,
+                                           std::vector<AttentionParameters>* gradients) {
+  const auto sequences = static_cast<int64_t>(batch.size());
+  const auto length = static_cast<int64_t>(batch[0].size());
+  ASSIGN_OR_RETURN(const std::vector<float> final_norm, frozen_.FinalNorm());
+  const float eps = frozen_.spec().norm_eps;
+  tapes_.resize(std::max(tapes_.size(), batch.size()));
+  std::vector<absl::Status> statuses(sequences);
+  std::vector<double> losses(sequences);
+  std::vector<FloatMatrix> streams(sequences);  // gradients of the residual streams
+  const auto whole = [&](int64_t i) -> absl::Status {
+    ASSIGN_OR_RETURN(const FloatMatrix hidden, Forward(batch[i], &tapes_[i]));
+    FloatMatrix wanted(length, source.cols());
+    std::copy_n(source.row(i * length), wanted.values().size(), wanted.row(0));
+    ASSIGN_OR_RETURN(const Loss loss, DistillationLoss(frozen_, RmsNorm(wanted, final_norm, eps),
+                                                       RmsNorm(hidden, final_norm, eps)));
+    losses[i] = loss.kl;
+    streams[i] = RmsNormBackward(hidden, final_norm, eps, loss.gradient);
+    return absl::OkStatus();
+  };
+  pool.ParallelFor(sequences, [&](int64_t i, int) { statuses[i] = whole(i); });
+  for (const absl::Status& status : statuses) RETURN_IF_ERROR(status);
+  double mean = 0;
+  for (const double loss : losses) mean += loss / static_cast<double>(sequences);
+  for (int layer = frozen_.spec().num_layers - 1; layer >= 0; --layer) {
+    std::vector<AttentionParameters> own(sequences, ZerosLike(layers_[layer]));
+    pool.ParallelFor(sequences, [&](int64_t i, int) {
+      statuses[i] = BackwardLayer(layer, tapes_[i][layer], &streams[i], &own[i]);
+    });
+    for (const absl::Status& status : statuses) RETURN_IF_ERROR(status);
+    // In order, so that the sum is the same whichever thread was first.
+    for (int64_t i = 1; i < sequences; ++i)
+      for (size_t m = 0; m < own[0].All().size(); ++m) Add(*own[i].All()[m], *own[0].All()[m]);
+    for (FloatMatrix* matrix : own[0].All())
+      for (float& value : matrix->values()) value /= static_cast<float>(sequences);
+    (*gradients)[layer] = std::move(own[0]);
+  }
+  return mean;
 }
 
 absl::StatusOr<RecoveryLoss> Recovery::Train(Decoder& source, Backend& backend, TokenSequences text,
@@ -187,33 +245,31 @@ absl::StatusOr<RecoveryLoss> Recovery::Train(Decoder& source, Backend& backend, 
   ASSIGN_OR_RETURN(SequenceRunner runner,
                    SequenceRunner::Create(source, backend, DType::kF32, at_once, length));
   LastHidden last(backend, frozen_.spec().num_layers - 1);
-  std::vector<Optimizer> optimizers;
-  for (AttentionParameters& parameters : layers_)
-    optimizers.emplace_back(
-        OptimizerOptions{.steps = steps, .learning_rate = options.learning_rate}, parameters.All());
-  ASSIGN_OR_RETURN(const std::vector<float> final_norm, frozen_.FinalNorm());
-  const float eps = frozen_.spec().norm_eps;
-  std::vector<Tape> tapes(layers_.size());
+  std::vector<TrainedMatrix> trained;
+  for (AttentionParameters& parameters : layers_) AddTrained(mla_, parameters, &trained);
+  Optimizer optimizer({.steps = steps, .learning_rate = options.learning_rate}, trained);
+  // Each sequence on a core of its own; if there are more cores than that, all of them on one
+  // product after the other.
+  const int threads = backend.info().host_threads;
+  ThreadPool pool(threads <= at_once ? threads : 1);
+  std::optional<OneThreadAProduct> one_thread;
+  if (threads <= at_once) one_thread.emplace();
+  std::vector<AttentionParameters> gradients(layers_.size());
   std::vector<double> losses;
   for (int begin = 0; begin < total; begin += at_once) {
     const TokenSequences batch =
         absl::MakeConstSpan(sequences).subspan(begin, static_cast<size_t>(at_once));
     RETURN_IF_ERROR(runner.Run(WholeSequences(batch), &last).status());
-    std::vector<int32_t> ids;
-    for (const std::vector<int32_t>& sequence : batch)
-      ids.insert(ids.end(), sequence.begin(), sequence.end());
-    ASSIGN_OR_RETURN(const FloatMatrix hidden, Forward(ids, length, &tapes));
-    ASSIGN_OR_RETURN(const Loss loss,
-                     DistillationLoss(frozen_, RmsNorm(last.hidden(), final_norm, eps),
-                                      RmsNorm(hidden, final_norm, eps)));
-    if (!std::isfinite(loss.kl))
-      return absl::InternalError(absl::StrCat("recovery's loss is ", loss.kl, " after ", begin,
-                                              " of ", total, " sequences"));
-    losses.push_back(loss.kl);
-    RETURN_IF_ERROR(Backward(RmsNormBackward(hidden, final_norm, eps, loss.gradient), length, tapes,
-                             [&](int layer, AttentionParameters* gradient) {
-                               optimizers[layer].Step(gradient->All());
-                             }));
+    ASSIGN_OR_RETURN(const double loss, Gradients(batch, last.hidden(), pool, &gradients));
+    if (!std::isfinite(loss))
+      return absl::InternalError(
+          absl::StrCat("recovery's loss is ", loss, " after ", begin, " of ", total, " sequences"));
+    losses.push_back(loss);
+    std::vector<const FloatMatrix*> of_trained;
+    for (AttentionParameters& gradient : gradients)
+      for (const FloatMatrix* matrix : gradient.All())
+        if (!matrix->empty()) of_trained.push_back(matrix);
+    RETURN_IF_ERROR(optimizer.Step(of_trained, pool));
     if (progress) RETURN_IF_ERROR(progress(std::min(begin + at_once, total), total));
   }
   const size_t tenth = std::max<size_t>(1, losses.size() / 10);

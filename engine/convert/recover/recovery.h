@@ -8,7 +8,6 @@
 #ifndef TRANSMLA_ENGINE_CONVERT_RECOVER_RECOVERY_H_
 #define TRANSMLA_ENGINE_CONVERT_RECOVER_RECOVERY_H_
 
-#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "engine/base/thread_pool.h"
 #include "engine/convert/attention_weights.h"
 #include "engine/convert/calibrate.h"
 #include "engine/convert/recover/frozen_model.h"
@@ -27,7 +27,7 @@ namespace transmla {
 
 struct RecoveryOptions {
   // Times the root mean square of each row of the weights, at the peak of the schedule.
-  double learning_rate = 2e-3;
+  double learning_rate = 1e-3;
 };
 
 // KL(source ‖ converted) a token, nats, mean over a tenth of the steps.
@@ -37,8 +37,9 @@ struct RecoveryLoss {
   double last = 0;
 };
 
-// Thread-compatible. Memory: three times the attention's weights as float32, and what all layers
-// keep of one step for the way back; see docs/conversion.md.
+// Thread-compatible. Memory: four times the attention's weights as float32, the squares of its
+// widths, the source's other matrices up to a bound, and what all layers keep of one step for the
+// way back; see docs/conversion.md.
 class Recovery {
  public:
   // Unimplemented for features that are not trained through yet; errors as FrozenModel's. `weights`
@@ -60,21 +61,33 @@ class Recovery {
   LatentWeights Layer(int layer) const;
 
  private:
-  struct Tape;
+  // What a layer keeps of a sequence for the way back.
+  struct Tape {
+    FloatMatrix in;   // residual stream before the layer
+    FloatMatrix mid;  // and before its feed-forward block
+    AttentionTape attention;
+    FeedForwardTape feed_forward;
+  };
   Recovery(FrozenModel frozen, const MlaSpec& mla, double scale);
   AttentionShape ShapeOf(int layer, int length) const;
-  // The residual stream after the last layer, for whole sequences.
-  absl::StatusOr<FloatMatrix> Forward(absl::Span<const int32_t> ids, int length,
+  // The residual stream after the last layer, for a whole sequence.
+  absl::StatusOr<FloatMatrix> Forward(absl::Span<const int32_t> ids,
                                       std::vector<Tape>* tapes) const;
-  // From the gradient of what Forward gave; `apply` takes each layer's, the last layer's first.
-  absl::Status Backward(FloatMatrix gradient, int length, const std::vector<Tape>& tapes,
-                        const std::function<void(int, AttentionParameters*)>& apply) const;
+  // From the gradient of a layer's output to that of its input; adds those of its parameters to
+  // `own`.
+  absl::Status BackwardLayer(int layer, const Tape& tape, FloatMatrix* gradient,
+                             AttentionParameters* own) const;
+  // The loss of a batch of sequences of one length, whose source's residual stream after the last
+  // layer is `source`, and its gradient, a layer each.
+  absl::StatusOr<double> Gradients(TokenSequences batch, const FloatMatrix& source,
+                                   ThreadPool& pool, std::vector<AttentionParameters>* gradients);
 
   FrozenModel frozen_;
   const MlaSpec mla_;
   const float scale_;
   std::vector<AttentionParameters> layers_;
   std::vector<std::vector<float>> inv_freq_;
+  std::vector<std::vector<Tape>> tapes_;  // of each sequence of a step
 };
 
 }  // namespace transmla

@@ -6,15 +6,19 @@
 #include <memory>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "engine/backend/cpu/create.h"
 #include "engine/base/random.h"
 #include "engine/convert/equivalent.h"
 #include "engine/convert/loaded_model.h"
 #include "engine/convert/plan.h"
+#include "engine/convert/recover/eigenbasis.h"
 #include "engine/convert/recover/objective.h"
 #include "engine/convert/recover/optimizer.h"
+#include "engine/convert/recover/row_math.h"
 #include "tests/engine/convert/attention_reference.h"
 #include "tests/engine/convert/tiny_conversion.h"
 
@@ -22,7 +26,6 @@ namespace transmla {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::TinyContext;
 using testing::TinyModel;
 
 FloatMatrix RandomFloats(int64_t rows, int64_t cols, Random& random, double scale = 1) {
@@ -97,6 +100,7 @@ AttentionParameters RandomParameters(const AttentionShape& shape, Random& random
 TEST(LatentAttentionTest, ForwardIsTheDefinition) {
   Random random(1);
   AttentionShape shape = UnevenShape();
+  shape.length = 141;        // queries are taken in blocks of 128
   shape.rope_magnitude = 1;  // the definition's
   const AttentionParameters parameters = RandomParameters(shape, random);
   const FloatMatrix in = RandomFloats(shape.length, kHidden, random);
@@ -123,9 +127,10 @@ TEST(LatentAttentionTest, ForwardIsTheDefinition) {
       EXPECT_NEAR(tape.attended.row(i)[j], wanted(i, j), 1e-5) << i << " " << j;
 }
 
-TEST(LatentAttentionTest, BackwardIsTheSlopeOfForward) {
+void CheckBackward(int length) {
   Random random(2);
-  const AttentionShape shape = UnevenShape();
+  AttentionShape shape = UnevenShape();
+  shape.length = length;
   AttentionParameters parameters = RandomParameters(shape, random);
   FloatMatrix in = RandomFloats(2 * shape.length, kHidden, random);  // two sequences
   const FloatMatrix wanted = RandomFloats(in.rows(), kHidden, random);
@@ -144,6 +149,10 @@ TEST(LatentAttentionTest, BackwardIsTheSlopeOfForward) {
   for (size_t i = 0; i < tensors.size(); ++i)
     ExpectGradient(*tensors[i], *slopes[i], random, loss, names[i]);
 }
+
+TEST(LatentAttentionTest, BackwardIsTheSlopeOfForward) { CheckBackward(9); }
+// Queries are taken in blocks of 128.
+TEST(LatentAttentionTest, BackwardIsTheSlopeOfForwardBeyondABlock) { CheckBackward(141); }
 
 TEST(RmsNormTest, BackwardIsTheSlopeOfForward) {
   Random random(3);
@@ -192,9 +201,11 @@ struct Fixture {
     return *std::move(recovery);
   }
 
-  absl::StatusOr<RecoveryLoss> Train(Recovery& recovery, double rate,
-                                     TokenSequences sequences) const {
-    auto source = LoadModel(TinyContext(), checkpoint, CalibrationLimits(21));
+  absl::StatusOr<RecoveryLoss> Train(Recovery& recovery, double rate, TokenSequences sequences,
+                                     int threads = 1) const {
+    ConversionContext context;
+    context.make_backend = [threads] { return CreateCpuBackend({.threads = threads}); };
+    auto source = LoadModel(context, checkpoint, CalibrationLimits(21));
     CHECK_OK(source.status());
     return recovery.Train(*source->decoder, *source->backend, sequences, {.learning_rate = rate},
                           nullptr);
@@ -208,7 +219,7 @@ struct Fixture {
 
 TEST(FrozenModelTest, GradientsAreSlopes) {
   const Fixture fixture("llama_tied");
-  auto model = FrozenModel::Create(*fixture.weights);
+  auto model = FrozenModel::Create(*fixture.weights, int64_t{1} << 30);
   ASSERT_TRUE(model.ok()) << model.status();
   Random random(5);
   const int hidden = model->spec().hidden_size;
@@ -231,6 +242,32 @@ TEST(FrozenModelTest, GradientsAreSlopes) {
       in, loss->gradient, random, [&] { return DistillationLoss(*model, source, in)->kl; }, "KL");
   EXPECT_GT(loss->kl, 0);
   EXPECT_NEAR(DistillationLoss(*model, in, in)->kl, 0, 1e-6);
+}
+
+TEST(FrozenModelTest, WhatIsKeptChangesNothing) {
+  const Fixture fixture("llama_untied_scaled_sharded");
+  // Nothing, some, all.
+  std::vector<std::vector<float>> outputs;
+  for (const int64_t kept_bytes : {int64_t{0}, int64_t{100'000}, int64_t{1} << 30}) {
+    auto model = FrozenModel::Create(*fixture.weights, kept_bytes);
+    ASSERT_TRUE(model.ok()) << model.status();
+    Random same(10);
+    const FloatMatrix in = RandomFloats(3, model->spec().hidden_size, same);
+    const FloatMatrix source = RandomFloats(3, model->spec().hidden_size, same);
+    FeedForwardTape tape;
+    auto fed = model->FeedForward(1, in, &tape);
+    ASSERT_TRUE(fed.ok()) << fed.status();
+    auto back = model->FeedForwardBackward(1, tape, source);
+    ASSERT_TRUE(back.ok()) << back.status();
+    auto loss = DistillationLoss(*model, source, in);
+    ASSERT_TRUE(loss.ok()) << loss.status();
+    std::vector<float> all = fed->values();
+    all.insert(all.end(), back->values().begin(), back->values().end());
+    all.insert(all.end(), loss->gradient.values().begin(), loss->gradient.values().end());
+    outputs.push_back(all);
+  }
+  EXPECT_EQ(outputs[0], outputs[1]);
+  EXPECT_EQ(outputs[0], outputs[2]);
 }
 
 // Of every feature that recovery trains through: tied and untied output, scaled RoPE, biases.
@@ -261,6 +298,22 @@ TEST(RecoveryTest, TakesBackDamage) {
   EXPECT_FALSE(recovery->Layer(0).o.empty());
 }
 
+TEST(RecoveryTest, ThreadsDoNotChangeTheResult) {
+  Fixture fixture("qwen2");
+  fixture.damage = 0.6;
+  std::vector<LatentWeights> results;
+  for (const int threads : {1, 3}) {
+    const std::unique_ptr<Recovery> recovery = fixture.Start();
+    ASSERT_TRUE(fixture.Train(*recovery, 1e-2, fixture.text, threads).ok());
+    results.push_back(recovery->Layer(1));
+  }
+  EXPECT_EQ(results[0].q.values(), results[1].q.values());
+  EXPECT_EQ(results[0].kv_b.values(), results[1].kv_b.values());
+  EXPECT_EQ(results[0].o.values(), results[1].o.values());
+  const std::unique_ptr<Recovery> untrained = fixture.Start();
+  EXPECT_NE(results[0].kv_b.values(), untrained->Layer(1).kv_b.values());
+}
+
 TEST(RecoveryTest, RefusesWhatItCannotTrainThrough) {
   ModelSpec spec;
   spec.family = "gemma2";
@@ -270,20 +323,133 @@ TEST(RecoveryTest, RefusesWhatItCannotTrainThrough) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("soft caps"));
 }
 
-TEST(OptimizerTest, FindsTheBottomOfABowl) {
-  Random random(6);
-  FloatMatrix x = RandomFloats(4, 5, random);
-  const FloatMatrix bottom = RandomFloats(4, 5, random);
-  constexpr int kSteps = 400;
-  Optimizer optimizer({.steps = kSteps, .learning_rate = 0.1}, {&x});
-  for (int step = 0; step < kSteps; ++step) {
-    FloatMatrix gradient = x;
-    for (size_t i = 0; i < gradient.values().size(); ++i)
-      gradient.values()[i] = 2 * (x.values()[i] - bottom.values()[i]);
-    optimizer.Step({&gradient});
+// Of a bowl whose axes are turned against the matrix's and of unlike scales.
+struct Bowl {
+  explicit Bowl(Random& random)
+      : bottom(RandomFloats(6, 5, random)),
+        left(RandomFloats(6, 6, random)),
+        right(RandomFloats(5, 5, random)) {
+    for (int64_t i = 0; i < 5; ++i)
+      for (float& value : absl::MakeSpan(right.row(i), 5))
+        value *= std::pow(0.4f, static_cast<float>(i));
   }
-  for (size_t i = 0; i < x.values().size(); ++i)
-    EXPECT_NEAR(x.values()[i], bottom.values()[i], 1e-2);
+  // Of |left · (x − bottom) · right|² / 2.
+  FloatMatrix Gradient(const FloatMatrix& x) const {
+    FloatMatrix apart = x, product(6, 5);
+    for (size_t i = 0; i < apart.values().size(); ++i) apart.values()[i] -= bottom.values()[i];
+    MultiplyFloats(left, Transpose::kNo, apart, Transpose::kNo, false, product.view());
+    MultiplyFloats(product, Transpose::kNo, right, Transpose::kYes, false, apart.view());
+    MultiplyFloats(apart, Transpose::kNo, right, Transpose::kNo, false, product.view());
+    MultiplyFloats(left, Transpose::kYes, product, Transpose::kNo, false, apart.view());
+    return apart;
+  }
+  double Height(const FloatMatrix& x) const {
+    FloatMatrix apart = x;
+    for (size_t i = 0; i < apart.values().size(); ++i) apart.values()[i] -= bottom.values()[i];
+    return Dot(Gradient(x), apart) / 2;
+  }
+  FloatMatrix bottom, left, right;
+};
+
+double HeightAfter(const Bowl& bowl, const FloatMatrix& start, std::vector<int64_t> row_blocks,
+                   std::vector<int64_t> col_blocks, int threads, FloatMatrix* end = nullptr) {
+  FloatMatrix x = start;
+  constexpr int kSteps = 300;
+  Optimizer optimizer({.steps = kSteps, .learning_rate = 0.1},
+                      {{.values = &x, .row_blocks = row_blocks, .col_blocks = col_blocks}});
+  ThreadPool pool(threads);
+  for (int step = 0; step < kSteps; ++step) {
+    const FloatMatrix gradient = bowl.Gradient(x);
+    CHECK_OK(optimizer.Step({&gradient}, pool));
+  }
+  if (end != nullptr) *end = x;
+  return bowl.Height(x);
+}
+
+TEST(OptimizerTest, EigenbasesFindTheBottomOfATurnedBowl) {
+  Random random(6);
+  const Bowl bowl(random);
+  const FloatMatrix start = RandomFloats(6, 5, random);
+  const double plain = HeightAfter(bowl, start, {}, {}, 1);
+  EXPECT_LT(plain, 0.01 * bowl.Height(start));
+  EXPECT_LT(HeightAfter(bowl, start, {6}, {5}, 1), 0.1 * plain);
+  EXPECT_LT(HeightAfter(bowl, start, {4, 2}, {2, 3}, 1), 0.01 * bowl.Height(start));
+}
+
+TEST(OptimizerTest, ThreadsDoNotChangeTheResult) {
+  Random random(7);
+  const Bowl bowl(random);
+  const FloatMatrix start = RandomFloats(6, 5, random);
+  FloatMatrix one, three;
+  HeightAfter(bowl, start, {4, 2}, {5}, 1, &one);
+  HeightAfter(bowl, start, {4, 2}, {5}, 3, &three);
+  EXPECT_EQ(one.values(), three.values());
+}
+
+TEST(EigenbasisTest, MakesAnObservedMomentDiagonalAndLeavesWhatEntered) {
+  Random random(8);
+  const FloatMatrix gradient = RandomFloats(7, 9, random);
+  for (const MatrixSide side : {MatrixSide::kRows, MatrixSide::kColumns}) {
+    const int64_t size = side == MatrixSide::kRows ? 7 : 9;
+    Eigenbasis basis(side, {3, size - 3});
+    FloatMatrix turned = gradient;
+    basis.Enter(turned);
+    EXPECT_EQ(turned.values(), gradient.values()) << "before the first refresh";
+    basis.Observe(gradient, 0.9f);
+    ASSERT_TRUE(basis.Refresh().ok());
+    basis.Enter(turned);
+    const auto at = [&](int64_t i, int64_t k) {  // k-th element of the side's i-th vector
+      return side == MatrixSide::kRows ? turned.row(i)[k] : turned.row(k)[i];
+    };
+    for (int64_t i = 0; i < size; ++i) {
+      for (int64_t j = 0; j < i; ++j) {
+        if (i >= 3 && j < 3) continue;  // of two blocks
+        double dot = 0;
+        for (int64_t k = 0; k < (side == MatrixSide::kRows ? 9 : 7); ++k)
+          dot += at(i, k) * at(j, k);
+        EXPECT_NEAR(dot, 0, 1e-4) << i << " " << j;
+      }
+    }
+    basis.Leave(turned);
+    for (size_t i = 0; i < turned.values().size(); ++i)
+      EXPECT_NEAR(turned.values()[i], gradient.values()[i], 1e-5);
+  }
+}
+
+TEST(EigenbasisTest, CutsBlocksThatAreTooLarge) {
+  FloatMatrix gradient(5, 1);
+  gradient.row(0)[0] = 1;
+  gradient.row(4)[0] = 2;
+  Eigenbasis basis(MatrixSide::kRows, {5}, /*largest_block=*/4);
+  basis.Observe(gradient, 0.5f);
+  ASSERT_TRUE(basis.Refresh().ok());
+  basis.Enter(gradient);
+  // Each part has turned what is its own to its first vector.
+  EXPECT_NEAR(std::abs(gradient.row(0)[0]), 1, 1e-5);
+  EXPECT_NEAR(std::abs(gradient.row(2)[0]), 2, 1e-5);
+}
+
+TEST(RowMathTest, ExponentialsAreThoseOfTheLibrary) {
+  for (double x = -86.9; x < 87.9; x += 0.0137) {
+    const auto at = static_cast<float>(x);
+    const double wanted = std::exp(double{at});
+    EXPECT_NEAR(FastExp(at), wanted, 2.4e-7 * wanted) << at;  // two units of the last place
+  }
+  EXPECT_LT(FastExp(-1e30f), 1e-37f);
+  EXPECT_GT(FastExp(1e30f), 1e38f);
+}
+
+TEST(RowMathTest, SumsAndMaximaSeeEveryElement) {
+  std::vector<float> row;
+  for (int n = 1; n < 1200; n += 37) {
+    row.assign(n, 0.5f);
+    for (const int at : {0, n / 2, n - 1}) {
+      row[at] = 3;
+      EXPECT_EQ(RowMax(row.data(), n), 3) << n << " " << at;
+      EXPECT_EQ(RowSum(n, [&](int64_t i) { return row[i]; }), 0.5 * (n - 1) + 3) << n << " " << at;
+      row[at] = 0.5f;
+    }
+  }
 }
 
 TEST(OptimizerTest, TheScheduleWarmsUpAndEndsNearZero) {
