@@ -103,6 +103,9 @@ absl::Status RunHere(const ConvertOptions& options) {
     PrintNow(JsonWanted() ? plan.ToJson() + "\n" : plan.ToText());
     return absl::OkStatus();
   }
+  if (const int threads = absl::GetFlag(FLAGS_threads); threads > 0) {
+    LimitConversionThreads(threads);
+  }
   CatchInterrupt();
   ProgressLine line;
   ConversionContext context;
