@@ -10,13 +10,13 @@
 
 #include "client/cli/command.h"
 #include "client/cli/connect.h"
+#include "client/cli/local_flags.h"
 #include "client/cli/output.h"
 #include "client/cli/terminal.h"
 #include "engine/base/status.h"
 
 ABSL_FLAG(std::string, name, "", "Name that clients ask for");
 ABSL_FLAG(std::optional<uint64_t>, cache_memory, std::nullopt, "Bytes of the model's cache");
-ABSL_FLAG(std::string, cache_dtype, "", "Type of the cache: f32, f16, bf16 or int8");
 ABSL_FLAG(std::optional<uint32_t>, max_context, std::nullopt, "Tokens of prompt and completion");
 
 namespace transmla {
@@ -29,7 +29,7 @@ absl::Status Load(absl::Span<const std::string> arguments) {
                    client->LoadModel({.path = arguments[0],
                                       .name = absl::GetFlag(FLAGS_name),
                                       .cache_memory_bytes = absl::GetFlag(FLAGS_cache_memory),
-                                      .cache_dtype = absl::GetFlag(FLAGS_cache_dtype),
+                                      .cache_dtype = absl::GetFlag(FLAGS_cache_dtype).value_or(""),
                                       .max_context_tokens = absl::GetFlag(FLAGS_max_context)}));
   if (JsonWanted()) {
     PrintJson(ToJson(model));

@@ -112,7 +112,7 @@ class ServedTest(unittest.TestCase):
         self.assertEqual(cli.run("unload", "small", *self.at).stdout, "small is unloaded\n")
         self.assertIn("[MODEL_NOT_FOUND]", cli.run("unload", "small", *self.at, expect=cli.FAILED).stderr)
         cli.run("convert", "source", "again", "--serve-as=again", *flags)
-        self.assertIn("again  (llama, mla, ready)", cli.run("models", *self.at).stdout)
+        self.assertIn("again  (transmla, mla, ready)", cli.run("models", *self.at).stdout)
         cli.run("unload", "again", *self.at)
         error = cli.run("convert", "../x", "out2", *flags, expect=cli.FAILED).stderr
         self.assertIn("[INVALID_PARAMETER]", error)
