@@ -16,6 +16,7 @@
 #include "engine/base/cpu_info.h"
 #include "engine/base/status.h"
 #include "engine/format/checkpoint.h"
+#include "engine/linalg/threads.h"
 #include "engine/serve/engine_loop.h"
 #include "engine/serve/spill_file.h"
 #include "engine/serve/step_runner.h"
@@ -229,6 +230,8 @@ absl::StatusOr<std::unique_ptr<Engine>> CreateEngine(const EngineOptions& option
   RETURN_IF_ERROR(engine->Load(options, clock, stats_sink));
   return engine;
 }
+
+void LimitConversionThreads(int threads) { SetLinalgThreads(threads); }
 
 absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const std::string& device, int threads) {
   ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(device));

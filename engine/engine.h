@@ -121,6 +121,11 @@ class Engine {
 absl::StatusOr<std::unique_ptr<Engine>> CreateEngine(const EngineOptions& options, Clock* clock,
                                                      StatsSink* stats_sink);
 
+// Bounds the threads of what a conversion computes beside its backend (linear algebra), of all
+// conversions of this process; by default they use every core. REQUIRES: threads >= 1, and no
+// conversion runs.
+void LimitConversionThreads(int threads);
+
 // A backend for `device` ("cpu", "cuda:N"), for conversions and evaluation.
 absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const std::string& device, int threads);
 

@@ -69,10 +69,12 @@ ABSL_FLAG(absl::Duration, drain_delay, absl::ZeroDuration(),
           "10m.");
 ABSL_FLAG(absl::Duration, grace_period, absl::Seconds(45),
           "After SIGTERM, running streams may finish for so long, 0 to 1h.");
-ABSL_FLAG(std::string, conversion_root, "",
-          "Folder below which ConvertModel reads and writes. Empty: conversions are off.");
+ABSL_FLAG(
+    std::string, conversion_root, "",
+    "Folder below which ConvertModel reads and writes, and LoadModel reads. Empty: both are off.");
 ABSL_FLAG(int, conversion_threads, 0,
-          "CPU threads of a conversion, 0 to 1024. 0: a quarter of --threads, at least 1.");
+          "CPU threads of a conversion, 0 to 1024, at low priority. 0: a quarter of --threads, at "
+          "least 1.");
 ABSL_FLAG(std::string, metrics_compat, "vllm",
           "vllm: metrics also appear under vLLM's names. none: under our own only.");
 ABSL_FLAG(std::string, log_format, "text", "Lines on standard error: text or json.");
@@ -85,22 +87,13 @@ absl::Status BadFlag(absl::string_view flag, absl::string_view problem) {
       absl::StrCat("--", absl::StrReplaceAll(flag, {{"_", "-"}}), " ", problem));
 }
 
-// "…/SmolLM2.Q4_1.gguf" and "…/SmolLM2.Q4_1/" are both SmolLM2.Q4_1.
-std::string NameOf(const std::string& path) {
-  std::filesystem::path last(path);
-  if (!last.has_filename()) last = last.parent_path();
-  std::string name = last.filename().string();
-  if (absl::EndsWith(name, ".gguf")) name.resize(name.size() - 5);
-  return name;
-}
-
 absl::Status FillEngine(EngineOptions* engine) {
   engine->model_path = absl::GetFlag(FLAGS_model);
   if (engine->model_path.empty()) {
     return BadFlag("model", "is missing; name a GGUF file or a Hugging Face folder");
   }
   engine->model_name = absl::GetFlag(FLAGS_model_name);
-  if (engine->model_name.empty()) engine->model_name = NameOf(engine->model_path);
+  if (engine->model_name.empty()) engine->model_name = ModelNameOf(engine->model_path);
   engine->device = absl::GetFlag(FLAGS_device);
   engine->threads = absl::GetFlag(FLAGS_threads);
   const std::optional<DType> dtype = ParseCacheDType(absl::GetFlag(FLAGS_cache_dtype));
@@ -159,6 +152,14 @@ absl::Status CheckAddress(absl::string_view flag, const std::string& address, bo
 
 }  // namespace
 
+std::string ModelNameOf(const std::string& path) {
+  std::filesystem::path last(path);
+  if (!last.has_filename()) last = last.parent_path();
+  std::string name = last.filename().string();
+  if (absl::EndsWith(name, ".gguf")) name.resize(name.size() - 5);
+  return name;
+}
+
 absl::StatusOr<int64_t> ParseMemory(absl::string_view text, int64_t available) {
   static constexpr struct {
     const char* suffix;
@@ -205,7 +206,8 @@ absl::StatusOr<bool> IsLoopback(absl::string_view address) {
 absl::Status Validate(const ServerConfig& config) {
   const EngineOptions& engine = config.engine;
   RETURN_IF_ERROR(CheckRange("--threads", engine.threads, 0, 1024));
-  RETURN_IF_ERROR(CheckRange("--max-context", engine.max_context_tokens, 0, 1 << 24));
+  RETURN_IF_ERROR(CheckRange("--max-context", engine.max_context_tokens, 0,
+                             static_cast<int>(kMaxContextTokens)));
   RETURN_IF_ERROR(CheckRange("--max-step-tokens", engine.max_step_tokens, 1, 65536));
   RETURN_IF_ERROR(CheckRange("--max-running", engine.max_running_requests, 1, 4096));
   RETURN_IF_ERROR(CheckRange("--max-queued-requests", engine.max_queued_requests, 1, 1000000));

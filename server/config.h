@@ -41,6 +41,8 @@ absl::StatusOr<ServerConfig> ConfigFromFlags();
 // What --help prints.
 std::string HelpText();
 
+// "…/SmolLM2.Q4_1.gguf" and "…/SmolLM2.Q4_1/" are both SmolLM2.Q4_1.
+std::string ModelNameOf(const std::string& path);
 // Bytes from "1073741824", "512MiB", "2GiB" or a share of `available` bytes, "25%".
 absl::StatusOr<int64_t> ParseMemory(absl::string_view text, int64_t available);
 // Whether "HOST:PORT" can be reached from this machine only. InvalidArgument if it is not of that

@@ -1,9 +1,7 @@
 #include "server/conversions.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <optional>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +10,7 @@
 #include "engine/base/file.h"
 #include "engine/base/status.h"
 #include "engine/convert/staged_folder.h"
+#include "server/confined_path.h"
 #include "server/limits.h"
 #include "server/logging.h"
 #include "server/translate.h"
@@ -19,15 +18,7 @@
 namespace transmla {
 namespace {
 
-namespace fs = std::filesystem;
 using google::longrunning::Operation;
-
-void SetTime(absl::Time time, google::protobuf::Timestamp* timestamp) {
-  const int64_t seconds = absl::ToUnixSeconds(time);
-  timestamp->set_seconds(seconds);
-  timestamp->set_nanos(
-      static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
-}
 
 absl::StatusOr<int> ToInt(absl::string_view field, uint32_t value) {
   if (value <= INT32_MAX) return static_cast<int>(value);
@@ -113,21 +104,20 @@ absl::Status WithReasons(absl::Status status) {
                            reason::kNoSpace);
 }
 
-google::protobuf::Any Pack(const ConversionReport& report) {
+v1::ConvertModelResponse ToResponse(const ConversionReport& report) {
   v1::ConvertModelResponse response;
   response.set_report_json(report.ToJson());
   response.set_cache_bytes_per_token_before(
       static_cast<uint64_t>(report.cache_bytes_per_token_before));
   response.set_cache_bytes_per_token_after(
       static_cast<uint64_t>(report.cache_bytes_per_token_after));
+  return response;
+}
+
+google::protobuf::Any Pack(const v1::ConvertModelResponse& response) {
   google::protobuf::Any any;
   any.PackFrom(response);
   return any;
-}
-
-absl::StatusOr<google::protobuf::Any> ResultOf(const absl::StatusOr<ConversionReport>& report) {
-  if (report.ok()) return Pack(*report);
-  return WithReasons(report.status());
 }
 
 // Terminal state of `metadata` for `result`.
@@ -142,40 +132,14 @@ void SetEnd(const absl::Status& result, absl::Time now, v1::ConvertModelMetadata
 
 }  // namespace
 
-absl::StatusOr<std::string> ConfinePath(const std::string& root, const std::string& relative,
-                                        absl::string_view field) {
-  if (relative.empty()) return InvalidField(field, "is empty; name a path below the root");
-  if (relative.find('\0') != std::string::npos) return InvalidField(field, "holds a zero byte");
-  const fs::path path(relative);
-  const bool climbs = std::find(path.begin(), path.end(), "..") != path.end();
-  if (path.is_absolute() || climbs) {
-    return InvalidField(field, absl::StrCat("is \"", relative.substr(0, 200),
-                                            "\"; it must be relative to --conversion-root and "
-                                            "without \"..\""));
-  }
-  std::error_code error;
-  const fs::path base = fs::canonical(root, error);
-  if (error) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("--conversion-root ", root, ": ", error.message()));
-  }
-  const fs::path resolved = fs::weakly_canonical(base / path, error);
-  const auto mismatch = std::mismatch(base.begin(), base.end(), resolved.begin(), resolved.end());
-  // Strictly below: the root itself is neither a model nor a destination.
-  if (error || mismatch.first != base.end() || mismatch.second == resolved.end()) {
-    return InvalidField(field, absl::StrCat("is \"", relative.substr(0, 200),
-                                            "\", which leads out of --conversion-root"));
-  }
-  return resolved.string();
-}
-
 Conversions::Conversions(std::string root, Converter converter, Clock* clock, OperationStore* store,
-                         Metrics* metrics)
+                         Metrics* metrics, ModelLoader* loader)
     : root_(std::move(root)),
       converter_(std::move(converter)),
       clock_(clock),
       store_(store),
       metrics_(metrics),
+      loader_(loader),
       queue_(kMaxQueuedConversions),
       thread_("conversion", [this] { Work(); }) {}
 
@@ -189,6 +153,9 @@ absl::StatusOr<Operation> Conversions::Start(const v1::ConvertModelRequest& requ
                       reason::kConversionDisabled);
   }
   ASSIGN_OR_RETURN(ConvertOptions options, ToConvertOptions(request, root_));
+  if (!request.serve_as().empty()) {
+    RETURN_IF_ERROR(loader_->CheckName("serve_as", request.serve_as()));
+  }
   if (const absl::Status free =
           CheckDestination(*PosixFileSystem(), options.destination, options.overwrite);
       !free.ok()) {
@@ -201,6 +168,7 @@ absl::StatusOr<Operation> Conversions::Start(const v1::ConvertModelRequest& requ
 
   auto job = std::make_shared<Job>();
   job->options = options;
+  job->serve_as = request.serve_as();
   job->metadata.set_state(v1::ConvertModelMetadata::STATE_QUEUED);
   job->metadata.set_source(request.source());
   job->metadata.set_destination(request.destination());
@@ -210,7 +178,7 @@ absl::StatusOr<Operation> Conversions::Start(const v1::ConvertModelRequest& requ
   if (request.validate_only()) {
     const std::string name = store_->Create("plan", job->metadata).name();
     SetEnd(absl::OkStatus(), clock_->Now(), &job->metadata);
-    store_->Finish(name, job->metadata, Pack(plan));
+    store_->Finish(name, job->metadata, Pack(ToResponse(plan)));
     return store_->Get(name);
   }
 
@@ -248,6 +216,8 @@ void Conversions::Shutdown() {
 }
 
 void Conversions::Work() {
+  // The threads that a conversion starts inherit it.
+  LowerPriorityOfThisThread(kConversionNice);
   while (std::optional<std::shared_ptr<Job>> job = queue_.Pop(absl::InfiniteDuration())) {
     --queued_;
     ++running_;
@@ -289,7 +259,25 @@ void Conversions::Run(Job job) {
   LogInfo(absl::StrCat("conversion ", job.operation, " to ", job.metadata.destination(), ": ",
                        report.status().ToString()));
   Release(job.options.destination);
-  store_->Finish(job.operation, job.metadata, ResultOf(report));
+  store_->Finish(job.operation, job.metadata, ResultOf(job, report));
+}
+
+absl::StatusOr<google::protobuf::Any> Conversions::ResultOf(
+    const Job& job, const absl::StatusOr<ConversionReport>& report) {
+  if (!report.ok()) return WithReasons(report.status());
+  v1::ConvertModelResponse response = ToResponse(*report);
+  if (!job.serve_as.empty()) {
+    v1::LoadModelRequest request;
+    request.set_path(job.metadata.destination());
+    request.set_name(job.serve_as);
+    const absl::StatusOr<Operation> load = loader_->Load(request);
+    if (load.ok()) {
+      response.set_load_operation(load->name());
+    } else {
+      *response.mutable_load_error() = ToRpcStatus(load.status());
+    }
+  }
+  return Pack(response);
 }
 
 void Conversions::Release(const std::string& destination) {

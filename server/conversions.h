@@ -1,7 +1,8 @@
 // Conversions: runs ConvertModel requests in the background, one at a time, below one folder.
 //
 // Paths of a request are relative to the conversion root and may not leave it, through ".." or
-// through a symbolic link. A conversion uses a bounded number of threads, so that serving goes on.
+// through a symbolic link. A conversion uses a bounded number of threads at low priority, so that
+// serving goes on.
 #ifndef TRANSMLA_SERVER_CONVERSIONS_H_
 #define TRANSMLA_SERVER_CONVERSIONS_H_
 
@@ -25,6 +26,7 @@
 #include "engine/base/thread.h"
 #include "engine/convert/pipeline.h"
 #include "server/metrics.h"
+#include "server/model_loader.h"
 #include "server/operations.h"
 
 namespace transmla {
@@ -37,17 +39,13 @@ struct Converter {
   std::function<absl::StatusOr<std::unique_ptr<Backend>>()> make_backend;
 };
 
-// The path of `relative` below `root`, without symbolic links. InvalidArgument naming `field` if it
-// is empty, absolute or outside.
-absl::StatusOr<std::string> ConfinePath(const std::string& root, const std::string& relative,
-                                        absl::string_view field);
-
 // Thread-safe.
 class Conversions {
  public:
-  // `root` empty: every request is FailedPrecondition. `store` and `metrics` must outlive this.
+  // `root` empty: every request is FailedPrecondition. `loader` loads what is to be served. The
+  // pointers must outlive this.
   Conversions(std::string root, Converter converter, Clock* clock, OperationStore* store,
-              Metrics* metrics);
+              Metrics* metrics, ModelLoader* loader);
   // Cancels and joins.
   ~Conversions();
 
@@ -69,10 +67,14 @@ class Conversions {
     std::string operation;
     ConvertOptions options;
     v1::ConvertModelMetadata metadata;
+    std::string serve_as;
   };
 
   void Work();
   void Run(Job job);
+  // What the client gets, and the begin of its loading if that was asked for.
+  absl::StatusOr<google::protobuf::Any> ResultOf(const Job& job,
+                                                 const absl::StatusOr<ConversionReport>& report);
   void Release(const std::string& destination);
 
   const std::string root_;
@@ -80,6 +82,7 @@ class Conversions {
   Clock* const clock_;
   OperationStore* const store_;
   Metrics* const metrics_;
+  ModelLoader* const loader_;
 
   absl::Mutex mutex_;
   std::vector<std::string> destinations_ ABSL_GUARDED_BY(mutex_);  // queued and running

@@ -34,6 +34,13 @@ absl::Status CheckLength(const std::vector<int32_t>& prompt, const StopParams& s
       reason::kContextTooLong);
 }
 
+std::shared_ptr<ServedModel> FindOrFirst(const ModelRegistry& registry, absl::string_view name,
+                                         absl::Status* found) {
+  absl::StatusOr<std::shared_ptr<ServedModel>> model = registry.Find(name);
+  *found = model.status();
+  return model.ok() ? *std::move(model) : registry.shared_first();
+}
+
 // The form of the tool calls that are to be parsed.
 absl::StatusOr<ToolCallFormat> ToolCallsOf(const v1::GenerateRequest& message,
                                            const ChatTemplate* chat_template) {
@@ -94,22 +101,21 @@ class GenerationCall::Sink : public EventSink {
   const int index_;
 };
 
-GenerationCall::GenerationCall(Params params, ServedModel* model, LiveIds* live_ids,
-                               Metrics* metrics, StreamTransport* transport)
+GenerationCall::GenerationCall(Params params, const ModelRegistry& registry, LiveIds* live_ids,
+                               StreamTransport* transport)
     : params_(std::move(params)),
       id_(params_.message.request_id().empty() ? params_.generated_id
                                                : params_.message.request_id()),
-      model_(model),
+      model_(FindOrFirst(registry, params_.message.model(), &model_found_)),
       live_ids_(live_ids),
-      metrics_(metrics),
       arrival_(params_.clock->Now()),
       writer_({SequencesOrOne(params_.message), SelectionOf(params_.message), params_.clock},
               transport) {}
 
 absl::Status GenerationCall::Admit() {
   const v1::GenerateRequest& message = params_.message;
+  RETURN_IF_ERROR(model_found_);
   ASSIGN_OR_RETURN(engine_, model_->ForNewRequest());
-  RETURN_IF_ERROR(CheckModelName(message.model(), engine_->model().name));
   RETURN_IF_ERROR(CheckRequestId(message.request_id()));
   if (!live_ids_->Add(id_)) {
     return WithReason(
@@ -142,7 +148,7 @@ absl::Status GenerationCall::Admit() {
 void GenerationCall::Run() {
   if (writer_.finished()) {
     tickets_.clear();
-    metrics_->CountRefusal(absl::CancelledError("the client went away"));
+    model_->metrics().CountRefusal(absl::CancelledError("the client went away"));
     return;
   }
   if (const absl::Status status = Submit(); !status.ok()) Refuse(status);
@@ -240,7 +246,7 @@ void GenerationCall::DeliverBest(std::vector<BestOf::Candidate> best) {
 
 void GenerationCall::Refuse(const absl::Status& status) {
   tickets_.clear();
-  metrics_->CountRefusal(status);
+  model_->metrics().CountRefusal(status);
   writer_.End(status);
 }
 

@@ -20,6 +20,7 @@
 #include "server/best_of.h"
 #include "server/live_ids.h"
 #include "server/metrics.h"
+#include "server/model_registry.h"
 #include "server/served_model.h"
 #include "server/stream_writer.h"
 
@@ -37,8 +38,9 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
     Clock* clock = SystemClock();
   };
 
-  // None is owned; all outlive the call.
-  GenerationCall(Params params, ServedModel* model, LiveIds* live_ids, Metrics* metrics,
+  // Looks the message's model up and holds it from then on. `live_ids` and `transport` outlive the
+  // call.
+  GenerationCall(Params params, const ModelRegistry& registry, LiveIds* live_ids,
                  StreamTransport* transport);
 
   // First: checks the message and takes a place in the queue for each sequence. Cheap.
@@ -56,6 +58,8 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
   void Closing(const absl::Status& status);
   const std::string& id() const { return id_; }
   StreamWriter& writer() { return writer_; }
+  // The first one if there is none of the message's name: it counts the refusal.
+  ServedModel& model() const { return *model_; }
 
  private:
   class Sink;
@@ -69,9 +73,9 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
 
   const Params params_;
   const std::string id_;
-  ServedModel* const model_;
+  absl::Status model_found_;
+  const std::shared_ptr<ServedModel> model_;  // outlives the tickets, which are its engine's
   LiveIds* const live_ids_;
-  Metrics* const metrics_;
   const absl::Time arrival_;
   SequenceCounts sequences_;
   int32_t first_token_ = 0;          // of the prompt

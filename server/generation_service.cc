@@ -118,11 +118,9 @@ class GenerateOnceReactor final : public grpc::ServerUnaryReactor, public Stream
 
 }  // namespace
 
-GenerationServiceImpl::GenerationServiceImpl(const Options& options, ServedModel* model,
-                                             Metrics* metrics)
+GenerationServiceImpl::GenerationServiceImpl(const Options& options, ModelRegistry* registry)
     : options_(options),
-      model_(model),
-      metrics_(metrics),
+      registry_(registry),
       random_(options.seed),
       watcher_("stalls", [this] { WatchForStalls(); }),
       pool_("tokenize", kTokenizerThreads, kTokenizerQueue) {}
@@ -146,7 +144,7 @@ std::shared_ptr<GenerationCall> GenerationServiceImpl::NewCall(
   // What a client can send back in JSON without loss.
   params.generated_seed = random_() >> 11;
   auto call =
-      std::make_shared<GenerationCall>(std::move(params), model_, &live_ids_, metrics_, transport);
+      std::make_shared<GenerationCall>(std::move(params), *registry_, &live_ids_, transport);
   calls_.push_back(call);
   return call;
 }
@@ -202,8 +200,8 @@ grpc::ServerUnaryReactor* GenerationServiceImpl::Tokenize(grpc::CallbackServerCo
                                                           v1::TokenizeResponse* response) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   FinishOnPool(context, reactor, [this, request, response]() -> absl::Status {
-    ASSIGN_OR_RETURN(const Engine* engine, model_->ForReading());
-    RETURN_IF_ERROR(CheckModelName(request->model(), engine->model().name));
+    ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, registry_->Find(request->model()));
+    ASSIGN_OR_RETURN(const Engine* engine, model->ForReading());
     RETURN_IF_ERROR(CheckPrompt(*request));
     ASSIGN_OR_RETURN(const Prompt prompt, BuildPrompt(*request, *engine));
     response->mutable_ids()->Assign(prompt.ids.begin(), prompt.ids.end());
@@ -218,8 +216,8 @@ grpc::ServerUnaryReactor* GenerationServiceImpl::Detokenize(grpc::CallbackServer
                                                             v1::DetokenizeResponse* response) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   FinishOnPool(context, reactor, [this, request, response]() -> absl::Status {
-    ASSIGN_OR_RETURN(const Engine* engine, model_->ForReading());
-    RETURN_IF_ERROR(CheckModelName(request->model(), engine->model().name));
+    ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, registry_->Find(request->model()));
+    ASSIGN_OR_RETURN(const Engine* engine, model->ForReading());
     RETURN_IF_ERROR(CheckIdCount(request->ids_size(), "ids"));
     ASSIGN_OR_RETURN(const std::vector<int32_t> ids, CheckTokenIds(request->ids(), "ids", *engine));
     const bool skip = !request->has_skip_special_tokens() || request->skip_special_tokens();
@@ -234,7 +232,7 @@ void GenerationServiceImpl::WatchForStalls() {
   while (!stop_.WaitForNotificationWithTimeout(kInterval)) {
     for (const auto& call : LiveCalls()) {
       if (call->writer().EndIfStalled(options_.stream_stall_timeout)) {
-        metrics_->CountStalledStream();
+        call->model().metrics().CountStalledStream();
       }
     }
   }
@@ -260,10 +258,11 @@ int64_t GenerationServiceImpl::open_streams() const {
                        [](const auto& call) { return !call->writer().finished(); });
 }
 
-int64_t GenerationServiceImpl::backlog_bytes() const {
+int64_t GenerationServiceImpl::backlog_bytes(const ServedModel& model) const {
   int64_t bytes = 0;
-  for (const auto& call : LiveCalls())
-    bytes += static_cast<int64_t>(call->writer().backlog_bytes());
+  for (const auto& call : LiveCalls()) {
+    if (&call->model() == &model) bytes += static_cast<int64_t>(call->writer().backlog_bytes());
+  }
   return bytes;
 }
 

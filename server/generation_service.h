@@ -23,8 +23,7 @@
 #include "engine/base/random.h"
 #include "engine/base/thread.h"
 #include "server/live_ids.h"
-#include "server/metrics.h"
-#include "server/served_model.h"
+#include "server/model_registry.h"
 #include "server/worker_pool.h"
 
 namespace transmla {
@@ -41,8 +40,8 @@ class GenerationServiceImpl final : public v1::GenerationService::CallbackServic
     uint64_t seed = 0;  // of request ids and of sampling where the client gave none
   };
 
-  // `model` and `metrics` must outlive the service.
-  GenerationServiceImpl(const Options& options, ServedModel* model, Metrics* metrics);
+  // `registry` must outlive the service.
+  GenerationServiceImpl(const Options& options, ModelRegistry* registry);
   ~GenerationServiceImpl() override;
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
@@ -59,8 +58,8 @@ class GenerationServiceImpl final : public v1::GenerationService::CallbackServic
 
   // RPCs whose output is not written in full.
   int64_t open_streams() const;
-  // Bytes of output that wait for slow readers.
-  int64_t backlog_bytes() const;
+  // Bytes of a model's output that wait for slow readers.
+  int64_t backlog_bytes(const ServedModel& model) const;
 
  private:
   // A call for `message`, whose messages go to `transport`.
@@ -78,8 +77,7 @@ class GenerationServiceImpl final : public v1::GenerationService::CallbackServic
   std::vector<std::shared_ptr<GenerationCall>> LiveCalls() const;
 
   const Options options_;
-  ServedModel* const model_;
-  Metrics* const metrics_;
+  ModelRegistry* const registry_;
   LiveIds live_ids_;
 
   mutable absl::Mutex mutex_;

@@ -1,7 +1,9 @@
 // Health: one state of the server, for grpc.health.v1 and for the HTTP probes.
 //
-// A thread of its own looks at the engine's heartbeat; whoever probes reads atomics and never waits
-// for the engine. "Full" is healthy; an engine that is silent or dead is not.
+// It is that of the model that the server was started with: one that was loaded later and fails is
+// told of by GetModel and by its metrics. A thread of its own looks at the engine's heartbeat;
+// whoever probes reads atomics and never waits for the engine. "Full" is healthy; an engine that is
+// silent or dead is not.
 #ifndef TRANSMLA_SERVER_HEALTH_H_
 #define TRANSMLA_SERVER_HEALTH_H_
 

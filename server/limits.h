@@ -57,6 +57,18 @@ inline constexpr absl::Duration kHealthInterval = absl::Milliseconds(250);
 inline constexpr int kTokenizerThreads = 2;
 inline constexpr size_t kTokenizerQueue = 4096;
 
+inline constexpr uint32_t kMaxContextTokens = 1 << 24;
+
+// Models at a time. Each has a thread of its own and its threads' workspace.
+inline constexpr size_t kMaxModels = 16;
+inline constexpr size_t kMaxModelNameBytes = 128;
+// Threads that load and unload models, and how many such operations may wait or run.
+inline constexpr int kModelThreads = 2;
+inline constexpr size_t kQueuedModelCalls = 16;
+
+// A conversion gives way to what is served: about a tenth of a core that both want (sched(7)).
+inline constexpr int kConversionNice = 10;
+
 // Conversions that wait, beside the one that runs.
 inline constexpr int kMaxQueuedConversions = 4;
 inline constexpr absl::Duration kFinishedOperationLife = absl::Hours(24);

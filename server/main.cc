@@ -1,4 +1,4 @@
-// transmla-server: serves one model over gRPC. `transmla-server --help` says how.
+// transmla-server: serves models over gRPC. `transmla-server --help` says how.
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -14,10 +14,12 @@
 
 #include "engine/base/command_line.h"
 #include "engine/base/status.h"
+#include "engine/base/thread.h"
 #include "engine/convert/pipeline.h"
 #include "engine/engine.h"
 #include "server/config.h"
 #include "server/heap_trimmer.h"
+#include "server/limits.h"
 #include "server/logging.h"
 #include "server/server.h"
 #include "server/signals.h"
@@ -100,6 +102,10 @@ int Serve(const ServerConfig& config) {
 int Main(absl::Span<char* const> arguments) {
   const absl::StatusOr<ServerConfig> config = ReadCommandLine(arguments);
   if (!config.ok()) return Fail(config.status(), kBadUsage);
+  // Before there are threads of our own: only conversions use BLAS, which starts its threads before
+  // main.
+  LowerPriorityOfOtherThreads(kConversionNice);
+  LimitConversionThreads(config->conversion_threads);
   StartLogging(config->log_format);
   return Serve(*config);
 }

@@ -1,6 +1,8 @@
 #include "server/metrics.h"
 
 #include <algorithm>
+#include <iterator>
+#include <set>
 #include <sstream>
 #include <utility>
 
@@ -38,7 +40,7 @@ constexpr double kLength[] = {1,    2,    5,    10,    20,    50,    100,    200
                               1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 500000};
 constexpr double kConversion[] = {1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600};
 
-// Index into the table below, in its order.
+// Index into the table below, in its order. From kConversions on they belong to the process.
 enum Row {
   kRunning,
   kWaiting,
@@ -754,9 +756,24 @@ std::vector<MetricFamily> Metrics::Collect(const MetricsSnapshot& snapshot) {
   return result;
 }
 
-std::string Metrics::Text(const MetricsSnapshot& snapshot) {
+void Metrics::AddTo(const MetricsSnapshot& snapshot, std::vector<MetricFamily>* families) {
+  std::set<std::string> of_process;
+  for (int i = kConversions; i < kNumRows; ++i)
+    of_process.insert(Rows()[static_cast<size_t>(i)].name);
+  for (MetricFamily& family : Collect(snapshot)) {
+    if (of_process.count(family.name) > 0) continue;
+    const auto same = std::find_if(families->begin(), families->end(),
+                                   [&](const auto& other) { return other.name == family.name; });
+    CHECK(same != families->end());  // both of the same table
+    std::move(family.metric.begin(), family.metric.end(), std::back_inserter(same->metric));
+  }
+}
+
+std::string Metrics::Text(const MetricsSnapshot& snapshot) { return ToText(Collect(snapshot)); }
+
+std::string Metrics::ToText(const std::vector<MetricFamily>& families) {
   std::ostringstream out;
-  prometheus::TextSerializer().Serialize(out, Collect(snapshot));
+  prometheus::TextSerializer().Serialize(out, families);
   return out.str();
 }
 

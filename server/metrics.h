@@ -1,9 +1,10 @@
 // Metrics: what the server tells Prometheus. One table (metrics.cc) holds every metric: name, unit,
 // label and its values, help; every series exists from the start.
 //
-// Our own names are colon-free and carry the label `model`. With vllm_names the same values appear
-// again under the names that vLLM's dashboards, autoscalers and routers ask for.
-// Thread-safe. Observations are atomics or short locks; none is shared with the engine.
+// One object is the series of one model. Our own names are colon-free and carry the label `model`.
+// With vllm_names the same values appear again under the names that vLLM's dashboards, autoscalers
+// and routers ask for. Thread-safe. Observations are atomics or short locks; none is shared with
+// the engine.
 #ifndef TRANSMLA_SERVER_METRICS_H_
 #define TRANSMLA_SERVER_METRICS_H_
 
@@ -72,8 +73,12 @@ class Metrics : public StatsSink {
 
   // All families, with values of `snapshot`.
   std::vector<prometheus::MetricFamily> Collect(const MetricsSnapshot& snapshot);
+  // Adds this model's series to families that another model's Collect gave. What belongs to the
+  // process (conversions, build, process_*) is there already.
+  void AddTo(const MetricsSnapshot& snapshot, std::vector<prometheus::MetricFamily>* families);
   // The same in Prometheus' text format.
   std::string Text(const MetricsSnapshot& snapshot);
+  static std::string ToText(const std::vector<prometheus::MetricFamily>& families);
 
   static absl::Span<const MetricRow> Table();
 

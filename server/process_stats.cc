@@ -13,6 +13,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 
+#include "engine/base/cpu_info.h"
+
 namespace transmla {
 namespace {
 
@@ -67,5 +69,9 @@ ProcessStats ReadProcessStats() {
 }
 
 int64_t AvailableMemoryBytes() { return ValueOf("/proc/meminfo", "MemAvailable:") * 1024; }
+
+MemoryStats ReadMemoryStats() {
+  return {.total_bytes = GetCpuInfo().memory_bytes, .available_bytes = AvailableMemoryBytes()};
+}
 
 }  // namespace transmla

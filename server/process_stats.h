@@ -16,6 +16,12 @@ struct ProcessStats {
 };
 
 ProcessStats ReadProcessStats();
+struct MemoryStats {
+  int64_t total_bytes = 0;      // least of the machine's and the container's limit
+  int64_t available_bytes = 0;  // that could be had without swapping
+};
+
+MemoryStats ReadMemoryStats();
 // Memory that could be had without swapping, bytes; 0 if the kernel does not say.
 int64_t AvailableMemoryBytes();
 

@@ -45,6 +45,19 @@ void SetLimits(const EngineOptions& engine, grpc::ServerBuilder* builder) {
   builder->SetResourceQuota(quota);
 }
 
+ModelLoader::Options LoaderOptions(const ServerConfig& config, const ServerParts& parts) {
+  ModelLoader::Options options;
+  options.root = config.conversion_root;
+  options.engine = config.engine;
+  options.vllm_metrics = config.vllm_metrics;
+  options.grace_period = config.grace_period;
+  options.clock = parts.clock;
+  options.make_engine = parts.make_engine;
+  options.inspect = parts.inspect;
+  options.read_memory = parts.read_memory;
+  return options;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config,
@@ -57,15 +70,15 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config
 Server::Server(const ServerConfig& config, ServerParts parts)
     : config_(config),
       parts_(std::move(parts)),
-      model_(config.engine.model_name),
-      metrics_(config.engine.model_name, config.vllm_metrics),
+      registry_(std::make_shared<ServedModel>(config.engine.model_name, config.vllm_metrics)),
       operations_(parts_.clock),
-      conversions_(config.conversion_root, parts_.converter, parts_.clock, &operations_, &metrics_),
-      generation_service_({config.stream_stall_timeout, parts_.clock, parts_.seed}, &model_,
-                          &metrics_),
-      model_service_(&model_, &conversions_),
+      loader_(LoaderOptions(config, parts_), &registry_, &operations_),
+      conversions_(config.conversion_root, parts_.converter, parts_.clock, &operations_,
+                   &registry_.first().metrics(), &loader_),
+      generation_service_({config.stream_stall_timeout, parts_.clock, parts_.seed}, &registry_),
+      model_service_(&registry_, &loader_, &conversions_),
       operations_service_(&operations_),
-      health_(&model_, parts_.clock, [this] {
+      health_(&registry_.first(), parts_.clock, [this] {
         failed_ = true;
         RequestShutdown();
       }) {}
@@ -106,7 +119,7 @@ absl::Status Server::Listen() {
   health_.Attach(grpc_.get());
   if (config_.metrics_listen.empty()) return absl::OkStatus();
   MetricsEndpointHandlers handlers;
-  handlers.metrics = [this] { return metrics_.Text(Snapshot()); };
+  handlers.metrics = [this] { return MetricsText(); };
   handlers.alive = [this] { return health_.alive(); };
   handlers.ready = [this] { return health_.ready(); };
   ASSIGN_OR_RETURN(endpoint_, MetricsEndpoint::Start(config_.metrics_listen, std::move(handlers)));
@@ -114,8 +127,10 @@ absl::Status Server::Listen() {
 }
 
 absl::Status Server::Load() {
-  ASSIGN_OR_RETURN(engine_, parts_.make_engine(config_.engine, parts_.clock, &metrics_));
-  model_.SetEngine(engine_.get());
+  ServedModel& first = registry_.first();
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine,
+                   parts_.make_engine(config_.engine, parts_.clock, &first.metrics()));
+  first.SetEngine(std::move(engine));
   health_.SetLoaded();
   return absl::OkStatus();
 }
@@ -137,14 +152,23 @@ void Server::End(absl::Duration delay, absl::Duration grace) {
   health_.SetDraining();
   // Whoever routes requests sees it and sends them elsewhere before any is refused.
   if (loaded() && !failed_) parts_.clock->Sleep(delay);
-  model_.StartDraining();
+  registry_.StartDraining();
   operations_.Shutdown();
-  if (engine_ != nullptr) engine_->StartDraining();
+  for (const auto& model : registry_.All()) {
+    if (model->engine() != nullptr) model->engine()->StartDraining();
+  }
   if (!FinishStreams(grace)) {
     LogError("the grace period is over: streams that still run are ended");
   }
-  if (engine_ != nullptr) engine_->Stop();
+  const auto stop_engines = [this] {
+    for (const auto& model : registry_.All()) {
+      if (model->engine() != nullptr) model->engine()->Stop();
+    }
+  };
+  stop_engines();
   conversions_.Shutdown();
+  loader_.Shutdown();
+  stop_engines();  // one may have been loaded meanwhile
   // Whatever is still open after this is cancelled: watchers of health, readers that do not read.
   grpc_->Shutdown(absl::ToChronoTime(SystemClock()->Now() + kLastMessages));
   grpc_->Wait();
@@ -170,14 +194,26 @@ std::string Server::metrics_address() const {
   return endpoint_ == nullptr ? "none" : WithPort(config_.metrics_listen, endpoint_->port());
 }
 
-MetricsSnapshot Server::Snapshot() const {
+std::string Server::MetricsText() const {
+  std::vector<prometheus::MetricFamily> families;
+  for (const auto& model : registry_.All()) {
+    if (families.empty()) {
+      families = model->metrics().Collect(SnapshotOf(*model));
+    } else {
+      model->metrics().AddTo(SnapshotOf(*model), &families);
+    }
+  }
+  return Metrics::ToText(families);
+}
+
+MetricsSnapshot Server::SnapshotOf(const ServedModel& model) const {
   MetricsSnapshot snapshot;
-  if (const Engine* const engine = model_.engine(); engine != nullptr) {
+  if (const Engine* const engine = model.engine(); engine != nullptr) {
     snapshot.engine = engine->stats();
     snapshot.model = &engine->model();
   }
-  snapshot.state = health_.state();
-  snapshot.backlog_bytes = generation_service_.backlog_bytes();
+  snapshot.state = &model == &registry_.first() ? health_.state() : model.state();
+  snapshot.backlog_bytes = generation_service_.backlog_bytes(model);
   snapshot.conversions_queued = conversions_.queued();
   snapshot.conversions_running = conversions_.running();
   snapshot.conversion_progress = conversions_.progress();

@@ -1,7 +1,7 @@
 // Server: the life of the process, from listening to the last stream.
 //
 //   Start   listens for gRPC and HTTP at once; health says NOT_SERVING
-//   Load    loads the model; health says SERVING
+//   Load    loads the first model; health says SERVING
 //   Wait    returns when somebody asked for the end, or the engine died
 //   Drain   NOT_SERVING, then refuses requests, lets streams finish, ends
 //
@@ -22,15 +22,18 @@
 
 #include "engine/base/clock.h"
 #include "engine/engine.h"
+#include "engine/inspect.h"
 #include "server/config.h"
 #include "server/conversions.h"
 #include "server/generation_service.h"
 #include "server/health.h"
 #include "server/metrics.h"
 #include "server/metrics_endpoint.h"
+#include "server/model_loader.h"
+#include "server/model_registry.h"
 #include "server/model_service.h"
 #include "server/operations.h"
-#include "server/served_model.h"
+#include "server/process_stats.h"
 
 namespace transmla {
 
@@ -39,6 +42,8 @@ struct ServerParts {
   std::function<absl::StatusOr<std::unique_ptr<Engine>>(const EngineOptions&, Clock*, StatsSink*)>
       make_engine;
   Converter converter;
+  std::function<absl::StatusOr<ModelInspection>(const std::string&)> inspect = InspectModel;
+  std::function<MemoryStats()> read_memory = ReadMemoryStats;
   Clock* clock = SystemClock();
   uint64_t seed = 0;  // of request ids and default sampling seeds
 };
@@ -61,7 +66,7 @@ class Server {
   // little.
   void Drain();
 
-  bool loaded() const { return model_.engine() != nullptr; }
+  bool loaded() const { return registry_.first().engine() != nullptr; }
   int port() const { return port_; }
   int metrics_port() const { return endpoint_ == nullptr ? 0 : endpoint_->port(); }
   // HOST:PORT with the port that was chosen for port 0; "none" without metrics.
@@ -72,17 +77,18 @@ class Server {
   Server(const ServerConfig& config, ServerParts parts);
   absl::Status Listen();
   absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials() const;
-  MetricsSnapshot Snapshot() const;
+  // Of every model.
+  std::string MetricsText() const;
+  MetricsSnapshot SnapshotOf(const ServedModel& model) const;
   void End(absl::Duration delay, absl::Duration grace);
   // False if streams are still open after `timeout`.
   bool FinishStreams(absl::Duration timeout);
 
   const ServerConfig config_;
   const ServerParts parts_;
-  ServedModel model_;
-  Metrics metrics_;
-  std::unique_ptr<Engine> engine_;  // outlives the services below
+  ModelRegistry registry_;  // with its engines outlives the services below
   OperationStore operations_;
+  ModelLoader loader_;
   Conversions conversions_;
   GenerationServiceImpl generation_service_;
   ModelServiceImpl model_service_;

@@ -8,6 +8,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "google/rpc/error_details.pb.h"
 
 #include "engine/base/error_reason.h"
@@ -219,9 +220,9 @@ absl::Status WithDefaultReason(absl::Status status, absl::StatusCode code, absl:
 
 absl::optional<absl::Duration> RetryDelay(const absl::Status& status) {
   const std::string why = ReasonOf(status);
-  const bool helps =
-      absl::IsUnavailable(status) || (absl::IsResourceExhausted(status) &&
-                                      why != reason::kSlowConsumer && why != reason::kNoSpace);
+  const bool helps = absl::IsUnavailable(status) ||
+                     (absl::IsResourceExhausted(status) && why != reason::kSlowConsumer &&
+                      why != reason::kNoSpace && why != reason::kNoMemory);
   return helps ? absl::make_optional(kRetryDelay) : absl::nullopt;
 }
 
@@ -364,6 +365,10 @@ absl::Status CheckRequestId(absl::string_view id) {
   return CheckPrintable("request_id", id, kMaxRequestIdBytes);
 }
 
+absl::Status CheckNewModelName(absl::string_view field, absl::string_view name) {
+  return CheckPrintable(field, name, kMaxModelNameBytes);
+}
+
 OutputSelection SelectionOf(const v1::GenerateRequest& message) {
   const v1::OutputOptions& output = message.output();
   OutputSelection selection;
@@ -454,11 +459,22 @@ v1::Model ToProto(const ModelInfo& model, v1::Model::State state, bool has_chat_
   return message;
 }
 
-absl::Status CheckModelName(absl::string_view name, absl::string_view served) {
-  if (name.empty() || name == served) return absl::OkStatus();
+void SetTime(absl::Time time, google::protobuf::Timestamp* timestamp) {
+  const int64_t seconds = absl::ToUnixSeconds(time);
+  timestamp->set_seconds(seconds);
+  timestamp->set_nanos(
+      static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+}
+
+absl::Status ModelNotFound(absl::string_view name, absl::Span<const std::string> served) {
+  const auto quoted = [](std::string* out, absl::string_view model) {
+    absl::StrAppend(out, "\"", model, "\"");
+  };
   return WithReason(
-      absl::NotFoundError(absl::StrCat("model \"", Head(name, 200), "\" is not served here; \"",
-                                       served, "\" is (an empty name means that one)")),
+      absl::NotFoundError(absl::StrCat(
+          "model \"", Head(name, 200), "\" is not served here; ",
+          absl::StrJoin(served, ", ", quoted), served.size() == 1 ? " is" : " are",
+          " (an empty name means ", served.size() == 1 ? "that one" : "the first", ")")),
       reason::kModelNotFound);
 }
 

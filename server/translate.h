@@ -12,6 +12,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/optional.h"
+#include "absl/types/span.h"
+#include "google/protobuf/timestamp.pb.h"
 #include "google/rpc/status.pb.h"
 #include "transmla/v1/generation.pb.h"
 #include "transmla/v1/model.pb.h"
@@ -41,6 +43,9 @@ inline constexpr absl::string_view kOperationInProgress = "OPERATION_IN_PROGRESS
 inline constexpr absl::string_view kConversionDisabled = "CONVERSION_DISABLED";
 inline constexpr absl::string_view kNoChatTemplate = "NO_CHAT_TEMPLATE";
 inline constexpr absl::string_view kNoSpace = "NO_SPACE";
+inline constexpr absl::string_view kNoMemory = "NO_MEMORY";
+inline constexpr absl::string_view kLoadingDisabled = "LOADING_DISABLED";
+inline constexpr absl::string_view kFirstModel = "FIRST_MODEL";
 }  // namespace reason
 
 // InvalidArgument about one field of the request: "sampling.top_p is 2; it must be …". The field
@@ -76,6 +81,8 @@ absl::StatusOr<std::optional<ConstraintSpec>> ConstraintOf(const v1::GenerateReq
 absl::string_view ConstraintField(const v1::GenerateRequest& message);
 // InvalidArgument unless empty or at most 128 printable ASCII characters.
 absl::Status CheckRequestId(absl::string_view id);
+// The same for a name that a model is to have; `field` says where it stands.
+absl::Status CheckNewModelName(absl::string_view field, absl::string_view name);
 
 // Which parts of a token event the client asked for.
 struct OutputSelection {
@@ -93,8 +100,11 @@ void AppendEvent(const TokenEvent& event, const OutputSelection& selection, v1::
 v1::Finished ToProto(const FinishedEvent& event, const ModelInfo& model);
 v1::Model ToProto(const ModelInfo& model, v1::Model::State state, bool has_chat_template);
 
-// "Not found" unless `name` is empty or the served model's.
-absl::Status CheckModelName(absl::string_view name, absl::string_view served);
+void SetTime(absl::Time time, google::protobuf::Timestamp* timestamp);
+
+// NotFound, naming the `served` ones. REQUIRES: at least one, the first that which an empty name
+// means.
+absl::Status ModelNotFound(absl::string_view name, absl::Span<const std::string> served);
 
 }  // namespace transmla
 

@@ -24,6 +24,8 @@ struct Command {
 extern const Command kChatCommand;
 extern const Command kGenerateCommand;
 extern const Command kModelsCommand;
+extern const Command kLoadCommand;
+extern const Command kUnloadCommand;
 extern const Command kConvertCommand;
 extern const Command kInspectCommand;
 extern const Command kEvalCommand;

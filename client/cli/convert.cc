@@ -31,6 +31,7 @@ ABSL_FLAG(bool, overwrite, false, "Replace the destination if it exists");
 ABSL_FLAG(bool, dry_run, false, "Print the plan and convert nothing");
 ABSL_FLAG(bool, remote, false,
           "Convert on the server at --server; paths are below its conversion root");
+ABSL_FLAG(std::string, serve_as, "", "With --remote: name under which the server loads the result");
 ABSL_FLAG(std::optional<int>, qk_rope_head_dim, std::nullopt, "Rope key values a token");
 ABSL_FLAG(std::optional<int>, kv_lora_rank, std::nullopt, "Latent values a token");
 ABSL_FLAG(std::optional<double>, cache_ratio, std::nullopt,
@@ -133,6 +134,9 @@ absl::Status RunHere(const ConvertOptions& options) {
     PrintNow(JsonWanted() ? plan.ToJson() + "\n" : plan.ToText());
     return absl::OkStatus();
   }
+  if (const int threads = absl::GetFlag(FLAGS_threads); threads > 0) {
+    LimitConversionThreads(threads);
+  }
   CatchInterrupt();
   ProgressLine line;
   ConversionContext context;
@@ -180,7 +184,8 @@ ConversionRequest RemoteRequest(absl::Span<const std::string> arguments) {
           .seed = absl::GetFlag(FLAGS_calibration_seed),
           .text_files = absl::GetFlag(FLAGS_text),
           .dtype = absl::GetFlag(FLAGS_dtype),
-          .evaluation_sequences = As<uint32_t>(absl::GetFlag(FLAGS_eval_sequences))};
+          .evaluation_sequences = As<uint32_t>(absl::GetFlag(FLAGS_eval_sequences)),
+          .serve_as = absl::GetFlag(FLAGS_serve_as)};
 }
 
 // What the server decides by itself is an error, not ignored.
@@ -213,7 +218,9 @@ absl::Status RunOnServer(absl::Span<const std::string> arguments) {
   }
   line.Finish();
   PrintNow(state.report_json + "\n");
-  return absl::OkStatus();
+  RETURN_IF_ERROR(state.load_error);
+  if (state.load_operation.empty()) return absl::OkStatus();
+  return client->WaitLoad(state.load_operation).status();
 }
 
 absl::Status Run(absl::Span<const std::string> arguments) {
@@ -222,6 +229,7 @@ absl::Status Run(absl::Span<const std::string> arguments) {
     RETURN_IF_ERROR(CheckRemoteFlags());
     return RunOnServer(arguments);
   }
+  if (!absl::GetFlag(FLAGS_serve_as).empty()) return UsageError("--serve-as needs --remote");
   ASSIGN_OR_RETURN(const ConvertOptions options, LocalOptions(arguments));
   return RunHere(options);
 }
@@ -276,6 +284,7 @@ const Command kConvertCommand = {
         "  --remote              convert on the server at --server HOST:PORT (127.0.0.1:8033) "
         "instead;\n"
         "                        paths are relative to its conversion root\n"
+        "  --serve-as NAME       with --remote: the server loads the result and serves it as NAME\n"
         "  --tls                 encrypt; --tls-ca FILE, --tls-cert FILE, --tls-key FILE as "
         "needed\n\n"
         "Example: transmla convert SmolLM2-135M-Instruct.Q4_1.gguf smollm2-mla\n",

@@ -15,7 +15,6 @@
 
 ABSL_FLAG(int, sequences, 40, "Sequences cut one after the other from the text");
 ABSL_FLAG(int, length, 512, "Tokens a sequence");
-ABSL_FLAG(std::string, cache_dtype, "f32", "Type of the key/value cache: f32, f16, bf16 or int8");
 
 namespace transmla {
 namespace {
@@ -23,10 +22,11 @@ namespace {
 absl::StatusOr<EvaluateModelOptions> OptionsFromFlags(const std::string& model) {
   const std::vector<std::string> text = absl::GetFlag(FLAGS_text);
   if (text.size() != 1) return UsageError("eval needs --text FILE");
-  const std::optional<DType> cache = ParseCacheDType(absl::GetFlag(FLAGS_cache_dtype));
+  const std::string dtype = absl::GetFlag(FLAGS_cache_dtype).value_or("f32");
+  const std::optional<DType> cache = ParseCacheDType(dtype);
   if (!cache) {
-    return UsageError(absl::StrFormat("--cache-dtype is '%s'; it must be %s",
-                                      absl::GetFlag(FLAGS_cache_dtype), kCacheDTypeChoice));
+    return UsageError(
+        absl::StrFormat("--cache-dtype is '%s'; it must be %s", dtype, kCacheDTypeChoice));
   }
   return EvaluateModelOptions{.model_path = model,
                               .text_path = text[0],

@@ -24,9 +24,9 @@ constexpr int kUsage = 2;
 constexpr absl::string_view kUsageReason = "WRONG_USAGE";
 constexpr int kInterrupted = 130;  // 128 + SIGINT, as shells report it
 
-const std::array<const Command*, 7> kCommands = {
-    &kChatCommand,    &kGenerateCommand, &kModelsCommand, &kConvertCommand,
-    &kInspectCommand, &kEvalCommand,     &kBenchCommand};
+const std::array<const Command*, 9> kCommands = {
+    &kChatCommand,    &kGenerateCommand, &kModelsCommand, &kLoadCommand, &kUnloadCommand,
+    &kConvertCommand, &kInspectCommand,  &kEvalCommand,   &kBenchCommand};
 
 void PrintOverview(FILE* file) {
   absl::FPrintF(file,

@@ -37,14 +37,7 @@ absl::Status Run(absl::Span<const std::string> arguments) {
     return absl::GetFlag(FLAGS_ready) ? CheckReady(models) : absl::OkStatus();
   }
   for (const ModelDescription& model : models) {
-    PrintNow(absl::StrFormat(
-        "%s  (%s, %s, %s)\n"
-        "  %u layers, context %u tokens, weights %s on %s\n"
-        "  cache %s a token (%s), unconverted %s; room for %u tokens\n",
-        model.name, model.family, model.attention, model.state, model.num_layers,
-        model.max_context_tokens, HumanBytes(model.weight_bytes), model.device,
-        HumanBytes(model.cache_bytes_per_token), model.cache_dtype,
-        HumanBytes(model.gqa_equivalent_cache_bytes_per_token), model.cache_pages * 64));
+    PrintNow(ToText(model));
   }
   return absl::GetFlag(FLAGS_ready) ? CheckReady(models) : absl::OkStatus();
 }

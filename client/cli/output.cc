@@ -58,6 +58,17 @@ nlohmann::json ToJson(const ModelDescription& model) {
           {"has_chat_template", model.has_chat_template}};
 }
 
+std::string ToText(const ModelDescription& model) {
+  return absl::StrFormat(
+      "%s  (%s, %s, %s)\n"
+      "  %u layers, context %u tokens, weights %s on %s\n"
+      "  cache %s a token (%s), unconverted %s; room for %u tokens\n",
+      model.name, model.family, model.attention, model.state, model.num_layers,
+      model.max_context_tokens, HumanBytes(model.weight_bytes), model.device,
+      HumanBytes(model.cache_bytes_per_token), model.cache_dtype,
+      HumanBytes(model.gqa_equivalent_cache_bytes_per_token), model.cache_pages * 64);
+}
+
 std::string SpeedLine(const CompletionResult& result) {
   const double decode_seconds = absl::ToDoubleSeconds(result.total - result.time_to_first_token);
   const double speed = result.completion_tokens > 1 && decode_seconds > 0

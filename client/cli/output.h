@@ -19,6 +19,8 @@ void PrintJson(const nlohmann::json& object);
 
 nlohmann::json ToJson(const CompletionResult& result);
 nlohmann::json ToJson(const ModelDescription& model);
+// A few lines for people.
+std::string ToText(const ModelDescription& model);
 
 // "128 tokens in 2.1 s: first after 85 ms, then 63.2 tokens/s"
 std::string SpeedLine(const CompletionResult& result);

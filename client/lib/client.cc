@@ -105,6 +105,7 @@ v1::ConvertModelRequest ToProto(const ConversionRequest& request) {
   proto.set_destination(request.destination);
   proto.set_overwrite(request.overwrite);
   proto.set_validate_only(request.validate_only);
+  proto.set_serve_as(request.serve_as);
   v1::ConversionOptions* options = proto.mutable_options();
   options->set_recipe(request.recipe);
   options->set_format(request.format);
@@ -142,6 +143,8 @@ absl::StatusOr<ConversionState> FromProto(const google::longrunning::Operation& 
   v1::ConvertModelResponse response;
   if (operation.done() && operation.response().UnpackTo(&response)) {
     state.report_json = response.report_json();
+    state.load_operation = response.load_operation();
+    state.load_error = ToAbslStatus(response.load_error());
   }
   return state;
 }
@@ -194,6 +197,39 @@ class GrpcClient : public Client {
     return models;
   }
 
+  absl::StatusOr<ModelDescription> LoadModel(const LoadRequest& request) override {
+    v1::LoadModelRequest proto;
+    proto.set_path(request.path);
+    proto.set_name(request.name);
+    proto.set_cache_dtype(request.cache_dtype);
+    if (request.cache_memory_bytes) proto.set_cache_memory_bytes(*request.cache_memory_bytes);
+    if (request.max_context_tokens) proto.set_max_context_tokens(*request.max_context_tokens);
+    grpc::ClientContext context;
+    SetDeadline(context, kShortCall);
+    google::longrunning::Operation operation;
+    RETURN_IF_ERROR(ToAbslStatus(models_->LoadModel(&context, proto, &operation)));
+    return WaitLoad(operation.name());
+  }
+
+  absl::StatusOr<ModelDescription> WaitLoad(const std::string& operation) override {
+    ASSIGN_OR_RETURN(const google::protobuf::Any result, WaitUntilDone(operation));
+    v1::LoadModelResponse response;
+    if (!result.UnpackTo(&response)) {
+      return absl::InvalidArgumentError(absl::StrCat(operation, " loads no model"));
+    }
+    return FromProto(response.model());
+  }
+
+  absl::Status UnloadModel(const std::string& name) override {
+    v1::UnloadModelRequest request;
+    request.set_name(name);
+    grpc::ClientContext context;
+    SetDeadline(context, kShortCall);
+    google::longrunning::Operation operation;
+    RETURN_IF_ERROR(ToAbslStatus(models_->UnloadModel(&context, request, &operation)));
+    return WaitUntilDone(operation.name()).status();
+  }
+
   absl::StatusOr<std::vector<uint32_t>> Tokenize(const std::string& text) override {
     grpc::ClientContext context;
     SetDeadline(context, kShortCall);
@@ -214,15 +250,8 @@ class GrpcClient : public Client {
 
   absl::StatusOr<ConversionState> WaitConversion(const std::string& operation,
                                                  absl::Duration timeout) override {
-    grpc::ClientContext context;
-    SetDeadline(context, timeout + kShortCall);
-    google::longrunning::WaitOperationRequest request;
-    request.set_name(operation);
-    request.mutable_timeout()->set_seconds(absl::ToInt64Seconds(timeout));
-    request.mutable_timeout()->set_nanos(static_cast<int32_t>(
-        absl::ToInt64Nanoseconds(timeout - absl::Trunc(timeout, absl::Seconds(1)))));
-    google::longrunning::Operation result;
-    RETURN_IF_ERROR(ToAbslStatus(operations_->WaitOperation(&context, request, &result)));
+    ASSIGN_OR_RETURN(const google::longrunning::Operation result,
+                     WaitOperation(operation, timeout));
     return FromProto(result);
   }
 
@@ -236,6 +265,30 @@ class GrpcClient : public Client {
   }
 
  private:
+  absl::StatusOr<google::longrunning::Operation> WaitOperation(const std::string& name,
+                                                               absl::Duration timeout) {
+    grpc::ClientContext context;
+    SetDeadline(context, timeout + kShortCall);
+    google::longrunning::WaitOperationRequest request;
+    request.set_name(name);
+    request.mutable_timeout()->set_seconds(absl::ToInt64Seconds(timeout));
+    request.mutable_timeout()->set_nanos(static_cast<int32_t>(
+        absl::ToInt64Nanoseconds(timeout - absl::Trunc(timeout, absl::Seconds(1)))));
+    google::longrunning::Operation result;
+    RETURN_IF_ERROR(ToAbslStatus(operations_->WaitOperation(&context, request, &result)));
+    return result;
+  }
+  // The response of an operation, once it is done.
+  absl::StatusOr<google::protobuf::Any> WaitUntilDone(const std::string& name) {
+    while (true) {
+      ASSIGN_OR_RETURN(const google::longrunning::Operation operation,
+                       WaitOperation(name, absl::Seconds(10)));
+      if (!operation.done()) continue;
+      RETURN_IF_ERROR(ToAbslStatus(operation.error()));
+      return operation.response();
+    }
+  }
+
   // Adds what one message of the stream says to `result`.
   static void Take(const v1::GenerateResponse& response, absl::Time start,
                    CompletionResult& result) {

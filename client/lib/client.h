@@ -1,4 +1,5 @@
-// Client talks to a transmla-server: streams completions, lists models, runs conversions.
+// Client talks to a transmla-server: streams completions, lists, loads and unloads models, runs
+// conversions.
 //
 // Plain types only: users need neither gRPC nor protobuf headers. Thread-safe; calls block their
 // thread until the server has answered or the deadline has passed.
@@ -42,7 +43,7 @@ struct ConversationTurn {
 // not empty, from below. Absent options are the server's defaults
 // (proto/transmla/v1/generation.proto).
 struct CompletionRequest {
-  std::string model;  // empty: the server's only model
+  std::string model;  // empty: the one that the server was started with
   std::string text;
   std::vector<uint32_t> token_ids;
   std::vector<ConversationTurn> messages;
@@ -116,6 +117,15 @@ struct ModelDescription {
   bool has_chat_template = false;
 };
 
+// `path` is relative to the server's conversion root. Absent options are the server's.
+struct LoadRequest {
+  std::string path;
+  std::string name;  // empty: the file's or folder's
+  std::optional<uint64_t> cache_memory_bytes;
+  std::string cache_dtype;
+  std::optional<uint32_t> max_context_tokens;
+};
+
 // Absent options are the converter's defaults. Paths are relative to the server's conversion root.
 struct ConversionRequest {
   std::string source;
@@ -138,6 +148,7 @@ struct ConversionRequest {
   std::vector<std::string> text_files;
   std::string dtype;
   std::optional<uint32_t> evaluation_sequences;
+  std::string serve_as;  // name to load the result under; empty: it is not loaded
 };
 
 struct ConversionState {
@@ -148,7 +159,9 @@ struct ConversionState {
   uint32_t layers_done = 0;
   uint32_t layers_total = 0;
   absl::Duration time_left = absl::InfiniteDuration();
-  std::string report_json;  // when done and successful
+  std::string report_json;     // when done and successful
+  std::string load_operation;  // that loads the result, with serve_as
+  absl::Status load_error;     // why there is none
 };
 
 class Client {
@@ -166,6 +179,11 @@ class Client {
       const std::function<bool(const CompletionDelta&)>& on_delta) = 0;
 
   virtual absl::StatusOr<std::vector<ModelDescription>> ListModels() = 0;
+  // Return when the model is served, or gone. However long that takes: it goes on if this end does.
+  virtual absl::StatusOr<ModelDescription> LoadModel(const LoadRequest& request) = 0;
+  virtual absl::Status UnloadModel(const std::string& name) = 0;
+  // The same for a load that a conversion began.
+  virtual absl::StatusOr<ModelDescription> WaitLoad(const std::string& operation) = 0;
   virtual absl::StatusOr<std::vector<uint32_t>> Tokenize(const std::string& text) = 0;
 
   virtual absl::StatusOr<ConversionState> StartConversion(const ConversionRequest& request) = 0;

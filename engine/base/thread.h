@@ -31,6 +31,15 @@ class Thread {
   std::thread thread_;
 };
 
+// Adds `nice` (0 to 19, sched(7)) to the nice value of the calling thread, and of those that it
+// starts from now on: they get less of a core that others want too, and all of one that nobody
+// else wants. Cannot be taken back without privileges.
+void LowerPriorityOfThisThread(int nice);
+
+// The same for all threads of the process but the calling one: those that libraries started before
+// main.
+void LowerPriorityOfOtherThreads(int nice);
+
 }  // namespace transmla
 
 #endif  // TRANSMLA_ENGINE_BASE_THREAD_H_

@@ -166,8 +166,28 @@ CONVERT = [
     ("ConvertModel: latent wider than keys and values", conversion(qk_rope_head_dim=8, kv_lora_rank=1000)),
     ("ConvertModel: cache larger than the source's", conversion(cache_ratio=1.5)),
     ("ConvertModel: recovery of what loses nothing", conversion(recipe="equivalent", recovery_tokens=512)),
+    ("ConvertModel: result under a name that is served",
+     model_pb2.ConvertModelRequest(source="source", destination="out", serve_as="llama_tied")),
     ("ConvertModel: rank and ratio", conversion(kv_lora_rank=16, cache_ratio=0.5)),
     ("ConvertModel: cache that the rope key fills", conversion(qk_rope_head_dim=8, cache_ratio=0.05)),
+]
+LOAD = [
+    ("LoadModel: no path", model_pb2.LoadModelRequest()),
+    ("LoadModel: absolute path", model_pb2.LoadModelRequest(path="/etc")),
+    ("LoadModel: path that climbs", model_pb2.LoadModelRequest(path="../x")),
+    ("LoadModel: path through a link that leads out", model_pb2.LoadModelRequest(path="link/etc")),
+    ("LoadModel: nothing there", model_pb2.LoadModelRequest(path="nothing")),
+    ("LoadModel: folder that is no model", model_pb2.LoadModelRequest(path="other")),
+    ("LoadModel: name that is served", model_pb2.LoadModelRequest(path="source", name="llama_tied")),
+    ("LoadModel: name of 129 characters", model_pb2.LoadModelRequest(path="source", name="n" * 129)),
+    ("LoadModel: cache of no bytes", model_pb2.LoadModelRequest(path="source", cache_memory_bytes=0)),
+    ("LoadModel: type of cache that does not exist", model_pb2.LoadModelRequest(path="source", cache_dtype="int4")),
+    ("LoadModel: context of four billion", model_pb2.LoadModelRequest(path="source", max_context_tokens=4000000000)),
+]
+UNLOAD = [
+    ("UnloadModel: no name", model_pb2.UnloadModelRequest()),
+    ("UnloadModel: model that is not served", model_pb2.UnloadModelRequest(name="gpt-5")),
+    ("UnloadModel: model that the server was started with", model_pb2.UnloadModelRequest(name="llama_tied")),
 ]
 OPERATIONS = [
     ("GetOperation: operation that does not exist", "GetOperation", ops.GetOperationRequest(name="operations/x-1")),
@@ -209,6 +229,10 @@ class BadRequestsTest(unittest.TestCase):
             yield what, lambda: server.models.ListModels(message)
         for what, message in CONVERT:
             yield what, lambda: server.models.ConvertModel(message)
+        for what, message in LOAD:
+            yield what, lambda: server.models.LoadModel(message)
+        for what, message in UNLOAD:
+            yield what, lambda: server.models.UnloadModel(message)
         for what, method, message in OPERATIONS:
             yield what, lambda: getattr(server.operations, method)(message)
 

@@ -1,15 +1,23 @@
 #include "server/conversions.h"
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <string>
 
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "google/rpc/error_details.pb.h"
 #include <gtest/gtest.h>
 
 #include "engine/base/error_reason.h"
+#include "engine/base/thread.h"
+#include "server/confined_path.h"
 #include "server/limits.h"
 
 namespace transmla {
@@ -84,10 +92,18 @@ class ConversionsTest : public ::testing::Test {
   absl::Notification release_;
   Metrics metrics_{"m", false};
   OperationStore store_{SystemClock()};
+  ModelRegistry registry_{std::make_shared<ServedModel>("first", false)};
+  // Finds no model anywhere.
+  ModelLoader loader_{{.root = root_.string(),
+                       .inspect = [](const std::string& path) -> absl::StatusOr<ModelInspection> {
+                         return absl::NotFoundError(absl::StrCat(path, " is no model"));
+                       }},
+                      &registry_,
+                      &store_};
 };
 
 TEST_F(ConversionsTest, RunsToItsReport) {
-  Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_);
+  Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_, &loader_);
   const absl::StatusOr<Operation> started = conversions.Start(Request("out"));
   ASSERT_TRUE(started.ok()) << started.status();
   EXPECT_FALSE(started->done());
@@ -109,7 +125,7 @@ TEST_F(ConversionsTest, RunsToItsReport) {
 }
 
 TEST_F(ConversionsTest, CancelEndsARunningOne) {
-  Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_);
+  Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_, &loader_);
   const auto started = conversions.Start(Request("out"));
   ASSERT_TRUE(started.ok());
   EXPECT_TRUE(absl::IsFailedPrecondition(store_.Delete(started->name())));
@@ -134,7 +150,7 @@ TEST_F(ConversionsTest, AWaitEndsWhenNobodyWaits) {
 }
 
 TEST_F(ConversionsTest, AnExistingDestinationIsRefusedAtOnce) {
-  Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_);
+  Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_, &loader_);
   const absl::Status status = conversions.Start(Request("models")).status();
   EXPECT_TRUE(absl::IsAlreadyExists(status)) << status;
   EXPECT_EQ(ErrorReason(status), "TARGET_EXISTS");
@@ -146,7 +162,7 @@ TEST_F(ConversionsTest, AFullDiskIsNotAFullQueue) {
                          const ConversionContext&) -> absl::StatusOr<ConversionReport> {
     return absl::ResourceExhaustedError("no space left on device");
   };
-  Conversions conversions(root_, converter, SystemClock(), &store_, &metrics_);
+  Conversions conversions(root_, converter, SystemClock(), &store_, &metrics_, &loader_);
   const auto started = conversions.Start(Request("out"));
   ASSERT_TRUE(started.ok());
   const Operation operation = WaitFor(started->name(), absl::Seconds(20));
@@ -157,7 +173,7 @@ TEST_F(ConversionsTest, AFullDiskIsNotAFullQueue) {
 }
 
 TEST_F(ConversionsTest, SameDestinationIsAbortedAndTheQueueIsBounded) {
-  Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_);
+  Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_, &loader_);
   ASSERT_TRUE(conversions.Start(Request("out")).ok());
   EXPECT_TRUE(absl::IsAborted(conversions.Start(Request("./out")).status()));
   // From now on nothing leaves the queue.
@@ -170,7 +186,7 @@ TEST_F(ConversionsTest, SameDestinationIsAbortedAndTheQueueIsBounded) {
 }
 
 TEST_F(ConversionsTest, ValidateOnlyAnswersWithADoneOperation) {
-  Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_);
+  Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_, &loader_);
   v1::ConvertModelRequest request = Request("out");
   request.set_validate_only(true);
   const auto operation = conversions.Start(request);
@@ -179,8 +195,45 @@ TEST_F(ConversionsTest, ValidateOnlyAnswersWithADoneOperation) {
   EXPECT_EQ(conversions.queued() + conversions.running(), 0);
 }
 
+TEST_F(ConversionsTest, RunsAtLowPriority) {
+  std::atomic<int> nice{-1};
+  std::atomic<int> nice_of_child{-1};
+  Converter converter = Slow();
+  converter.convert = [&](const ConvertOptions& options, const ConversionContext&) {
+    const auto own = [] { return getpriority(PRIO_PROCESS, static_cast<id_t>(gettid())); };
+    nice = own();
+    Thread("child", [&] { nice_of_child = own(); }).Join();
+    return converter.plan(options);
+  };
+  const int before = getpriority(PRIO_PROCESS, static_cast<id_t>(gettid()));
+  Conversions conversions(root_, converter, SystemClock(), &store_, &metrics_, &loader_);
+  const auto started = conversions.Start(Request("out"));
+  ASSERT_TRUE(started.ok());
+  ASSERT_TRUE(WaitFor(started->name(), absl::Seconds(20)).done());
+  EXPECT_EQ(nice, std::min(before + kConversionNice, 19));
+  EXPECT_EQ(nice_of_child, nice) << "threads of the backend too";
+  EXPECT_EQ(getpriority(PRIO_PROCESS, static_cast<id_t>(gettid())), before)
+      << "nobody else is concerned";
+}
+
+TEST_F(ConversionsTest, WhatCannotBeServedIsConvertedAllTheSame) {
+  Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_, &loader_);
+  v1::ConvertModelRequest request = Request("out");
+  request.set_serve_as("first");
+  EXPECT_TRUE(absl::IsAlreadyExists(conversions.Start(request).status())) << "known beforehand";
+  request.set_serve_as("second");
+  const auto started = conversions.Start(request);
+  ASSERT_TRUE(started.ok()) << started.status();
+  release_.Notify();
+  const Operation operation = WaitFor(started->name(), absl::Seconds(20));
+  v1::ConvertModelResponse response;
+  ASSERT_TRUE(operation.response().UnpackTo(&response));
+  EXPECT_EQ(response.load_operation(), "");
+  EXPECT_EQ(response.load_error().code(), static_cast<int>(absl::StatusCode::kNotFound));
+}
+
 TEST_F(ConversionsTest, WithoutARootItIsOff) {
-  Conversions conversions("", Slow(), SystemClock(), &store_, &metrics_);
+  Conversions conversions("", Slow(), SystemClock(), &store_, &metrics_, &loader_);
   const absl::Status status = conversions.Start(Request("out")).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status));
   EXPECT_EQ(ErrorReason(status), "CONVERSION_DISABLED");
@@ -201,7 +254,7 @@ TEST_F(ConversionsTest, PathsStayBelowTheRoot) {
 }
 
 TEST_F(ConversionsTest, RefusesBadOptions) {
-  Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_);
+  Conversions conversions(root_, Slow(), SystemClock(), &store_, &metrics_, &loader_);
   v1::ConvertModelRequest request = Request("out");
   request.mutable_options()->set_recipe("magic");
   EXPECT_TRUE(absl::IsInvalidArgument(conversions.Start(request).status()));

@@ -64,11 +64,12 @@ class FakeEngine : public Engine {
     int max_context = 1 << 21;
     int tokens_a_step = 1;
     bool paused = false;  // nothing starts until Resume
+    std::string name = "fake";
   };
 
   explicit FakeEngine(Options options, StatsSink* stats = nullptr)
       : options_(options), stats_(stats), paused_(options.paused) {
-    model_.name = "fake";
+    model_.name = options.name;
     model_.spec.vocab_size = 257;
     model_.spec.family = "fake";
     model_.max_context_tokens = options.max_context;
@@ -146,6 +147,7 @@ class FakeEngine : public Engine {
       absl::MutexLock lock(&mutex_);
       stopped_ = true;
     }
+    absl::MutexLock lock(&join_mutex_);
     thread_.Join();
   }
 
@@ -264,6 +266,7 @@ class FakeEngine : public Engine {
     for (int id = 0; id < tokenizer_.vocab_size(); ++id) bytes.push_back(tokenizer_.TokenBytes(id));
     return bytes;
   }};
+  absl::Mutex join_mutex_;
   mutable absl::Mutex mutex_;
   mutable absl::Mutex cancel_mutex_;
   std::vector<std::unique_ptr<Live>> live_;

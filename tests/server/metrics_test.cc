@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -70,6 +71,28 @@ TEST(MetricsTest, UsageCountsLivePages) {
   const std::string text = metrics.Text(snapshot);
   EXPECT_THAT(text, HasSubstr("transmla_kv_cache_usage_ratio{model=\"m\"} 0.25"));
   EXPECT_THAT(text, HasSubstr("transmla_kv_cache_bytes{model=\"m\",state=\"free\"} 600"));
+}
+
+TEST(MetricsTest, ModelsShareFamiliesAndTheProcessIsToldOfOnce) {
+  Metrics first("a", true);
+  Metrics second("b", true);
+  second.CountStalledStream();
+  std::vector<prometheus::MetricFamily> families = first.Collect({});
+  second.AddTo({}, &families);
+  const std::string text = Metrics::ToText(families);
+  std::set<std::string> names;
+  for (const prometheus::MetricFamily& family : families) {
+    EXPECT_TRUE(names.insert(family.name).second) << family.name << " twice";
+  }
+  EXPECT_THAT(text, HasSubstr("transmla_stream_stalled_total{model=\"a\"} 0"));
+  EXPECT_THAT(text, HasSubstr("transmla_stream_stalled_total{model=\"b\"} 1"));
+  EXPECT_THAT(text, HasSubstr("vllm:num_requests_running{model_name=\"b\",engine=\"0\"} 0"));
+  EXPECT_THAT(text, Not(HasSubstr("transmla_conversion_progress_ratio{model=\"b\"}")));
+  for (const prometheus::MetricFamily& family : families) {
+    if (absl::StartsWith(family.name, "process_")) {
+      EXPECT_EQ(family.metric.size(), 1u) << family.name;
+    }
+  }
 }
 
 TEST(MetricsTest, CountsEndsAndRefusalsByReason) {

@@ -27,7 +27,7 @@ TEST(TranslateTest, EveryStatusHasCodeReasonAndRetry) {
       {WithReason(absl::InvalidArgumentError("long"), reason::kContextTooLong),
        grpc::INVALID_ARGUMENT, "CONTEXT_TOO_LONG", false},
       {absl::FailedPreconditionError("x"), grpc::FAILED_PRECONDITION, "FAILED_PRECONDITION", false},
-      {CheckModelName("other", "mine"), grpc::NOT_FOUND, "MODEL_NOT_FOUND", false},
+      {ModelNotFound("other", {"mine"}), grpc::NOT_FOUND, "MODEL_NOT_FOUND", false},
       {absl::AlreadyExistsError("x"), grpc::ALREADY_EXISTS, "DUPLICATE_REQUEST", false},
       {absl::ResourceExhaustedError("x"), grpc::RESOURCE_EXHAUSTED, "QUEUE_FULL", true},
       {WithReason(absl::ResourceExhaustedError("x"), reason::kSlowConsumer),

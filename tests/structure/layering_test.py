@@ -25,7 +25,7 @@ ARROWS = {
                        "engine/tensor"],
     "engine": ["engine/serve", "engine/convert", "engine/backend/cpu", "engine/backend/cuda", "engine/model",
                "engine/cache", "engine/grammar", "engine/tokenizer", "engine/format", "engine/backend",
-               "engine/tensor"],
+               "engine/linalg", "engine/tensor"],
     "server": ["engine", "engine/serve", "engine/convert", "engine/grammar", "engine/tokenizer", "engine/tool_call"],
     "client/lib": [],
     "client/cli": ["client/lib", "engine", "engine/convert"],

@@ -4,7 +4,7 @@ import unittest
 
 import cli
 
-COMMANDS = ["chat", "generate", "models", "convert", "inspect", "eval", "bench"]
+COMMANDS = ["chat", "generate", "models", "load", "unload", "convert", "inspect", "eval", "bench"]
 # What the issue and the published converter call them.
 FLAGS = {
     "convert": ["--recipe", "--format", "--shared-frequencies", "--qk-rope-head-dim", "--kv-lora-rank", "--q-lora-rank", "--freqfold",
@@ -12,6 +12,8 @@ FLAGS = {
     "eval": ["--text", "--sequences", "--length", "--json"],
     "generate": ["--server", "--max-tokens", "--temperature", "--top-p", "--seed", "--stop", "--json"],
     "chat": ["--system", "--server"],
+    "load": ["--server", "--name", "--cache-memory", "--cache-dtype", "--max-context", "--json"],
+    "unload": ["--server", "--json"],
     "models": ["--server", "--tls-ca", "--json"],
     "inspect": ["--json"],
     "bench": ["--concurrency", "--requests", "--prompt-tokens", "--json"],
@@ -54,6 +56,9 @@ class HelpTest(unittest.TestCase):
             (["generate"], "usage: transmla generate PROMPT"),
             (["generate", "a", "b"], "usage: transmla generate PROMPT"),
             (["models", "x"], "usage: transmla models"),
+            (["load"], "usage: transmla load PATH"),
+            (["unload", "a", "b"], "usage: transmla unload NAME"),
+            (["convert", "a", "b", "--serve-as=c"], "--serve-as needs --remote"),
             (["generate", "a", "--colour"], "there is no flag --colour"),
             (["generate", "a", "--kv-lora-rank=3"], "there is no flag --kv-lora-rank"),
             (["generate", "a", "--max-tokens", "many"], "--max-tokens cannot be \"many\""),

@@ -103,6 +103,17 @@ class ServedTest(unittest.TestCase):
         self.assertEqual(cli.run_json("inspect", self.root / "out")["attention"], "mla")
         error = cli.run("convert", "source", "out", *flags, expect=cli.FAILED).stderr
         self.assertIn("[TARGET_EXISTS]", error)
+        # What was converted is served by the same process, and gone again.
+        loaded = cli.run_json("load", "out", "--name=small", "--cache-memory=4000000", *self.at)
+        self.assertEqual((loaded["name"], loaded["attention"], loaded["state"]), ("small", "mla", "ready"))
+        self.assertEqual([model["name"] for model in cli.run_json("models", *self.at)["models"]], ["tiny", "small"])
+        self.assertGreater(len(cli.run("generate", "The sea is", "--model=small", *self.at, *GREEDY).stdout), 1)
+        self.assertIn("[TARGET_EXISTS]", cli.run("load", "out", "--name=small", *self.at, expect=cli.FAILED).stderr)
+        self.assertEqual(cli.run("unload", "small", *self.at).stdout, "small is unloaded\n")
+        self.assertIn("[MODEL_NOT_FOUND]", cli.run("unload", "small", *self.at, expect=cli.FAILED).stderr)
+        cli.run("convert", "source", "again", "--serve-as=again", *flags)
+        self.assertIn("again  (transmla, mla, ready)", cli.run("models", *self.at).stdout)
+        cli.run("unload", "again", *self.at)
         error = cli.run("convert", "../x", "out2", *flags, expect=cli.FAILED).stderr
         self.assertIn("[INVALID_PARAMETER]", error)
 

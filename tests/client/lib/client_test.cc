@@ -113,6 +113,14 @@ TEST_F(ClientTest, ListsModelsAndTokenizes) {
   EXPECT_EQ(*client_->Tokenize("ab"), (std::vector<uint32_t>{97, 98}));
 }
 
+TEST_F(ClientTest, LoadingThatIsOffSaysSo) {
+  Start();
+  const absl::Status status = client_->LoadModel({.path = "a"}).status();
+  EXPECT_TRUE(absl::StrContains(status.message(), "[LOADING_DISABLED]")) << status;
+  EXPECT_TRUE(absl::IsFailedPrecondition(client_->UnloadModel("fake")));
+  EXPECT_TRUE(absl::IsNotFound(client_->UnloadModel("other")));
+}
+
 TEST_F(ClientTest, ConversionsThatAreOffSaySo) {
   Start();
   const absl::Status status =
