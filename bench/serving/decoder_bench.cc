@@ -46,6 +46,7 @@ ABSL_FLAG(int, threads, 0, "Threads; 0: all usable cores");
 ABSL_FLAG(int, runs, 3, "Timed runs of each context; medians are printed");
 ABSL_FLAG(int, decode_tokens, 32, "Tokens decoded a run");
 ABSL_FLAG(int, chunk, 512, "Tokens of a prefill step, as --max_step_tokens of the server");
+ABSL_FLAG(bool, quantised_activations, true, "As CpuOptions; true as in the server");
 ABSL_FLAG(bool, json, false, "Print one JSON object instead of lines");
 
 namespace transmla {
@@ -233,7 +234,10 @@ absl::Status Run() {
   const int length = *std::max_element(contexts.begin(), contexts.end()) + decode_tokens;
   const int threads = absl::GetFlag(FLAGS_threads);
   ASSIGN_OR_RETURN(const std::shared_ptr<const CheckpointReader> checkpoint, OpenCheckpoint(path));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, CreateCpuBackend({.threads = threads}));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<Backend> backend,
+      CreateCpuBackend({.threads = threads,
+                        .quantised_activations = absl::GetFlag(FLAGS_quantised_activations)}));
   const StepLimits limits{
       .max_tokens = chunk, .max_sequences = 1, .max_logit_tokens = 1, .max_context_tokens = length};
   ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
