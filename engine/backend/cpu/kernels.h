@@ -94,8 +94,8 @@ struct Kernels {
   // type that this table decodes only as rows.
   bool (*dot_fused)(DType dtype, const DotArgs& args);
 
-  // Writes one tile of `tokens` <= kTileTokens rows of k elements, `stride` floats apart; k a multiple
-  // of 32. The same bytes in every table.
+  // Writes one tile of `tokens` <= kTileTokens rows of k elements, `stride` floats apart; k a
+  // multiple of 32. The same bytes in every table.
   void (*quantize_tile)(const float* x, int64_t stride, int tokens, int64_t k, uint8_t* tile);
   // Dots with panels, for any number of tokens.
   void (*panel_dot)(const PanelDotArgs& args);

@@ -17,9 +17,7 @@ struct Lanes {
   static I LoadBytes(const uint8_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
-  static void StoreBytes(uint8_t* p, I a) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a);
-  }
+  static void StoreBytes(uint8_t* p, I a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
   // The same four bytes in each 32 bits.
   static I Broadcast4(const uint8_t* p) {
     int32_t bytes;
@@ -43,7 +41,13 @@ struct Lanes {
   static I SignBytes(I a, I b) { return _mm256_sign_epi8(a, b); }
   // Sums of two neighbouring products of unsigned with signed bytes, saturated to 16 bits.
   static I MulPairs(I u8, I s8) { return _mm256_maddubs_epi16(u8, s8); }
-  static I Add16(I a, I b) { return _mm256_add_epi16(a, b); }
+  // The compiler may not regroup such sums, as GCC 12 does: it would first make all products and
+  // spill them.
+  static I Add16(I a, I b) {
+    I sum = _mm256_add_epi16(a, b);
+    __asm__("" : "+x"(sum));
+    return sum;
+  }
   // Sums of two neighbouring 16-bit lanes.
   static I SumPairs(I a) { return _mm256_madd_epi16(a, _mm256_set1_epi16(1)); }
   static I Add32(I a, I b) { return _mm256_add_epi32(a, b); }

@@ -59,17 +59,18 @@ struct Lanes {
   static I MulPairs(I u8, I s8) {
     return {_mm_maddubs_epi16(u8.low, s8.low), _mm_maddubs_epi16(u8.high, s8.high)};
   }
+  // As in lanes_avx2.h: not regrouped.
   static I Add16(I a, I b) {
-    return {_mm_add_epi16(a.low, b.low), _mm_add_epi16(a.high, b.high)};
+    I sum = {_mm_add_epi16(a.low, b.low), _mm_add_epi16(a.high, b.high)};
+    __asm__("" : "+x"(sum.low), "+x"(sum.high));
+    return sum;
   }
   // Sums of two neighbouring 16-bit lanes.
   static I SumPairs(I a) {
     const __m128i ones = _mm_set1_epi16(1);
     return {_mm_madd_epi16(a.low, ones), _mm_madd_epi16(a.high, ones)};
   }
-  static I Add32(I a, I b) {
-    return {_mm_add_epi32(a.low, b.low), _mm_add_epi32(a.high, b.high)};
-  }
+  static I Add32(I a, I b) { return {_mm_add_epi32(a.low, b.low), _mm_add_epi32(a.high, b.high)}; }
   static F ToFloat(I a) { return {_mm_cvtepi32_ps(a.low), _mm_cvtepi32_ps(a.high)}; }
 
   static F Zero() { return {_mm_setzero_ps(), _mm_setzero_ps()}; }
@@ -121,8 +122,9 @@ struct Lanes {
   }
   // Stores the lanes of four vectors, in order, as 32 signed bytes.
   static void StoreBytes(uint8_t* p, I a, I b, I c, I d) {
-    StoreBytes(p, {_mm_packs_epi16(_mm_packs_epi32(a.low, a.high), _mm_packs_epi32(b.low, b.high)),
-                   _mm_packs_epi16(_mm_packs_epi32(c.low, c.high), _mm_packs_epi32(d.low, d.high))});
+    StoreBytes(p,
+               {_mm_packs_epi16(_mm_packs_epi32(a.low, a.high), _mm_packs_epi32(b.low, b.high)),
+                _mm_packs_epi16(_mm_packs_epi32(c.low, c.high), _mm_packs_epi32(d.low, d.high))});
   }
 };
 

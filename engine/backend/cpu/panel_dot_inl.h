@@ -114,9 +114,8 @@ TRANSMLA_INLINE void ForEachBlock(const uint8_t* panel, int64_t k, const Fn& fn)
         if constexpr (P.centre != 0) {
           block.offset[p] = Lanes::Mul(block.scale[p], Lanes::Set1(-P.centre));
         } else if constexpr (P.affine && P.nested) {
-          block.offset[p] =
-              Lanes::Mul(offset, Lanes::Mul(Lanes::Set1(-1.0f),
-                                            Lanes::LoadU8(panel + kPanelRows * P.parts)));
+          block.offset[p] = Lanes::Mul(
+              offset, Lanes::Mul(Lanes::Set1(-1.0f), Lanes::LoadU8(panel + kPanelRows * P.parts)));
         } else {
           block.offset[p] = offset;
         }
@@ -161,60 +160,84 @@ using Expanded = ExpandedBlock<P.code_bits, P.parts, P.has_offset()>;
 
 template <PanelFormat P>
 void ExpandPanel(const uint8_t* panel, int64_t k, uint8_t* out) {
-  ForEachBlock<P>(panel, k, [&](int64_t, const PackedBlock<P>& block) __attribute__((always_inline)) {
-    float* floats = reinterpret_cast<float*>(out);
-    for (int p = 0; p < P.parts; ++p) {
-      Lanes::Store(floats + kPanelRows * p, block.scale[p]);
-      if constexpr (P.has_offset()) {
-        Lanes::Store(floats + kPanelRows * (P.parts + p), block.offset[p]);
-      }
-    }
-    uint8_t* codes = out + 4 * Expanded<P>::kFloats;
-    Unroll<0, kPanelGroups>([&](auto g) __attribute__((always_inline)) {
-      Lanes::StoreBytes(codes + 32 * g.value, block.template Group<g.value>());
-    });
-    out += Expanded<P>::kBytes;
-  });
+  ForEachBlock<P>(
+      panel, k, [&](int64_t, const PackedBlock<P>& block) __attribute__((always_inline)) {
+        float* floats = reinterpret_cast<float*>(out);
+        for (int p = 0; p < P.parts; ++p) {
+          Lanes::Store(floats + kPanelRows * p, block.scale[p]);
+          if constexpr (P.has_offset()) {
+            Lanes::Store(floats + kPanelRows * (P.parts + p), block.offset[p]);
+          }
+        }
+        uint8_t* codes = out + 4 * Expanded<P>::kFloats;
+        Unroll<0, kPanelGroups>([&](auto g) __attribute__((always_inline)) {
+          Lanes::StoreBytes(codes + 32 * g.value, block.template Group<g.value>());
+        });
+        out += Expanded<P>::kBytes;
+      });
 }
 
 // --- products ---
 
-// Adds a block's products with T tokens, whose tile's part for these columns is at `x`.
-template <int T, typename Block>
-TRANSMLA_INLINE void DotBlock(const Block& block, const uint8_t* x, Lanes::F (&acc)[T]) {
+// Where T tokens' part of a tile for 32 columns lies. The tile has kStride tokens.
+template <int kStride>
+struct TileBlock {
+  const uint8_t* q;
+  const uint8_t* scales;  // and sums
+
+  TRANSMLA_INLINE TileBlock(const uint8_t* tile, int64_t block, int first_token) {
+    const uint8_t* p = tile + block * (kTileBlockTokenBytes * kStride);
+    q = p + kTileBlock * first_token;
+    scales = p + kTileBlock * kStride + 4 * first_token;
+  }
+  TRANSMLA_INLINE Lanes::F Scale(int t) const { return Lanes::Set1(FloatAt(scales + 4 * t)); }
+  TRANSMLA_INLINE Lanes::F Sum(int which, int t) const {
+    return Lanes::Set1(FloatAt(scales + 4 * (kStride * (1 + which) + t)));
+  }
+};
+
+// Adds the products of R panels' blocks with T tokens. acc[r · T + t].
+template <int R, int T, typename Block, typename Tile>
+TRANSMLA_INLINE void DotBlock(const Block (&block)[R], const Tile& x, Lanes::F (&acc)[R * T]) {
   constexpr int kChain = Block::kBits == 4 ? 8 : Block::kBits == 5 ? 4 : Block::kBits == 6 ? 2 : 1;
   constexpr int kPartGroups = kPanelGroups / Block::kParts;
   constexpr int kChains = kPartGroups / kChain;
-  const uint8_t* scales = x + kTileBlock * T;
   Unroll<0, Block::kParts>([&](auto part) __attribute__((always_inline)) {
-    Lanes::I sum[T];
+    Lanes::I sum[R * T];
     Unroll<0, kChains>([&](auto chain) __attribute__((always_inline)) {
-      Lanes::I pairs[T];
+      Lanes::I pairs[R * T];
       Unroll<0, kChain>([&](auto step) __attribute__((always_inline)) {
         constexpr int g = part.value * kPartGroups + chain.value * kChain + step.value;
-        const Lanes::I code = block.template Group<g>();
-        const Lanes::I magnitude = Block::kBits == 8 ? Lanes::AbsBytes(code) : code;
+        Lanes::I code[R];
+        Lanes::I magnitude[R];
+        Unroll<0, R>([&](auto r) __attribute__((always_inline)) {
+          code[r.value] = block[r.value].template Group<g>();
+          magnitude[r.value] = Block::kBits == 8 ? Lanes::AbsBytes(code[r.value]) : code[r.value];
+        });
         Unroll<0, T>([&](auto t) __attribute__((always_inline)) {
-          Lanes::I q = Lanes::Broadcast4(x + kTileBlock * t.value + 4 * g);
-          // |code| as unsigned holds -128 too, and |code| · |q| of a pair fits 16 bits.
-          if constexpr (Block::kBits == 8) q = Lanes::SignBytes(q, code);
-          const Lanes::I product = Lanes::MulPairs(magnitude, q);
-          pairs[t.value] = step.value == 0 ? product : Lanes::Add16(pairs[t.value], product);
+          const Lanes::I q = Lanes::Broadcast4(x.q + kTileBlock * t.value + 4 * g);
+          Unroll<0, R>([&](auto r) __attribute__((always_inline)) {
+            // |code| as unsigned holds -128 too, and |code| · |q| of a pair fits 16 bits.
+            const Lanes::I factor = Block::kBits == 8 ? Lanes::SignBytes(q, code[r.value]) : q;
+            const Lanes::I product = Lanes::MulPairs(magnitude[r.value], factor);
+            Lanes::I& to = pairs[r.value * T + t.value];
+            to = step.value == 0 ? product : Lanes::Add16(to, product);
+          });
         });
       });
-      Unroll<0, T>([&](auto t) __attribute__((always_inline)) {
-        const Lanes::I total = Lanes::SumPairs(pairs[t.value]);
-        sum[t.value] = chain.value == 0 ? total : Lanes::Add32(sum[t.value], total);
+      Unroll<0, R * T>([&](auto i) __attribute__((always_inline)) {
+        const Lanes::I total = Lanes::SumPairs(pairs[i.value]);
+        sum[i.value] = chain.value == 0 ? total : Lanes::Add32(sum[i.value], total);
       });
     });
-    Unroll<0, T>([&](auto t) __attribute__((always_inline)) {
-      const Lanes::F factor = Lanes::Mul(block.scale[part.value],
-                                         Lanes::Set1(FloatAt(scales + 4 * t.value)));
-      acc[t.value] = Lanes::Fma(Lanes::ToFloat(sum[t.value]), factor, acc[t.value]);
+    Unroll<0, R * T>([&](auto i) __attribute__((always_inline)) {
+      constexpr int r = i.value / T;
+      constexpr int t = i.value % T;
+      const Lanes::F factor = Lanes::Mul(block[r].scale[part.value], x.Scale(t));
+      acc[i.value] = Lanes::Fma(Lanes::ToFloat(sum[i.value]), factor, acc[i.value]);
       if constexpr (Block::kHasOffset) {
-        constexpr int kSum = Block::kParts == 1 ? 0 : 1 + part.value;
-        const float total = FloatAt(scales + 4 * (T * (1 + kSum) + t.value));
-        acc[t.value] = Lanes::Fma(block.offset[part.value], Lanes::Set1(total), acc[t.value]);
+        const Lanes::F total = x.Sum(Block::kParts == 1 ? 0 : 1 + part.value, t);
+        acc[i.value] = Lanes::Fma(block[r].offset[part.value], total, acc[i.value]);
       }
     });
   });
@@ -236,31 +259,53 @@ inline void StoreRows(const PanelDotArgs& a, int row, int token, Lanes::F sum) {
   }
 }
 
+// One panel after the other with all T tokens of a tile: what decoding costs is paid once.
 template <PanelFormat P, int T>
-void DotPacked(const PanelDotArgs& a, const uint8_t* x, int token) {
+void DotPacked(const PanelDotArgs& a, const uint8_t* tile, int token) {
   for (int row = 0; row < a.rows; row += kPanelRows) {
     Lanes::F acc[T];
     Unroll<0, T>([&](auto t) __attribute__((always_inline)) { acc[t.value] = Lanes::Zero(); });
     const uint8_t* panel = a.panels + row / kPanelRows * a.panel_bytes;
-    ForEachBlock<P>(panel, a.k, [&](int64_t b, const PackedBlock<P>& block) __attribute__((always_inline)) {
-      DotBlock<T>(block, x + b * (kTileBlockTokenBytes * T), acc);
-    });
+    ForEachBlock<P>(
+        panel, a.k, [&](int64_t b, const PackedBlock<P>& block) __attribute__((always_inline)) {
+          DotBlock<1, T>({block}, TileBlock<T>(tile, b, 0), acc);
+        });
     for (int t = 0; t < T; ++t) StoreRows(a, row, token + t, acc[t]);
   }
 }
 
-template <typename Block, int T>
-void DotExpanded(const PanelDotArgs& a, const uint8_t* x, int token) {
+// R unpacked panels from row `row` on with tokens [first, first + T) of a tile of kStride.
+template <typename Block, int R, int T, int kStride>
+TRANSMLA_INLINE void DotExpandedPart(const PanelDotArgs& a, const uint8_t* tile, int token, int row,
+                                     int first) {
   const int64_t blocks = a.k / kPanelBlock;
-  for (int row = 0; row < a.rows; row += kPanelRows) {
-    Lanes::F acc[T];
-    Unroll<0, T>([&](auto t) __attribute__((always_inline)) { acc[t.value] = Lanes::Zero(); });
-    const uint8_t* p = a.scratch + row / kPanelRows * blocks * Block::kBytes;
-    for (int64_t b = 0; b < blocks; ++b, p += Block::kBytes) {
-      DotBlock<T>(Block(p), x + b * (kTileBlockTokenBytes * T), acc);
+  const uint8_t* p = a.scratch + row / kPanelRows * blocks * Block::kBytes;
+  Lanes::F acc[R * T];
+  Unroll<0, R * T>([&](auto i) __attribute__((always_inline)) { acc[i.value] = Lanes::Zero(); });
+  for (int64_t b = 0; b < blocks; ++b, p += Block::kBytes) {
+    const TileBlock<kStride> x(tile, b, first);
+    if constexpr (R == 1) {
+      DotBlock<1, T>({Block(p)}, x, acc);
+    } else {
+      DotBlock<2, T>({Block(p), Block(p + blocks * Block::kBytes)}, x, acc);
     }
-    for (int t = 0; t < T; ++t) StoreRows(a, row, token + t, acc[t]);
   }
+  for (int i = 0; i < R * T; ++i) {
+    StoreRows(a, row + i / T * kPanelRows, token + first + i % T, acc[i]);
+  }
+}
+
+// Two panels with half a full tile share their loads evenly: eight sums, two vectors of codes.
+template <typename Block, int T>
+void DotExpanded(const PanelDotArgs& a, const uint8_t* tile, int token) {
+  int row = 0;
+  if constexpr (T == kTileTokens) {
+    for (; row + kPanelRows < a.rows; row += 2 * kPanelRows) {
+      DotExpandedPart<Block, 2, T / 2, T>(a, tile, token, row, 0);
+      DotExpandedPart<Block, 2, T / 2, T>(a, tile, token, row, T / 2);
+    }
+  }
+  for (; row < a.rows; row += kPanelRows) DotExpandedPart<Block, 1, T, T>(a, tile, token, row, 0);
 }
 
 // From so many tokens on unpacking a panel once is cheaper than in each tile.

@@ -12,10 +12,10 @@ namespace {
 
 // What the blocks of one head hold for one row, whatever the layout.
 struct RowHead {
-  uint8_t half_bytes[4];             // scale, offset: f16
-  uint8_t scale[8][2];               // [block][part], nested only
-  uint8_t offset[8];                 // [block], nested only
-  uint8_t codes[8 * kPanelBlock];    // [block][column]
+  uint8_t half_bytes[4];           // scale, offset: f16
+  uint8_t scale[8][2];             // [block][part], nested only
+  uint8_t offset[8];               // [block], nested only
+  uint8_t codes[8 * kPanelBlock];  // [block][column]
 };
 
 int Nibble(const uint8_t* qs, int i) { return i < 16 ? qs[i] & 15 : qs[i - 16] >> 4; }
@@ -46,8 +46,8 @@ void ReadAffineSuperBlock(const PanelFormat& format, const uint8_t* block, RowHe
   for (int j = 0; j < 8; ++j) {
     head->scale[j][0] = static_cast<uint8_t>(
         j < 4 ? scales[j] & 63 : (scales[j + 4] & 15) | (scales[j - 4] >> 6) << 4);
-    head->offset[j] = static_cast<uint8_t>(
-        j < 4 ? scales[j + 4] & 63 : (scales[j + 4] >> 4) | (scales[j] >> 6) << 4);
+    head->offset[j] = static_cast<uint8_t>(j < 4 ? scales[j + 4] & 63
+                                                 : (scales[j + 4] >> 4) | (scales[j] >> 6) << 4);
   }
   const uint8_t* fifth = block + 16;
   const uint8_t* nibbles = format.code_bits == 5 ? fifth + 32 : fifth;

@@ -1,24 +1,26 @@
 // Panels: how a quantised weight is kept for integer products (kernels.h, panel_dot).
 //
-// Eight neighbouring rows make a panel, whose bytes lie side by side in the order in which a product
-// reads them: block by block along k, 32 columns a block. In a block, code (r, 4 g + i) of row r,
-// column 4 g + i, is byte j = 4 r + i of group g, 0 <= g < 8: one 32-byte vector holds four columns
-// of all eight rows, its products with four broadcast activations are summed within 32-bit lanes,
-// and a lane is a row.
+// Eight neighbouring rows make a panel, whose bytes lie side by side in the order in which a
+// product reads them: block by block along k, 32 columns a block. In a block, code (r, 4 g + i) of
+// row r, column 4 g + i, is byte j = 4 r + i of group g, 0 <= g < 8: one 32-byte vector holds four
+// columns of all eight rows, its products with four broadcast activations are summed within 32-bit
+// lanes, and a lane is a row.
 //
-//   codes    4 bits [4][32]: the low nibble of byte (g, j) belongs to group g, the high one to g + 4
+//   codes    4 bits [4][32]: the low nibble of byte (g, j) belongs to group g, the high one to g +
+//   4
 //            fifth bit [32]: bit g of byte j belongs to group g (5-bit codes)
 //            two upper bits [2][32]: bits 2 · (g mod 4) of byte (g / 4, j) (6-bit codes)
 //            8 bits [8][32], two's complement
-//   head     f16 scales [8], then f16 offsets [8] of an affine format; before each block, or, nested
+//   head     f16 scales [8], then f16 offsets [8] of an affine format; before each block, or,
+//   nested
 //            (the Q*_K types), before each eight blocks
 //   scales   nested only, before each block: [parts][8] factors of the head's scale (unsigned if
 //            affine, else signed), then [8] unsigned factors of the head's offset if affine
 //
-// A value is scale · (code - centre), or scale · code + offset (nested: - offset) if affine. Nothing
-// is rounded: DecodePanelRow returns what DequantizeRow returns of the checkpoint's bytes. Sizes are
-// the checkpoint's but for Q4_K and Q5_K, whose 6-bit scales take a byte each (+ 2.8 and 2.3 %).
-// Rows that a matrix lacks to a whole panel are zeros.
+// A value is scale · (code - centre), or scale · code + offset (nested: - offset) if affine.
+// Nothing is rounded: DecodePanelRow returns what DequantizeRow returns of the checkpoint's bytes.
+// Sizes are the checkpoint's but for Q4_K and Q5_K, whose 6-bit scales take a byte each (+ 2.8
+// and 2.3 %). Rows that a matrix lacks to a whole panel are zeros.
 #ifndef TRANSMLA_ENGINE_BACKEND_CPU_PANEL_FORMAT_H_
 #define TRANSMLA_ENGINE_BACKEND_CPU_PANEL_FORMAT_H_
 

@@ -17,7 +17,8 @@ namespace transmla::cpu {
 
 absl::StatusOr<WeightPtr> CpuWeight::CreatePanels(const TensorView& source) {
   const int64_t panels = CeilDiv(source.shape.rows(), int64_t{kPanelRows});
-  ASSIGN_OR_RETURN(Arena arena, Arena::Create(panels * PanelBytes(source.dtype, source.shape.cols())));
+  ASSIGN_OR_RETURN(Arena arena,
+                   Arena::Create(panels * PanelBytes(source.dtype, source.shape.cols())));
   PackPanels(source, reinterpret_cast<uint8_t*>(arena.data()));
   auto weight = std::shared_ptr<CpuWeight>(
       new CpuWeight({nullptr, source.dtype, source.shape}, nullptr, /*refers_to_source=*/false));
@@ -39,7 +40,8 @@ absl::StatusOr<WeightPtr> CpuWeight::Create(const WeightSource& source, bool pan
     DequantizeRow(view.dtype, view.data, absl::MakeSpan(copy->as<float>(), view.shape.elements()));
     return WeightPtr(new CpuWeight(copy->view(), copy, /*refers_to_source=*/false));
   }
-  const bool product = source.role == WeightRole::kLinear || source.role == WeightRole::kTiedEmbedding;
+  const bool product =
+      source.role == WeightRole::kLinear || source.role == WeightRole::kTiedEmbedding;
   if (panels && product && PanelFormatOf(view.dtype) != nullptr) return CreatePanels(view);
   if (source.owner == nullptr) {
     auto copy = std::make_shared<HostTensor>(view.dtype, view.shape);

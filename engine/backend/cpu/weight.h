@@ -18,8 +18,8 @@ namespace transmla::cpu {
 class CpuWeight : public PackedWeight {
  public:
   // Vectors become F32. With `panels`, matrices that products read become panels if their type has
-  // any. Others keep their bytes, copied only if `source` has no owner. InvalidArgument for rows too
-  // long for the backend's workspace, ResourceExhausted if panels find no memory.
+  // any. Others keep their bytes, copied only if `source` has no owner. InvalidArgument for rows
+  // too long for the backend's workspace, ResourceExhausted if panels find no memory.
   static absl::StatusOr<WeightPtr> Create(const WeightSource& source, bool panels);
 
   const Shape& shape() const override { return view_.shape; }
