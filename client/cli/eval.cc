@@ -15,6 +15,8 @@
 
 ABSL_FLAG(int, sequences, 40, "Sequences cut one after the other from the text");
 ABSL_FLAG(int, length, 512, "Tokens a sequence");
+ABSL_FLAG(bool, quantised_activations, false,
+          "Round activations to 8 bits, as the server does on the CPU");
 ABSL_FLAG(std::string, cache_dtype, "f32", "Type of the key/value cache: f32, f16, bf16 or int8");
 
 namespace transmla {
@@ -34,7 +36,8 @@ absl::StatusOr<EvaluateModelOptions> OptionsFromFlags(const std::string& model) 
                               .length = absl::GetFlag(FLAGS_length),
                               .device = absl::GetFlag(FLAGS_device),
                               .threads = absl::GetFlag(FLAGS_threads),
-                              .cache_dtype = *cache};
+                              .cache_dtype = *cache,
+                              .quantised_activations = absl::GetFlag(FLAGS_quantised_activations)};
 }
 
 absl::Status Run(absl::Span<const std::string> arguments) {

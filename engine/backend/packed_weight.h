@@ -13,7 +13,8 @@ namespace transmla {
 enum class WeightRole {
   kLinear,         // [out_features, in_features]
   kEmbedding,      // [vocab_size, hidden_size]: rows are looked up
-  kTiedEmbedding,  // [vocab_size, hidden_size]: the embedding table that is the output projection too
+  kTiedEmbedding,  // [vocab_size, hidden_size]: the embedding table that is the output projection
+                   // too
   kPerHead,        // [heads, out_features, in_features]: one matrix a head
   kVector,         // [n]: norm weights, biases, inverse frequencies; kept as F32
 };

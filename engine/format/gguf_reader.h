@@ -29,6 +29,7 @@ class GgufReader : public CheckpointReader {
   const Config& config() const override { return config_; }
   absl::Span<const TensorInfo> tensors() const override { return infos_; }
   absl::StatusOr<TensorView> Tensor(absl::string_view name) const override;
+  void DontNeed(const TensorView& tensor) const override;
 
   // Strings in it live as long as the reader.
   const GgufMetadata& metadata() const { return contents_.metadata; }

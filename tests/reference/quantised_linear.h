@@ -1,4 +1,5 @@
-// Reference of products with 8-bit activations (engine/backend/cpu/activation_tiles.h): plain loops.
+// Reference of products with 8-bit activations (engine/backend/cpu/activation_tiles.h): plain
+// loops.
 #ifndef TRANSMLA_TESTS_REFERENCE_QUANTISED_LINEAR_H_
 #define TRANSMLA_TESTS_REFERENCE_QUANTISED_LINEAR_H_
 

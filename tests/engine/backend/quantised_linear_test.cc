@@ -81,9 +81,8 @@ std::vector<float> UnevenFloats(Random& random, int64_t n) {
 // scale.
 TEST_P(QuantisedLinearTest, StaysWithinTheBoundsOfEveryType) {
   for (const DType dtype : kTypes) {
-    const int64_t k = dtype == DType::kQ4_K || dtype == DType::kQ5_K || dtype == DType::kQ6_K
-                          ? 3 * 256
-                          : 11 * 32;
+    const int64_t k =
+        dtype == DType::kQ4_K || dtype == DType::kQ5_K || dtype == DType::kQ6_K ? 3 * 256 : 11 * 32;
     for (const int64_t rows : {1, 7, 8, 33, 70}) {
       const Matrix matrix = MakeMatrix(backend(), dtype, rows, k, rows);
       for (const int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 21, 35}) {
@@ -97,7 +96,8 @@ TEST_P(QuantisedLinearTest, StaysWithinTheBoundsOfEveryType) {
             const float* w = matrix.values.data() + r * k;
             const reference::Dot rounded = reference::DotProduct(w, x.values.data(), k);
             const double float_bound = 16 * reference::DotTolerance(rounded, 3 * k / 32);
-            ASSERT_NEAR(out[t * rows + r], rounded.sum, float_bound) << "row " << r << " token " << t;
+            ASSERT_NEAR(out[t * rows + r], rounded.sum, float_bound)
+                << "row " << r << " token " << t;
             const reference::Dot exact = reference::DotProduct(w, in.data() + t * k, k);
             const reference::Dot error = reference::DotProduct(w, x.errors.data(), k);
             ASSERT_NEAR(out[t * rows + r], exact.sum, error.magnitude + float_bound);
@@ -178,9 +178,8 @@ TEST_P(QuantisedLinearTest, GreatestCodesDoNotOverflow) {
     // half-precision numbers keep their values.
     const std::vector<uint8_t> halves = bytes;
     const int block = TraitsOf(dtype).block_bytes;
-    const int half_bytes = dtype == DType::kQ4_0 || dtype == DType::kQ5_0 || dtype == DType::kQ8_0
-                               ? 2
-                               : 4;
+    const int half_bytes =
+        dtype == DType::kQ4_0 || dtype == DType::kQ5_0 || dtype == DType::kQ8_0 ? 2 : 4;
     for (size_t i = 0; i < bytes.size(); ++i) {
       const int at = static_cast<int>(i % block);
       if (dtype == DType::kQ6_K ? at >= 192 : at < half_bytes) continue;
@@ -205,8 +204,7 @@ TEST_P(QuantisedLinearTest, PanelsKeepEveryValue) {
     SCOPED_TRACE(DTypeName(dtype));
     const int64_t k = 512;
     const int rows = 21;
-    const Matrix table =
-        MakeMatrix(backend(), dtype, rows, k, 8, WeightRole::kTiedEmbedding);
+    const Matrix table = MakeMatrix(backend(), dtype, rows, k, 8, WeightRole::kTiedEmbedding);
     EXPECT_FALSE(table.packed->refers_to_source());
     RaggedBatch batch = MakeBatch({{.tokens = rows, .pages = {0}}});
     for (int t = 0; t < rows; ++t) batch.token_ids[t] = t * 8 % rows;
