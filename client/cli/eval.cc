@@ -81,6 +81,7 @@ const Command kEvalCommand = {
         "  --sequences N         how many (40)\n"
         "  --length N            tokens each (512)\n"
         "  --cache-dtype T       f32, f16, bf16 or int8 (f32)\n"
+        "  --quantised-activations  round activations to 8 bits, as the server does on the CPU (off)\n"
         "  --json                print an object with perplexity and tokens\n"
         "  --device D            cpu or cuda:N (cpu)\n"
         "  --threads N           processor threads (all usable cores)\n\n"
