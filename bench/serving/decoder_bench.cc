@@ -1,6 +1,6 @@
 // Tokens a second of one model on the CPU, without a server: prefill of N tokens into an empty
-// cache, then decode of one sequence behind those N, or of several at once (--streams), each behind N
-// of its own.
+// cache, then decode of one sequence behind those N, or of several at once (--streams), each behind
+// N of its own.
 //
 //   decoder_bench --model PATH [--contexts 512,4096] [--threads 2] [--runs 3] [--json]
 //
