@@ -172,7 +172,8 @@ absl::Status LoadedEngine::LoadModel(const EngineOptions& options) {
                    OpenCheckpoint(options.model_path));
   ASSIGN_OR_RETURN(tokenizer_, LoadTokenizer(*checkpoint));
   ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
-  ASSIGN_OR_RETURN(backend_, CreateBackend(options.device, options.threads));
+  ASSIGN_OR_RETURN(backend_,
+                   CreateBackend(options.device, options.threads, options.quantised_activations));
 
   int max_context_tokens = spec.max_context_tokens;
   if (options.max_context_tokens > 0) {
@@ -233,11 +234,12 @@ absl::StatusOr<std::unique_ptr<Engine>> CreateEngine(const EngineOptions& option
 
 void LimitConversionThreads(int threads) { SetLinalgThreads(threads); }
 
-absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const std::string& device, int threads) {
+absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const std::string& device, int threads,
+                                                       bool quantised_activations) {
   ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(device));
   switch (spec.kind) {
     case DeviceSpec::Kind::kCpu:
-      return CreateCpuBackend({.threads = threads});
+      return CreateCpuBackend({.threads = threads, .quantised_activations = quantised_activations});
     case DeviceSpec::Kind::kCuda:
       return CreateCudaBackend({.device = spec.index});
   }

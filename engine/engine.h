@@ -44,6 +44,8 @@ struct EngineOptions {
   // Folder for a file of contents that the prefix cache has no memory for; empty: none.
   std::string spill_folder;
   int64_t spill_bytes = int64_t{4} << 30;  // of that file at most
+  // On the CPU, products with quantised weights in 8-bit integers (CpuOptions).
+  bool quantised_activations = true;
   int draft_tokens = 0;          // guessed a step for requests that do not say; at most 64
   TenantWeights tenant_weights;  // shares of the engine, above 0; tenants without one have 1
 };
@@ -126,8 +128,10 @@ absl::StatusOr<std::unique_ptr<Engine>> CreateEngine(const EngineOptions& option
 // conversion runs.
 void LimitConversionThreads(int threads);
 
-// A backend for `device` ("cpu", "cuda:N"), for conversions and evaluation.
-absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const std::string& device, int threads);
+// A backend for `device` ("cpu", "cuda:N"). Conversions and evaluation compute exactly, serving
+// with quantised activations (CpuOptions; only the CPU has them).
+absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const std::string& device, int threads,
+                                                       bool quantised_activations = false);
 
 }  // namespace transmla
 

@@ -17,8 +17,9 @@ struct EvaluateModelOptions {
   int sequences = 40;      // cut one after the other from the tokenised text
   int length = 512;        // tokens a sequence
   std::string device = "cpu";
-  int threads = 0;                  // 0: all usable cores
-  DType cache_dtype = DType::kF32;  // the model's own quality, not the cache's
+  int threads = 0;                     // 0: all usable cores
+  DType cache_dtype = DType::kF32;     // the model's own quality, not the cache's
+  bool quantised_activations = false;  // as CpuOptions: what serving's products cost in quality
 };
 
 // `progress` as EvaluationProgress says; may be empty.

@@ -33,7 +33,8 @@ std::shared_ptr<std::vector<uint8_t>> RandomWeights(DType dtype, int64_t element
 
 void BM_Linear(benchmark::State& state, DType dtype, int64_t out_features, int64_t in_features) {
   const int64_t tokens = state.range(0);
-  auto backend = CreateCpuBackend({.threads = static_cast<int>(state.range(1))});
+  auto backend = CreateCpuBackend(
+      {.threads = static_cast<int>(state.range(1)), .quantised_activations = state.range(2) != 0});
   CHECK_OK(backend.status());
   auto in = (*backend)->NewTensor({tokens, in_features});
   auto out = (*backend)->NewTensor({tokens, out_features});
@@ -67,8 +68,8 @@ void BM_Linear(benchmark::State& state, DType dtype, int64_t out_features, int64
 
 #define LINEAR(name, dtype, rows, cols)                 \
   BENCHMARK_CAPTURE(BM_Linear, name, dtype, rows, cols) \
-      ->ArgNames({"tokens", "threads"})                 \
-      ->ArgsProduct({{1, 4, 16, 512}, {1, 2}})          \
+      ->ArgNames({"tokens", "threads", "quantised"})    \
+      ->ArgsProduct({{1, 4, 16, 512}, {1, 2}, {0, 1}})  \
       ->UseRealTime()
 
 // SmolLM2-135M: hidden 576, intermediate 1536, vocabulary 49152.

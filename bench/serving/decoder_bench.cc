@@ -1,5 +1,6 @@
 // Tokens a second of one model on the CPU, without a server: prefill of N tokens into an empty
-// cache, then decode of one sequence behind those N.
+// cache, then decode of one sequence behind those N, or of several at once (--streams), each behind
+// N of its own.
 //
 //   decoder_bench --model PATH [--contexts 512,4096] [--threads 2] [--runs 3] [--json]
 //
@@ -45,7 +46,9 @@ ABSL_FLAG(std::vector<std::string>, contexts, std::vector<std::string>({"512", "
 ABSL_FLAG(int, threads, 0, "Threads; 0: all usable cores");
 ABSL_FLAG(int, runs, 3, "Timed runs of each context; medians are printed");
 ABSL_FLAG(int, decode_tokens, 32, "Tokens decoded a run");
+ABSL_FLAG(int, streams, 1, "Sequences that decode at once; their tokens a second are added up");
 ABSL_FLAG(int, chunk, 512, "Tokens of a prefill step, as --max_step_tokens of the server");
+ABSL_FLAG(bool, quantised_activations, true, "As CpuOptions; true as in the server");
 ABSL_FLAG(bool, json, false, "Print one JSON object instead of lines");
 
 namespace transmla {
@@ -114,50 +117,61 @@ struct ContextSpeed {
 // One sequence, fed with random tokens.
 class SpeedRun {
  public:
-  // The sequence has the pages of `store` in order.
-  SpeedRun(Decoder& decoder, KvStore& store, int chunk)
-      : decoder_(decoder), store_(store), chunk_(chunk), tokens_(chunk) {
+  // Each of `streams` sequences has `pages` pages of `store`, one after the other.
+  SpeedRun(Decoder& decoder, KvStore& store, int chunk, int streams, int pages)
+      : decoder_(decoder),
+        store_(store),
+        chunk_(chunk),
+        streams_(streams),
+        pages_(pages),
+        tokens_(std::max(chunk, streams)) {
     Random random(1);
     for (int32_t& token : tokens_) {
       token = static_cast<int32_t>(random.Below(decoder.spec().vocab_size));
     }
   }
 
-  // Seconds to compute positions [0, context).
-  absl::StatusOr<double> Prefill(int context) {
+  // Seconds to compute positions [0, context) of one sequence.
+  absl::StatusOr<double> Prefill(int context, int stream = 0) {
     const absl::Time start = SystemClock()->Now();
     for (int position = 0; position < context; position += chunk_) {
-      RETURN_IF_ERROR(Step(position, std::min(chunk_, context - position)));
+      RETURN_IF_ERROR(Step(stream, 1, position, std::min(chunk_, context - position)));
     }
     return absl::ToDoubleSeconds(SystemClock()->Now() - start);
   }
 
-  // Seconds to compute `count` positions from `context` on, one a step.
+  // Seconds to compute `count` positions from `context` on of every sequence, one a step.
   absl::StatusOr<double> Decode(int context, int count) {
     const absl::Time start = SystemClock()->Now();
-    for (int i = 0; i < count; ++i) RETURN_IF_ERROR(Step(context + i, 1));
+    for (int i = 0; i < count; ++i) RETURN_IF_ERROR(Step(0, streams_, context + i, 1));
     return absl::ToDoubleSeconds(SystemClock()->Now() - start);
   }
 
  private:
-  // Computes positions [position, position + count) and the logits of the last.
-  absl::Status Step(int position, int count) {
+  // Computes positions [position, position + count) of sequences [first, first + sequences), and
+  // the logits of each one's last.
+  absl::Status Step(int first, int sequences, int position, int count) {
     RaggedBatch batch;
-    batch.token_ids.assign(tokens_.begin(), tokens_.begin() + count);
-    batch.positions.resize(count);
-    std::iota(batch.positions.begin(), batch.positions.end(), position);
-    batch.sequence_starts = {0, count};
-    batch.pages.resize(CeilDiv(position + count, kPageTokens));
-    std::iota(batch.pages.begin(), batch.pages.end(), 0);
-    batch.page_starts = {0, static_cast<int32_t>(batch.pages.size())};
-    batch.logit_tokens = {count - 1};
+    batch.token_ids.assign(tokens_.begin(), tokens_.begin() + sequences * count);
+    batch.sequence_starts = {0};
+    batch.page_starts = {0};
+    for (int s = first; s < first + sequences; ++s) {
+      for (int i = 0; i < count; ++i) batch.positions.push_back(position + i);
+      const int used = CeilDiv(position + count, kPageTokens);
+      for (int page = 0; page < used; ++page) batch.pages.push_back(s * pages_ + page);
+      batch.logit_tokens.push_back(static_cast<int32_t>(batch.positions.size()) - 1);
+      batch.sequence_starts.push_back(static_cast<int32_t>(batch.positions.size()));
+      batch.page_starts.push_back(static_cast<int32_t>(batch.pages.size()));
+    }
     return decoder_.Run(batch, &store_).status();
   }
 
   Decoder& decoder_;
   KvStore& store_;
   int chunk_;
-  std::vector<int32_t> tokens_;  // [chunk], each in [0, vocab_size)
+  int streams_;
+  int pages_;                    // of each sequence
+  std::vector<int32_t> tokens_;  // of a step at most, each in [0, vocab_size)
 };
 
 absl::StatusOr<ContextSpeed> Measure(SpeedRun& run, int context) {
@@ -165,11 +179,15 @@ absl::StatusOr<ContextSpeed> Measure(SpeedRun& run, int context) {
   RETURN_IF_ERROR(run.Prefill(std::min(context, absl::GetFlag(FLAGS_chunk))).status());
   std::vector<double> prefill;
   std::vector<double> decode;
+  const int streams = absl::GetFlag(FLAGS_streams);
+  for (int stream = 1; stream < streams; ++stream) {
+    RETURN_IF_ERROR(run.Prefill(context, stream).status());
+  }
   for (int i = 0; i < absl::GetFlag(FLAGS_runs); ++i) {
     ASSIGN_OR_RETURN(const double prefill_s, run.Prefill(context));
     ASSIGN_OR_RETURN(const double decode_s, run.Decode(context, decode_tokens));
     prefill.push_back(context / prefill_s);
-    decode.push_back(decode_tokens / decode_s);
+    decode.push_back(streams * decode_tokens / decode_s);
   }
   return ContextSpeed{.context = context, .prefill = Median(prefill), .decode = Median(decode)};
 }
@@ -186,8 +204,10 @@ struct Report {
 
   // Bytes a second that decode behind `speed.context` tokens reads, as a share of the bandwidth.
   double DecodeBandwidthShare(const ContextSpeed& speed) const {
-    const int64_t bytes = weight_bytes_per_step + cache_bytes_per_token * speed.context;
-    return speed.decode * static_cast<double>(bytes) / read_bandwidth;
+    const double streams = absl::GetFlag(FLAGS_streams);
+    const double bytes = static_cast<double>(weight_bytes_per_step) +
+                         streams * static_cast<double>(cache_bytes_per_token * speed.context);
+    return speed.decode / streams * bytes / read_bandwidth;
   }
 };
 
@@ -226,21 +246,29 @@ absl::Status Run() {
   const int decode_tokens = absl::GetFlag(FLAGS_decode_tokens);
   const std::string path = absl::GetFlag(FLAGS_model);
   if (path.empty()) return absl::InvalidArgumentError("--model is missing");
-  if (chunk < 1 || decode_tokens < 1 || absl::GetFlag(FLAGS_runs) < 1) {
-    return absl::InvalidArgumentError("--chunk, --decode_tokens and --runs must be at least 1");
+  const int streams = absl::GetFlag(FLAGS_streams);
+  if (chunk < 1 || decode_tokens < 1 || streams < 1 || absl::GetFlag(FLAGS_runs) < 1) {
+    return absl::InvalidArgumentError(
+        "--chunk, --decode_tokens, --streams and --runs must be at least 1");
   }
   ASSIGN_OR_RETURN(const std::vector<int> contexts, ParseContexts(absl::GetFlag(FLAGS_contexts)));
   const int length = *std::max_element(contexts.begin(), contexts.end()) + decode_tokens;
   const int threads = absl::GetFlag(FLAGS_threads);
   ASSIGN_OR_RETURN(const std::shared_ptr<const CheckpointReader> checkpoint, OpenCheckpoint(path));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, CreateCpuBackend({.threads = threads}));
-  const StepLimits limits{
-      .max_tokens = chunk, .max_sequences = 1, .max_logit_tokens = 1, .max_context_tokens = length};
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<Backend> backend,
+      CreateCpuBackend({.threads = threads,
+                        .quantised_activations = absl::GetFlag(FLAGS_quantised_activations)}));
+  const StepLimits limits{.max_tokens = std::max(chunk, streams),
+                          .max_sequences = streams,
+                          .max_logit_tokens = streams,
+                          .max_context_tokens = length};
   ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
                    LoadDecoder(checkpoint, backend.get(), limits));
+  const int pages = CeilDiv(length, kPageTokens);  // of a sequence
   const KvLayout layout = decoder->spec().CacheLayout(kCacheDtype);
   ASSIGN_OR_RETURN(const std::unique_ptr<KvStore> store,
-                   backend->CreateKvStore(layout, CeilDiv(length, kPageTokens)));
+                   backend->CreateKvStore(layout, streams * pages));
 
   Report report{.model = path,
                 .device = backend->info().name,
@@ -249,7 +277,7 @@ absl::Status Run() {
                 .weight_bytes_per_step = WeightBytesPerStep(*checkpoint, *decoder),
                 .cache_bytes_per_token = layout.BytesPerToken(),
                 .read_bandwidth = ReadBandwidth(threads > 0 ? threads : GetCpuInfo().usable_cores)};
-  SpeedRun run(*decoder, *store, chunk);
+  SpeedRun run(*decoder, *store, chunk, streams, pages);
   for (const int context : contexts) {
     ASSIGN_OR_RETURN(const ContextSpeed speed, Measure(run, context));
     report.speeds.push_back(speed);

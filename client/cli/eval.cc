@@ -15,6 +15,8 @@
 
 ABSL_FLAG(int, sequences, 40, "Sequences cut one after the other from the text");
 ABSL_FLAG(int, length, 512, "Tokens a sequence");
+ABSL_FLAG(bool, quantised_activations, false,
+          "Round activations to 8 bits, as the server does on the CPU");
 
 namespace transmla {
 namespace {
@@ -34,7 +36,8 @@ absl::StatusOr<EvaluateModelOptions> OptionsFromFlags(const std::string& model) 
                               .length = absl::GetFlag(FLAGS_length),
                               .device = absl::GetFlag(FLAGS_device),
                               .threads = absl::GetFlag(FLAGS_threads),
-                              .cache_dtype = *cache};
+                              .cache_dtype = *cache,
+                              .quantised_activations = absl::GetFlag(FLAGS_quantised_activations)};
 }
 
 absl::Status Run(absl::Span<const std::string> arguments) {
@@ -78,6 +81,8 @@ const Command kEvalCommand = {
         "  --sequences N         how many (40)\n"
         "  --length N            tokens each (512)\n"
         "  --cache-dtype T       f32, f16, bf16 or int8 (f32)\n"
+        "  --quantised-activations  round activations to 8 bits, as the server does on the CPU "
+        "(off)\n"
         "  --json                print an object with perplexity and tokens\n"
         "  --device D            cpu or cuda:N (cpu)\n"
         "  --threads N           processor threads (all usable cores)\n\n"

@@ -11,10 +11,12 @@
 namespace transmla {
 
 enum class WeightRole {
-  kLinear,     // [out_features, in_features]
-  kEmbedding,  // [vocab_size, hidden_size]; may also serve as the output projection when tied
-  kPerHead,    // [heads, out_features, in_features]: one matrix a head
-  kVector,     // [n]: norm weights, biases, inverse frequencies; kept as F32
+  kLinear,         // [out_features, in_features]
+  kEmbedding,      // [vocab_size, hidden_size]: rows are looked up
+  kTiedEmbedding,  // [vocab_size, hidden_size]: the embedding table that is the output projection
+                   // too
+  kPerHead,        // [heads, out_features, in_features]: one matrix a head
+  kVector,         // [n]: norm weights, biases, inverse frequencies; kept as F32
 };
 
 // What Pack is given. Quantised types stay quantised in memory; a backend may keep pointing at
@@ -33,6 +35,8 @@ class PackedWeight {
   virtual DType dtype() const = 0;
   // Bytes on the device, for the memory report.
   virtual int64_t bytes() const = 0;
+  // Whether WeightSource::view is still read.
+  virtual bool refers_to_source() const = 0;
 };
 
 using WeightPtr = std::shared_ptr<const PackedWeight>;

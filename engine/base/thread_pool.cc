@@ -13,6 +13,10 @@ namespace {
 // a scheduler tick.
 constexpr int kSpins = 2000;
 
+constexpr uint64_t kOpen = uint64_t{1} << 15;
+constexpr uint64_t kWorkers = kOpen - 1;  // mask of the number of workers
+constexpr uint64_t kGeneration = uint64_t{1} << 16;
+
 }  // namespace
 
 struct ThreadPool::Loop {
@@ -23,6 +27,7 @@ struct ThreadPool::Loop {
 
 ThreadPool::ThreadPool(int threads) {
   CHECK_GE(threads, 1);
+  CHECK_LE(static_cast<uint64_t>(threads), kWorkers);
   workers_.reserve(threads - 1);
   for (int worker = 1; worker < threads; ++worker) {
     workers_.emplace_back(absl::StrCat("compute-", worker), [this, worker] { Work(worker); });
@@ -31,7 +36,7 @@ ThreadPool::ThreadPool(int threads) {
 
 ThreadPool::~ThreadPool() {
   stop_.store(true);
-  generation_.fetch_add(1);
+  state_.fetch_add(kGeneration);
   {
     absl::MutexLock lock(&mutex_);
     wake_.SignalAll();
@@ -52,17 +57,17 @@ void ThreadPool::ParallelFor(int64_t tasks, absl::FunctionRef<void(int64_t, int)
     RunTasks(loop, 0);
     return;
   }
-  // Every worker takes part in every loop, if only to find it empty: then `loop` may leave the
-  // stack once busy_ is zero.
-  busy_.store(static_cast<int>(workers_.size()));
+  // Between loops the state is closed and without workers, so it is this thread's alone.
   loop_.store(&loop);
-  generation_.fetch_add(1);
+  state_.store((state_.load() / kGeneration + 1) * kGeneration + kOpen);
   if (sleeping_.load() > 0) {
     absl::MutexLock lock(&mutex_);
     wake_.SignalAll();
   }
   RunTasks(loop, 0);
-  for (int spins = 0; busy_.load(std::memory_order_acquire) != 0; ++spins) {
+  // Closed, nobody joins any more; `loop` may leave the stack once those that have are gone.
+  state_.fetch_and(~kOpen);
+  for (int spins = 0; (state_.load(std::memory_order_acquire) & kWorkers) != 0; ++spins) {
     if (spins < kSpins) {
       _mm_pause();
     } else {
@@ -73,22 +78,31 @@ void ThreadPool::ParallelFor(int64_t tasks, absl::FunctionRef<void(int64_t, int)
 
 bool ThreadPool::WaitForLoop(uint64_t seen) {
   for (int spins = 0; spins < kSpins; ++spins) {
-    if (generation_.load() != seen) return !stop_.load();
+    if (state_.load() / kGeneration != seen) return !stop_.load();
     _mm_pause();
   }
   absl::MutexLock lock(&mutex_);
   sleeping_.fetch_add(1);
-  while (generation_.load() == seen) wake_.Wait(&mutex_);
+  while (state_.load() / kGeneration == seen) wake_.Wait(&mutex_);
   sleeping_.fetch_sub(1);
   return !stop_.load();
+}
+
+bool ThreadPool::Join(uint64_t generation) {
+  uint64_t state = state_.load();
+  while (state / kGeneration == generation && (state & kOpen) != 0) {
+    if (state_.compare_exchange_weak(state, state + 1)) return true;
+  }
+  return false;
 }
 
 void ThreadPool::Work(int worker) {
   uint64_t seen = 0;
   while (WaitForLoop(seen)) {
-    ++seen;
+    seen = state_.load() / kGeneration;
+    if (!Join(seen)) continue;
     RunTasks(*loop_.load(), worker);
-    busy_.fetch_sub(1, std::memory_order_release);
+    state_.fetch_sub(1, std::memory_order_release);
   }
 }
 

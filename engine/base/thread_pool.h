@@ -39,13 +39,15 @@ class ThreadPool {
   struct Loop;
   void Work(int worker);
   bool WaitForLoop(uint64_t seen);
+  bool Join(uint64_t generation);
   static void RunTasks(Loop& loop, int worker);
 
   std::vector<Thread> workers_;
-  // Counts loops. Workers wait for it to move.
-  std::atomic<uint64_t> generation_{0};
+  // The current loop: generation · kGeneration, + kOpen while workers may join it, + the number of
+  // those that have joined and not left. A worker that the system does not run when a loop begins
+  // never joins it, and nobody waits for it.
+  std::atomic<uint64_t> state_{0};
   std::atomic<Loop*> loop_{nullptr};
-  std::atomic<int> busy_{0};
   std::atomic<bool> stop_{false};
   absl::Mutex mutex_;
   absl::CondVar wake_;

@@ -44,6 +44,9 @@ class CheckpointReader {
   virtual absl::Span<const TensorInfo> tensors() const = 0;
   // NotFound, naming file and tensor, if there is none of that name.
   virtual absl::StatusOr<TensorView> Tensor(absl::string_view name) const = 0;
+  // The bytes of `tensor`, or of a part of one, will hardly be read again: their memory may go.
+  // They can still be read, from disk.
+  virtual void DontNeed(const TensorView& /*tensor*/) const {}
   bool Has(absl::string_view name) const { return Tensor(name).ok(); }
   // Lets the pages of the mapped files go that were touched so far; they are read again when they
   // are touched. For who reads a model piece by piece.

@@ -37,4 +37,9 @@ absl::StatusOr<TensorView> GgufReader::Tensor(absl::string_view name) const {
   return TensorView{file_->bytes().data() + tensor.offset, tensor.info.dtype, tensor.info.shape};
 }
 
+void GgufReader::DontNeed(const TensorView& tensor) const {
+  const int64_t offset = tensor.as<char>() - file_->bytes().data();
+  file_->Advise(offset, tensor.bytes(), MappedFile::Access::kDontNeed);
+}
+
 }  // namespace transmla

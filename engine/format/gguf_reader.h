@@ -32,6 +32,7 @@ class GgufReader : public CheckpointReader {
   void ReleasePages() const override {
     file_->Advise(0, file_->size(), MappedFile::Access::kDontNeed);
   }
+  void DontNeed(const TensorView& tensor) const override;
 
   // Strings in it live as long as the reader.
   const GgufMetadata& metadata() const { return contents_.metadata; }

@@ -77,8 +77,9 @@ absl::Status DecoderLayers::AddNormed(const MutableTensorView& in, const WeightP
 }
 
 void DecoderEnds::Load(const TensorNames& names, WeightLoader& loader) {
-  embedding_ = loader.Matrix(std::string(names.embedding), spec_.vocab_size, spec_.hidden_size, {},
-                             WeightRole::kEmbedding);
+  embedding_ = loader.Matrix(
+      std::string(names.embedding), spec_.vocab_size, spec_.hidden_size, {},
+      spec_.tie_word_embeddings ? WeightRole::kTiedEmbedding : WeightRole::kEmbedding);
   final_norm_ = loader.Norm(std::string(names.final_norm), spec_.hidden_size);
   const std::string output(names.output);
   if (spec_.tie_word_embeddings) {

@@ -74,6 +74,9 @@ WeightPtr WeightLoader::Pack(const std::string& name, const WeightSource& source
     return nullptr;
   }
   bytes_ += (*weight)->bytes();
+  if (source.owner == checkpoint_ && !(*weight)->refers_to_source()) {
+    checkpoint_->DontNeed(source.view);
+  }
   return *std::move(weight);
 }
 
@@ -89,6 +92,7 @@ WeightPtr WeightLoader::Matrix(const std::string& name, int64_t rows, int64_t co
     std::memcpy(copy->as<char>() + r * row_bytes, view->as<char>() + order[r] * row_bytes,
                 row_bytes);
   }
+  checkpoint_->DontNeed(*view);
   return Pack(name, {copy->view(), copy, role});
 }
 

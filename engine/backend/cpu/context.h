@@ -18,10 +18,15 @@ struct CpuContext {
   // Partial results of a long context that several workers share.
   static constexpr int64_t kPartialBytes = int64_t{32} << 20;
 
+  // Activation tiles of a product (activation_tiles.h); products of more tokens go in turns.
+  static constexpr int64_t kTileBytes = int64_t{32} << 20;
+
   const Kernels* kernels = nullptr;
+  bool quantised_activations = false;  // CpuOptions
   std::unique_ptr<ThreadPool> pool;
   std::vector<Arena> scratch;  // [pool->threads()], kScratchBytes each
   Arena partials;              // kPartialBytes
+  Arena tiles;                 // kTileBytes
 
   float* Scratch(int worker) { return reinterpret_cast<float*>(scratch[worker].data()); }
 };

@@ -81,6 +81,8 @@ absl::StatusOr<std::unique_ptr<Backend>> CpuBackend::Create(const CpuOptions& op
     context.scratch.push_back(std::move(scratch));
   }
   ASSIGN_OR_RETURN(context.partials, Arena::Create(CpuContext::kPartialBytes));
+  context.quantised_activations = options.quantised_activations;
+  ASSIGN_OR_RETURN(context.tiles, Arena::Create(CpuContext::kTileBytes));
   context.pool = std::make_unique<ThreadPool>(threads);
   return backend;
 }
@@ -88,15 +90,16 @@ absl::StatusOr<std::unique_ptr<Backend>> CpuBackend::Create(const CpuOptions& op
 DeviceInfo CpuBackend::info() const {
   const CpuInfo& cpu = GetCpuInfo();
   return {.name = absl::StrCat(cpu.model_name.empty() ? "CPU" : cpu.model_name, ", ",
-                               context_.pool->threads(), " threads, ", context_.kernels->name),
+                               context_.pool->threads(), " threads, ", context_.kernels->name,
+                               context_.quantised_activations ? ", 8-bit products" : ""),
           .memory_bytes = cpu.memory_bytes,
           .host_threads = context_.pool->threads(),
           .activation_dtype = DType::kF32};
 }
 
 absl::StatusOr<WeightPtr> CpuBackend::DoPack(const WeightSource& source) {
-  ASSIGN_OR_RETURN(WeightPtr weight, CpuWeight::Create(source));
-  if (source.role == WeightRole::kLinear || source.role == WeightRole::kEmbedding) {
+  ASSIGN_OR_RETURN(WeightPtr weight, CpuWeight::Create(source, context_.quantised_activations));
+  if (source.role != WeightRole::kVector && source.role != WeightRole::kPerHead) {
     most_rows_ = std::max(most_rows_, weight->shape()[0]);
     most_cols_ = std::max(most_cols_, weight->shape()[1]);
   }

@@ -1,5 +1,6 @@
 // CpuBackend: owns threads and workspace, and forwards each operation to its file. Computes in F32
-// whatever the weights' type. See kernels.h and attention.h for the order of sums.
+// whatever the weights' type, but for the integer products of CpuOptions::quantised_activations.
+// See kernels.h, panel_dot_inl.h and attention.h for the order of sums.
 #ifndef TRANSMLA_ENGINE_BACKEND_CPU_CPU_BACKEND_H_
 #define TRANSMLA_ENGINE_BACKEND_CPU_CPU_BACKEND_H_
 

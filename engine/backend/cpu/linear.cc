@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/backend/cpu/activation_tiles.h"
+#include "engine/backend/cpu/panel_format.h"
 #include "engine/base/checked_math.h"
 
 namespace transmla::cpu {
@@ -20,9 +22,13 @@ int64_t RowsPerTask(int64_t k) {
   return std::clamp(kDecodedFloats / k / 4 * 4, int64_t{4}, kTaskRows);
 }
 
-}  // namespace
+// As above, in whole panels whose unpacked form fits the workspace.
+int64_t PanelRowsPerTask(int64_t k) {
+  const int64_t panels = CpuContext::kScratchBytes / PanelScratchBytes(k);
+  return std::clamp(panels * kPanelRows, int64_t{kPanelRows}, kTaskRows);
+}
 
-void RunProduct(CpuContext& context, const Product& p) {
+void RunFloatProduct(CpuContext& context, const Product& p) {
   const Kernels& kernels = *context.kernels;
   const CpuWeight& weight = *p.weight;
   const int64_t task_rows = RowsPerTask(p.k);
@@ -54,6 +60,52 @@ void RunProduct(CpuContext& context, const Product& p) {
     dot.w_stride = p.k * static_cast<int64_t>(sizeof(float));
     kernels.dot_f32(dot);
   });
+}
+
+// Tokens [first, first + tokens), whose tiles fit the workspace.
+void RunPanelTokens(CpuContext& context, const Product& p, int first, int tokens) {
+  const Kernels& kernels = *context.kernels;
+  const int64_t token_bytes = TileTokenBytes(p.k);
+  uint8_t* const tiles = reinterpret_cast<uint8_t*>(context.tiles.data());
+  context.pool->ParallelFor(CeilDiv(tokens, kTileTokens), [&](int64_t tile, int) {
+    const int token = static_cast<int>(tile) * kTileTokens;
+    kernels.quantize_tile(p.in + (first + token) * p.in_stride, p.in_stride,
+                          std::min(kTileTokens, tokens - token), p.k, tiles + token * token_bytes);
+  });
+  const int64_t panel_bytes = PanelBytes(p.weight->dtype(), p.k);
+  const int64_t task_rows = PanelRowsPerTask(p.k);
+  context.pool->ParallelFor(CeilDiv(p.rows, task_rows), [&](int64_t task, int worker) {
+    const int64_t row = task * task_rows;
+    PanelDotArgs dot;
+    dot.dtype = p.weight->dtype();
+    dot.panels = p.weight->panels() + row / kPanelRows * panel_bytes;
+    dot.panel_bytes = panel_bytes;
+    dot.rows = static_cast<int>(std::min(task_rows, p.rows - row));
+    dot.tiles = tiles;
+    dot.tokens = tokens;
+    dot.k = p.k;
+    dot.bias = p.bias == nullptr ? nullptr : p.bias + row;
+    dot.accumulate = p.accumulate;
+    dot.out = p.out + first * p.out_stride + row;
+    dot.out_stride = p.out_stride;
+    dot.scratch = reinterpret_cast<uint8_t*>(context.Scratch(worker));
+    kernels.panel_dot(dot);
+  });
+}
+
+// REQUIRES: one matrix: those of heads are not kept in panels.
+void RunPanelProduct(CpuContext& context, const Product& p) {
+  const int turn = static_cast<int>(std::min<int64_t>(
+      p.tokens, CpuContext::kTileBytes / TileTokenBytes(p.k) / kTileTokens * kTileTokens));
+  for (int first = 0; first < p.tokens; first += turn) {
+    RunPanelTokens(context, p, first, std::min(turn, p.tokens - first));
+  }
+}
+
+}  // namespace
+
+void RunProduct(CpuContext& context, const Product& p) {
+  p.weight->panels() != nullptr ? RunPanelProduct(context, p) : RunFloatProduct(context, p);
 }
 
 void Linear(CpuContext& context, const LinearArgs& args) {

@@ -1,6 +1,7 @@
 #include "engine/backend/cpu/rows.h"
 
 #include "engine/backend/cpu/for_each_row.h"
+#include "engine/backend/cpu/panel_format.h"
 #include "engine/backend/cpu/weight.h"
 
 namespace transmla::cpu {
@@ -9,8 +10,12 @@ void Embedding(CpuContext& context, const RaggedBatch& batch, const EmbeddingArg
   const int64_t cols = table.shape()[1];
   ForEachRow(context, batch.tokens(), cols, [&](int64_t t) {
     float* out = args.out.as<float>() + t * cols;
-    context.kernels->dequantize(table.dtype(),
-                                table.data() + batch.token_ids[t] * table.row_bytes(), cols, out);
+    const int64_t id = batch.token_ids[t];
+    if (table.panels() != nullptr) {
+      DecodePanelRow(table.dtype(), table.panels(), cols, id, out);
+    } else {
+      context.kernels->dequantize(table.dtype(), table.data() + id * table.row_bytes(), cols, out);
+    }
     if (args.scale == 1.0f) return;
     for (int64_t c = 0; c < cols; ++c) out[c] *= args.scale;
   });

@@ -8,6 +8,8 @@
 #include "engine/backend/cpu/block_decode_inl.h"
 #include "engine/backend/cpu/kernels.h"
 #include "engine/backend/cpu/kernels_inl.h"
+#include "engine/backend/cpu/lanes_avx2.h"
+#include "engine/backend/cpu/panel_dot_inl.h"
 
 namespace transmla::cpu {
 namespace {
@@ -71,6 +73,8 @@ constexpr Kernels SimdKernels(const char* name) {
       .dequantize_i8 = DequantizeI8,
       .dot_f32 = Dot<DecodeF32>,
       .dot_fused = DotFused,
+      .quantize_tile = QuantizeTile,
+      .panel_dot = PanelDot,
       .rms_norm = RmsNorm,
       .rms_norm_add = RmsNormAdd,
       .silu_mul = SiluMul,

@@ -7,12 +7,26 @@
 #include "absl/strings/str_cat.h"
 
 #include "engine/backend/cpu/context.h"
+#include "engine/backend/cpu/panel_format.h"
+#include "engine/base/checked_math.h"
+#include "engine/base/status.h"
 #include "engine/tensor/block_formats.h"
 #include "engine/tensor/host_tensor.h"
 
 namespace transmla::cpu {
 
-absl::StatusOr<WeightPtr> CpuWeight::Create(const WeightSource& source) {
+absl::StatusOr<WeightPtr> CpuWeight::CreatePanels(const TensorView& source) {
+  const int64_t panels = CeilDiv(source.shape.rows(), int64_t{kPanelRows});
+  ASSIGN_OR_RETURN(Arena arena,
+                   Arena::Create(panels * PanelBytes(source.dtype, source.shape.cols())));
+  PackPanels(source, reinterpret_cast<uint8_t*>(arena.data()));
+  auto weight = std::shared_ptr<CpuWeight>(
+      new CpuWeight({nullptr, source.dtype, source.shape}, nullptr, /*refers_to_source=*/false));
+  weight->panels_ = std::move(arena);
+  return WeightPtr(std::move(weight));
+}
+
+absl::StatusOr<WeightPtr> CpuWeight::Create(const WeightSource& source, bool panels) {
   const TensorView& view = source.view;
   // Four decoded rows are the least that Linear works on.
   constexpr int64_t kMaxCols = CpuContext::kScratchBytes / (4 * sizeof(float));
@@ -24,14 +38,17 @@ absl::StatusOr<WeightPtr> CpuWeight::Create(const WeightSource& source) {
   if (source.role == WeightRole::kVector) {
     auto copy = std::make_shared<HostTensor>(DType::kF32, view.shape);
     DequantizeRow(view.dtype, view.data, absl::MakeSpan(copy->as<float>(), view.shape.elements()));
-    return WeightPtr(new CpuWeight(copy->view(), copy));
+    return WeightPtr(new CpuWeight(copy->view(), copy, /*refers_to_source=*/false));
   }
+  const bool product =
+      source.role == WeightRole::kLinear || source.role == WeightRole::kTiedEmbedding;
+  if (panels && product && PanelFormatOf(view.dtype) != nullptr) return CreatePanels(view);
   if (source.owner == nullptr) {
     auto copy = std::make_shared<HostTensor>(view.dtype, view.shape);
     std::memcpy(copy->as<std::byte>(), view.data, static_cast<size_t>(view.bytes()));
-    return WeightPtr(new CpuWeight(copy->view(), copy));
+    return WeightPtr(new CpuWeight(copy->view(), copy, /*refers_to_source=*/false));
   }
-  return WeightPtr(new CpuWeight(view, source.owner));
+  return WeightPtr(new CpuWeight(view, source.owner, /*refers_to_source=*/true));
 }
 
 }  // namespace transmla::cpu

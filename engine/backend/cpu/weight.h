@@ -1,38 +1,54 @@
-// CpuWeight: a weight in the checkpoint's own bytes, usually still in its mapped file.
+// CpuWeight: a weight in the checkpoint's own bytes, usually still in its mapped file, or in panels
+// (panel_format.h).
 #ifndef TRANSMLA_ENGINE_BACKEND_CPU_WEIGHT_H_
 #define TRANSMLA_ENGINE_BACKEND_CPU_WEIGHT_H_
 
+#include <cstdint>
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "absl/status/statusor.h"
 
+#include "engine/backend/cpu/arena.h"
 #include "engine/backend/packed_weight.h"
 
 namespace transmla::cpu {
 
 class CpuWeight : public PackedWeight {
  public:
-  // Vectors become F32; other roles keep their bytes, copied only if `source` has no owner.
-  // InvalidArgument for rows too long for the backend's workspace.
-  static absl::StatusOr<WeightPtr> Create(const WeightSource& source);
+  // Vectors become F32. With `panels`, matrices that products read become panels if their type has
+  // any. Others keep their bytes, copied only if `source` has no owner. InvalidArgument for rows
+  // too long for the backend's workspace, ResourceExhausted if panels find no memory.
+  static absl::StatusOr<WeightPtr> Create(const WeightSource& source, bool panels);
 
   const Shape& shape() const override { return view_.shape; }
   DType dtype() const override { return view_.dtype; }
-  int64_t bytes() const override { return view_.bytes(); }
+  int64_t bytes() const override { return panels_ ? panels_->size() : view_.bytes(); }
+  bool refers_to_source() const override { return refers_to_source_; }
 
+  // Null, or the matrix in panels, and then there is no data().
+  const uint8_t* panels() const {
+    return panels_ ? reinterpret_cast<const uint8_t*>(panels_->data()) : nullptr;
+  }
   const std::byte* data() const { return static_cast<const std::byte*>(view_.data); }
   int64_t row_bytes() const { return row_bytes_; }
   // REQUIRES: a vector.
   const float* vector() const { return view_.as<float>(); }
 
  private:
-  CpuWeight(const TensorView& view, std::shared_ptr<const void> owner)
+  CpuWeight(const TensorView& view, std::shared_ptr<const void> owner, bool refers_to_source)
       : view_(view),
         owner_(std::move(owner)),
+        refers_to_source_(refers_to_source),
         row_bytes_(RowBytes(view.dtype, view.shape.cols())) {}
+
+  static absl::StatusOr<WeightPtr> CreatePanels(const TensorView& source);
 
   TensorView view_;
   std::shared_ptr<const void> owner_;
+  bool refers_to_source_;
+  std::optional<Arena> panels_;
   int64_t row_bytes_;
 };
 

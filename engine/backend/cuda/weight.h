@@ -22,6 +22,7 @@ class CudaWeight : public PackedWeight {
   const Shape& shape() const override { return shape_; }
   DType dtype() const override { return dtype_; }
   int64_t bytes() const override { return buffer_.size(); }
+  bool refers_to_source() const override { return false; }
 
   template <typename T>
   const T* as() const {

@@ -381,7 +381,7 @@ TEST(PipelineTest, APerplexityChoosesTheCache) {
   options.recipe = Recipe::kBest;
   options.qk_rope_head_dim = 0;
   options.kv_lora_rank = 0;
-  options.max_perplexity_increase = 0.05;
+  options.max_perplexity_increase = 0.3;
   const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
   ASSERT_TRUE(report.ok()) << report.status();
   // On the text of the choice the result is within the limit and the next smaller is not.
@@ -390,7 +390,7 @@ TEST(PipelineTest, APerplexityChoosesTheCache) {
   bool chosen = false;
   for (const RatioReport& tried : report->tried) {
     const double rise = tried.quality.perplexity_after / tried.quality.perplexity_before - 1;
-    EXPECT_EQ(rise <= 0.05, tried.cache_ratio >= ratio - 1e-9) << tried.cache_ratio;
+    EXPECT_EQ(rise <= 0.3, tried.cache_ratio >= ratio - 1e-9) << tried.cache_ratio;
     chosen = chosen || std::abs(tried.cache_ratio - ratio) < 1e-9;
   }
   EXPECT_TRUE(chosen);
