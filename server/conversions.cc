@@ -34,6 +34,8 @@ absl::Status FillNumbers(const v1::ConversionOptions& from, ConvertOptions* to) 
     ASSIGN_OR_RETURN(to->kv_lora_rank, ToInt("options.kv_lora_rank", from.kv_lora_rank()));
   }
   if (from.has_cache_ratio()) to->cache_ratio = from.cache_ratio();
+  to->max_perplexity_increase = from.max_perplexity_increase();
+  to->compare_ratios.assign(from.compare_ratios().begin(), from.compare_ratios().end());
   to->recovery_tokens = from.recovery_tokens();
   if (from.has_q_lora_rank()) {
     ASSIGN_OR_RETURN(to->q_lora_rank, ToInt("options.q_lora_rank", from.q_lora_rank()));
@@ -233,6 +235,8 @@ void Conversions::Run(Job job) {
   context.make_backend = converter_.make_backend;
   context.clock = clock_;
   context.is_cancelled = [this, &job] { return stop_ || store_->IsCancelRequested(job.operation); };
+  // Who asks again after a restart is to have lost little.
+  context.keeps_work = [this] { return stop_ || store_->IsShutDown(); };
   context.on_progress = [this, &job](const ConversionProgress& progress) {
     progress_ = progress.ratio;
     job.metadata.set_stage(std::string(ConversionStageName(progress.stage)));

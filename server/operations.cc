@@ -162,6 +162,11 @@ void OperationStore::Shutdown() {
   Answer(std::move(ready));
 }
 
+bool OperationStore::IsShutDown() const {
+  absl::MutexLock lock(&mutex_);
+  return stopped_;
+}
+
 const OperationStore::Entry* OperationStore::Find(const std::string& name) const {
   const auto it = entries_.find(NumberOf(name));
   return it != entries_.end() && it->second.operation.name() == name ? &it->second : nullptr;

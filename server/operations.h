@@ -63,6 +63,7 @@ class OperationStore {
 
   // Requests cancellation of all and answers all who wait. Nothing waits any more after this.
   void Shutdown();
+  bool IsShutDown() const;
 
  private:
   struct Entry {

@@ -74,8 +74,9 @@ absl::StatusOr<double> ParseShare(absl::string_view flag, absl::string_view text
   return percent ? value / 100 : value;
 }
 
-// The flags that are text and mean numbers.
-absl::Status SetRatios(ConvertOptions& options) {
+// The flags that are text and mean numbers, of a conversion here or on a server.
+template <typename Options>
+absl::Status SetRatios(Options& options) {
   if (const auto increase = absl::GetFlag(FLAGS_max_perplexity_increase)) {
     ASSIGN_OR_RETURN(options.max_perplexity_increase,
                      ParseShare("max-perplexity-increase", *increase));
@@ -164,28 +165,31 @@ std::optional<To> As(const std::optional<From>& value) {
   return static_cast<To>(*value);
 }
 
-ConversionRequest RemoteRequest(absl::Span<const std::string> arguments) {
-  return {.source = arguments[0],
-          .destination = arguments[1],
-          .overwrite = absl::GetFlag(FLAGS_overwrite),
-          .validate_only = absl::GetFlag(FLAGS_dry_run),
-          .recipe = absl::GetFlag(FLAGS_recipe),
-          .format = absl::GetFlag(FLAGS_format),
-          .shared_frequencies = absl::GetFlag(FLAGS_shared_frequencies),
-          .qk_rope_head_dim = As<uint32_t>(absl::GetFlag(FLAGS_qk_rope_head_dim)),
-          .kv_lora_rank = As<uint32_t>(absl::GetFlag(FLAGS_kv_lora_rank)),
-          .cache_ratio = absl::GetFlag(FLAGS_cache_ratio),
-          .recovery_tokens = absl::GetFlag(FLAGS_recovery_tokens),
-          .q_lora_rank = As<uint32_t>(absl::GetFlag(FLAGS_q_lora_rank)),
-          .freqfold = As<uint32_t>(absl::GetFlag(FLAGS_freqfold)),
-          .balance_kv_ratio = absl::GetFlag(FLAGS_balance_kv_ratio),
-          .nsamples = As<uint32_t>(absl::GetFlag(FLAGS_nsamples)),
-          .seqlen = As<uint32_t>(absl::GetFlag(FLAGS_seqlen)),
-          .seed = absl::GetFlag(FLAGS_calibration_seed),
-          .text_files = absl::GetFlag(FLAGS_text),
-          .dtype = absl::GetFlag(FLAGS_dtype),
-          .evaluation_sequences = As<uint32_t>(absl::GetFlag(FLAGS_eval_sequences)),
-          .serve_as = absl::GetFlag(FLAGS_serve_as)};
+absl::StatusOr<ConversionRequest> RemoteRequest(absl::Span<const std::string> arguments) {
+  ConversionRequest request = {
+      .source = arguments[0],
+      .destination = arguments[1],
+      .overwrite = absl::GetFlag(FLAGS_overwrite),
+      .validate_only = absl::GetFlag(FLAGS_dry_run),
+      .recipe = absl::GetFlag(FLAGS_recipe),
+      .format = absl::GetFlag(FLAGS_format),
+      .shared_frequencies = absl::GetFlag(FLAGS_shared_frequencies),
+      .qk_rope_head_dim = As<uint32_t>(absl::GetFlag(FLAGS_qk_rope_head_dim)),
+      .kv_lora_rank = As<uint32_t>(absl::GetFlag(FLAGS_kv_lora_rank)),
+      .cache_ratio = absl::GetFlag(FLAGS_cache_ratio),
+      .recovery_tokens = absl::GetFlag(FLAGS_recovery_tokens),
+      .q_lora_rank = As<uint32_t>(absl::GetFlag(FLAGS_q_lora_rank)),
+      .freqfold = As<uint32_t>(absl::GetFlag(FLAGS_freqfold)),
+      .balance_kv_ratio = absl::GetFlag(FLAGS_balance_kv_ratio),
+      .nsamples = As<uint32_t>(absl::GetFlag(FLAGS_nsamples)),
+      .seqlen = As<uint32_t>(absl::GetFlag(FLAGS_seqlen)),
+      .seed = absl::GetFlag(FLAGS_calibration_seed),
+      .text_files = absl::GetFlag(FLAGS_text),
+      .dtype = absl::GetFlag(FLAGS_dtype),
+      .evaluation_sequences = As<uint32_t>(absl::GetFlag(FLAGS_eval_sequences)),
+      .serve_as = absl::GetFlag(FLAGS_serve_as)};
+  RETURN_IF_ERROR(SetRatios(request));
+  return request;
 }
 
 // What the server decides by itself is an error, not ignored.
@@ -199,8 +203,9 @@ absl::Status CheckRemoteFlags() {
 }
 
 absl::Status RunOnServer(absl::Span<const std::string> arguments) {
+  ASSIGN_OR_RETURN(const ConversionRequest request, RemoteRequest(arguments));
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, ConnectFromFlags());
-  ASSIGN_OR_RETURN(ConversionState state, client->StartConversion(RemoteRequest(arguments)));
+  ASSIGN_OR_RETURN(ConversionState state, client->StartConversion(request));
   CatchInterrupt();
   ProgressLine line;
   while (!state.done) {

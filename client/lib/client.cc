@@ -114,6 +114,9 @@ v1::ConvertModelRequest ToProto(const ConversionRequest& request) {
   if (request.qk_rope_head_dim) options->set_qk_rope_head_dim(*request.qk_rope_head_dim);
   if (request.kv_lora_rank) options->set_kv_lora_rank(*request.kv_lora_rank);
   if (request.cache_ratio) options->set_cache_ratio(*request.cache_ratio);
+  options->set_max_perplexity_increase(request.max_perplexity_increase);
+  options->mutable_compare_ratios()->Assign(request.compare_ratios.begin(),
+                                            request.compare_ratios.end());
   options->set_recovery_tokens(request.recovery_tokens);
   if (request.q_lora_rank) options->set_q_lora_rank(*request.q_lora_rank);
   if (request.freqfold) options->set_freqfold(*request.freqfold);

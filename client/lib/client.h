@@ -138,6 +138,8 @@ struct ConversionRequest {
   std::optional<uint32_t> qk_rope_head_dim;
   std::optional<uint32_t> kv_lora_rank;
   std::optional<double> cache_ratio;
+  double max_perplexity_increase = 0;  // a share, as 0.05; 0: not asked for
+  std::vector<double> compare_ratios;
   int64_t recovery_tokens = 0;
   std::optional<uint32_t> q_lora_rank;
   std::optional<uint32_t> freqfold;

@@ -61,6 +61,7 @@ class Conversion {
   // Whether the source model itself must run: to make text, to calibrate, or to be compared with.
   bool runs_source() const { return !lossless() || evaluates(); }
 
+  absl::StatusOr<ConversionReport> RunStages();
   absl::Status Load();
   std::unique_ptr<FittedRecipe> MakeRecipe(const ConvertOptions& options,
                                            ProgressTracker& progress) const;
@@ -140,6 +141,14 @@ absl::Status CheckFormat(OutputFormat format, const CheckpointReader& source,
 }
 
 absl::StatusOr<ConversionReport> Conversion::Run() {
+  absl::StatusOr<ConversionReport> report = RunStages();
+  if (absl::IsCancelled(report.status()) && work_ != nullptr && context_.keeps_work &&
+      context_.keeps_work())
+    work_->Keep();
+  return report;
+}
+
+absl::StatusOr<ConversionReport> Conversion::RunStages() {
   RETURN_IF_ERROR(Load());
   RETURN_IF_ERROR(GetText());
   if (!lossless()) {
@@ -219,9 +228,11 @@ absl::Status Conversion::GetText() {
 absl::Status Conversion::ReadTexts() {
   report_.calibration_source = "files";
   const SequenceCount calibration{SequencesToLearnFrom(), options_.seqlen};
+  // Calibration is spread over more text than it takes.
+  constexpr int64_t kSpread = 16;
   ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
                    ReadTextIds(*context_.files, options_.text_files, *tokenizer_,
-                               calibration.tokens() + HeldBack().tokens()));
+                               kSpread * calibration.tokens() + HeldBack().tokens()));
   if (lossless()) {
     if (HeldBack().sequences == 0) return absl::OkStatus();
     ASSIGN_OR_RETURN(text_.evaluation, CutSequences(ids, HeldBack().sequences, HeldBack().length));

@@ -52,6 +52,9 @@ struct ConversionContext {
   // Asked at least once a layer and a calibration sequence; true ends the conversion with
   // Cancelled. May be empty.
   std::function<bool()> is_cancelled;
+  // Asked when it was cancelled; true leaves what it has computed on disk, as a kill would, for the
+  // next conversion of the same job. May be empty: a cancelled conversion leaves nothing.
+  std::function<bool()> keeps_work;
   Clock* clock = SystemClock();
   // What is written goes through here, and text files are read through it.
   FileSystem* files = PosixFileSystem();

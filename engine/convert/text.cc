@@ -74,6 +74,18 @@ absl::Status Continue(SequenceRunner& runner, ThreadPool& pool, size_t vocabular
   return absl::OkStatus();
 }
 
+// Keeps `count` of the sequences, evenly spread, in an order that is no text's.
+void SpreadAndShuffle(size_t count, std::vector<std::vector<int32_t>>& sequences) {
+  const size_t all = sequences.size();
+  if (all > count) {
+    for (size_t i = 0; i < count; ++i) std::swap(sequences[i], sequences[i * all / count]);
+    sequences.resize(count);
+  }
+  Random random = Random(0).Split("order of calibration text");
+  for (size_t i = sequences.size(); i > 1; --i)
+    std::swap(sequences[i - 1], sequences[random.Below(i)]);
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<int32_t>> ReadTextIds(FileSystem& files,
@@ -110,9 +122,12 @@ absl::StatusOr<TextSplit> SplitText(absl::Span<const int32_t> ids, const Sequenc
   const size_t for_calibration = static_cast<size_t>(available - for_evaluation);
 
   TextSplit split;
+  const size_t windows = for_calibration / static_cast<size_t>(calibration.length);
   absl::StatusOr<std::vector<std::vector<int32_t>>> cut =
-      CutSequences(ids.subspan(0, for_calibration), calibration.sequences, calibration.length);
+      CutSequences(ids.first(for_calibration), static_cast<int>(std::max<size_t>(1, windows)),
+                   calibration.length);
   if (!cut.ok()) return Annotate(cut.status(), "calibration text");
+  SpreadAndShuffle(static_cast<size_t>(calibration.sequences), *cut);
   split.calibration = *std::move(cut);
   const int length = static_cast<int>(std::min<int64_t>(evaluation.length, for_evaluation));
   if (length < 2) return split;

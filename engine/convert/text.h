@@ -38,11 +38,12 @@ struct TextSplit {
   std::vector<std::vector<int32_t>> evaluation;
 };
 
-// Cuts calibration sequences from the start of `ids` and evaluation sequences from what follows. A
-// text that is too short for both gives its last fifth to evaluation, as far as that holds a whole
-// sequence (perhaps a shorter one). Of calibration there is at least one whole sequence:
-// InvalidArgument, naming both numbers, if the text does not hold it. `evaluation.sequences` may be
-// 0.
+// Cuts evaluation sequences from the end of `ids` and calibration sequences from what precedes,
+// spread evenly over it and then shuffled, always alike: any number of the first ones is of the
+// whole text too. A text that is too short for both gives its last fifth to evaluation, as far as
+// that holds a whole sequence (perhaps a shorter one). Of calibration there is at least one whole
+// sequence: InvalidArgument, naming both numbers, if the text does not hold it.
+// `evaluation.sequences` may be 0.
 absl::StatusOr<TextSplit> SplitText(absl::Span<const int32_t> ids, const SequenceCount& calibration,
                                     const SequenceCount& evaluation);
 

@@ -36,7 +36,7 @@ absl::StatusOr<std::unique_ptr<WorkFolder>> WorkFolder::Open(FileSystem& files,
 WorkFolder::~WorkFolder() {
   // A destructor cannot report; the next conversion to this destination takes over what is left, or
   // removes it.
-  files_.Remove(path_).IgnoreError();
+  if (!keeps_) files_.Remove(path_).IgnoreError();
 }
 
 absl::Status WorkFolder::Write(absl::string_view name, absl::string_view bytes) {

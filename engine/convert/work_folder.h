@@ -2,8 +2,9 @@
 // kill the next conversion of the same job goes on from there.
 //
 // It is ".NAME.transmla-work" beside the destination. A conversion that ends, well or not, removes
-// it; only a killed process leaves it. Two at once for one destination are the caller's to prevent.
-// Files are not synced: after a power failure they may be damaged, which their checksums show.
+// it; only a process that is killed or shut down leaves it. Two at once for one destination are the
+// caller's to prevent. Files are not synced: after a power failure they may be damaged, which their
+// checksums show.
 #ifndef TRANSMLA_ENGINE_CONVERT_WORK_FOLDER_H_
 #define TRANSMLA_ENGINE_CONVERT_WORK_FOLDER_H_
 
@@ -42,6 +43,8 @@ class WorkFolder {
   absl::Status Write(absl::string_view name, absl::string_view bytes);
   // NotFound if it is not there, DataLoss if it is damaged.
   absl::StatusOr<std::string> Read(absl::string_view name) const;
+  // Leaves all records where they are at the end.
+  void Keep() { keeps_ = true; }
   // Also of files that are no records; OK if there is none.
   absl::Status Remove(absl::string_view name) { return files_.Remove(PathOf(name)); }
 
@@ -50,6 +53,7 @@ class WorkFolder {
 
   FileSystem& files_;
   const std::string path_;
+  bool keeps_ = false;
 };
 
 }  // namespace transmla

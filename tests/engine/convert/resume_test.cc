@@ -104,6 +104,26 @@ TEST(TakeOverTest, AnotherJobStartsAnew) {
   EXPECT_EQ(report->resumed_layers, 0);
 }
 
+TEST(TakeOverTest, AShutdownKeepsWhatACancellationDoesNot) {
+  const TempFolder folder;
+  const ConvertOptions options = Options(Recipe::kBest, folder.File("model"));
+  for (const bool shutdown : {false, true}) {
+    ConversionContext context = TinyContext();
+    bool fitting = false;
+    context.on_progress = [&](const ConversionProgress& progress) {
+      fitting = progress.stage == ConversionStage::kCompress;
+    };
+    context.is_cancelled = [&] { return fitting; };
+    context.keeps_work = [&] { return shutdown; };
+    EXPECT_EQ(Convert(options, context).status().code(), absl::StatusCode::kCancelled);
+    EXPECT_EQ(folder.Count(), shutdown ? 1 : 0);
+  }
+  const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->resumed_layers, testing::kTinyLayers);
+  EXPECT_EQ(folder.Count(), 1);
+}
+
 TEST(TakeOverTest, DamagedRecordsAreComputedAnew) {
   const TempFolder folder;
   const ConvertOptions undisturbed = Options(Recipe::kBest, folder.File("undisturbed"));
