@@ -274,7 +274,7 @@ const Command kConvertCommand = {
         "  --recovery-tokens N   train the result on that much of the text, to predict what "
         "SOURCE\n"
         "                        predicts: a third to a half of the loss for minutes of time (0)\n"
-        "  --recovery-learning-rate X  size of its steps (0.001)\n"
+        "  --recovery-learning-rate X  size of its steps (0.002)\n"
         "  --text A,B            calibration text files (none: the model samples its own text)\n"
         "  --nsamples N          calibration sequences (128)\n"
         "  --seqlen N            tokens a calibration sequence (256)\n"

@@ -89,7 +89,7 @@ struct ConvertOptions {
   // the converted attention to predict what the source predicts. 0: none.
   int64_t recovery_tokens = 0;
   // At the peak, times the root mean square of each row of the weights.
-  double recovery_learning_rate = 1e-3;
+  double recovery_learning_rate = 2e-3;
   int RecoverySequences() const;  // of seqlen tokens each
 
   // Evaluation before and after, for the report: sequences cut one after the other from

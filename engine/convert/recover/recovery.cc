@@ -247,6 +247,8 @@ absl::StatusOr<RecoveryLoss> Recovery::Train(Decoder& source, Backend& backend, 
   LastHidden last(backend, frozen_.spec().num_layers - 1);
   std::vector<TrainedMatrix> trained;
   for (AttentionParameters& parameters : layers_) AddTrained(mla_, parameters, &trained);
+  if (!options.eigenbases)
+    for (TrainedMatrix& matrix : trained) matrix.row_blocks = matrix.col_blocks = {};
   Optimizer optimizer({.steps = steps, .learning_rate = options.learning_rate}, trained);
   // Each sequence on a core of its own; if there are more cores than that, all of them on one
   // product after the other.

@@ -27,7 +27,9 @@ namespace transmla {
 
 struct RecoveryOptions {
   // Times the root mean square of each row of the weights, at the peak of the schedule.
-  double learning_rate = 1e-3;
+  double learning_rate = 2e-3;
+  // SOAP rather than Adam; it wants half the rate.
+  bool eigenbases = false;
 };
 
 // KL(source ‖ converted) a token, nats, mean over a tenth of the steps.

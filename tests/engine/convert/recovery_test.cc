@@ -207,14 +207,15 @@ struct Fixture {
     context.make_backend = [threads] { return CreateCpuBackend({.threads = threads}); };
     auto source = LoadModel(context, checkpoint, CalibrationLimits(21));
     CHECK_OK(source.status());
-    return recovery.Train(*source->decoder, *source->backend, sequences, {.learning_rate = rate},
-                          nullptr);
+    return recovery.Train(*source->decoder, *source->backend, sequences,
+                          {.learning_rate = rate, .eigenbases = eigenbases}, nullptr);
   }
 
   std::shared_ptr<const CheckpointReader> checkpoint;
   std::unique_ptr<SourceWeights> weights;
   std::vector<std::vector<int32_t>> text;
   double damage = 1;
+  bool eigenbases = false;
 };
 
 TEST(FrozenModelTest, GradientsAreSlopes) {
@@ -285,8 +286,9 @@ TEST(RecoveryTest, AnExactConversionHasNothingToLearn) {
   }
 }
 
-TEST(RecoveryTest, TakesBackDamage) {
+void CheckTakesBackDamage(bool eigenbases) {
   Fixture fixture("qwen2");
+  fixture.eigenbases = eigenbases;
   fixture.damage = 0.6;
   const std::unique_ptr<Recovery> recovery = fixture.Start();
   std::vector<std::vector<int32_t>> text;
@@ -298,8 +300,12 @@ TEST(RecoveryTest, TakesBackDamage) {
   EXPECT_FALSE(recovery->Layer(0).o.empty());
 }
 
+TEST(RecoveryTest, TakesBackDamage) { CheckTakesBackDamage(false); }
+TEST(RecoveryTest, TakesBackDamageInEigenbases) { CheckTakesBackDamage(true); }
+
 TEST(RecoveryTest, ThreadsDoNotChangeTheResult) {
   Fixture fixture("qwen2");
+  fixture.eigenbases = true;
   fixture.damage = 0.6;
   std::vector<LatentWeights> results;
   for (const int threads : {1, 3}) {
