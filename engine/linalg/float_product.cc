@@ -7,10 +7,7 @@
 
 #include "engine/base/check.h"
 #include "engine/base/random.h"
-
-// OpenBLAS's own; null with a BLAS that lacks them, which then keeps its threads.
-extern "C" __attribute__((weak)) void openblas_set_num_threads(int threads);
-extern "C" __attribute__((weak)) int openblas_get_num_threads();
+#include "engine/linalg/threads.h"
 
 namespace transmla {
 namespace {
@@ -79,14 +76,8 @@ void MultiplyFloats(const FloatView& a, Transpose transpose_a, const FloatView& 
   (trusted ? MultiplyByBlas : MultiplyPlainly)(a, transpose_a, b, transpose_b, accumulate, c);
 }
 
-OneThreadAProduct::OneThreadAProduct() {
-  if (openblas_get_num_threads == nullptr || openblas_set_num_threads == nullptr) return;
-  before_ = openblas_get_num_threads();
-  openblas_set_num_threads(1);
-}
+OneThreadAProduct::OneThreadAProduct() : before_(LinalgThreads()) { SetLinalgThreads(1); }
 
-OneThreadAProduct::~OneThreadAProduct() {
-  if (before_ > 0) openblas_set_num_threads(before_);
-}
+OneThreadAProduct::~OneThreadAProduct() { SetLinalgThreads(before_); }
 
 }  // namespace transmla

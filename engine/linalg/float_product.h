@@ -78,7 +78,7 @@ class OneThreadAProduct {
   OneThreadAProduct& operator=(const OneThreadAProduct&) = delete;
 
  private:
-  int before_ = 0;
+  const int before_;  // LinalgThreads
 };
 
 }  // namespace transmla

@@ -185,7 +185,32 @@ class ConversionTest(unittest.TestCase):
         self.server.signal(15)
         self.assertFalse(waiter.result().done)
         self.assertEqual(self.server.wait(), 0)
-        self.assertEqual(self.names(), before)
+        # What has been computed waits for the same request; one for another result clears it away.
+        self.assertEqual(self.names(), [".out.transmla-work"] + before)
+        with harness.Server("llama_tied", f"--conversion-root={self.root}") as self.server:
+            self.assertFalse(self.wait(self.convert().name).HasField("error"))
+        self.assertEqual(self.names(), ["out"] + before)
+
+    def test_the_next_server_goes_on_where_the_last_one_ended(self):
+        words = (f"word{7919 * i % 1000}" for i in range(60000))
+        (self.root / "text").write_text(" ".join(words))
+        options = dict(recipe="best", nsamples=800, seqlen=256, evaluation_sequences=1, text_files=["text"])
+        before = self.names()
+        started = self.convert(options=options)
+
+        def in_the_second_layer():
+            at = self.metadata(self.server.operations.GetOperation(ops.GetOperationRequest(name=started.name)))
+            return at.stage == "calibrate" and at.layers_done == 1
+
+        until(in_the_second_layer, "a layer is done")
+        self.server.signal(15)
+        self.assertEqual(self.server.wait(), 0)
+        with harness.Server("llama_tied", f"--conversion-root={self.root}") as self.server:
+            done = self.wait(self.convert(options=options).name)
+            self.assertFalse(done.HasField("error"), done.error)
+        report = json.loads((self.root / "out" / "transmla_report.json").read_text())
+        self.assertEqual(report["resumed_layers"], 1)
+        self.assertEqual(self.names(), ["out"] + before)
 
 
 harness.main()

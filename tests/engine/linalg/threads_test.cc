@@ -1,5 +1,7 @@
 #include "engine/linalg/threads.h"
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include <gtest/gtest.h>
 #include <time.h>
 
@@ -21,6 +23,8 @@ TEST(ThreadsTest, WithOneThreadTheCallerDoesAllTheWork) {
   Random random(7);
   Matrix a(601, 601);
   for (double& value : a.values()) value = random.Uniform();
+  // Threads that an earlier test has woken wait for more work for some 30 ms, and not asleep.
+  absl::SleepFor(absl::Milliseconds(300));
   const double process = ProcessorSeconds(CLOCK_PROCESS_CPUTIME_ID);
   const double thread = ProcessorSeconds(CLOCK_THREAD_CPUTIME_ID);
   for (int i = 0; i < 5; ++i) Multiply(a, a);
