@@ -77,13 +77,15 @@ void ThreadPool::ParallelFor(int64_t tasks, absl::FunctionRef<void(int64_t, int)
 }
 
 bool ThreadPool::WaitForLoop(uint64_t seen) {
+  // A worker that was late for the last loop may have seen the generation of the end already.
+  const auto waits = [&] { return state_.load() / kGeneration == seen && !stop_.load(); };
   for (int spins = 0; spins < kSpins; ++spins) {
-    if (state_.load() / kGeneration != seen) return !stop_.load();
+    if (!waits()) return !stop_.load();
     _mm_pause();
   }
   absl::MutexLock lock(&mutex_);
   sleeping_.fetch_add(1);
-  while (state_.load() / kGeneration == seen) wake_.Wait(&mutex_);
+  while (waits()) wake_.Wait(&mutex_);
   sleeping_.fetch_sub(1);
   return !stop_.load();
 }

@@ -65,6 +65,16 @@ TEST(ThreadPoolTest, SleepingWorkersWakeUp) {
   }
 }
 
+// A worker may wake for a loop when that is over and the pool is at its end already.
+TEST(ThreadPoolTest, EndsRightBehindALoop) {
+  for (int round = 0; round < 3000; ++round) {
+    ThreadPool pool(4);
+    std::atomic<int> runs = 0;
+    pool.ParallelFor(3, [&](int64_t, int) { ++runs; });
+    ASSERT_EQ(runs.load(), 3);
+  }
+}
+
 TEST(ThreadPoolTest, NoTasksNoCalls) {
   ThreadPool pool(2);
   int calls = 0;
