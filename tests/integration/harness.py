@@ -133,8 +133,11 @@ def failure_of(error):
     trailers = dict(error.trailing_metadata() or ())
     failure = Failure(error.code(), error.details(), "", [], None, dict(error.initial_metadata() or ()), trailers)
     status = status_pb2.Status.FromString(trailers.get("grpc-status-details-bin", b""))
+    # The client's own clock may end a call while the server's status for the same deadline is on its way: the words are gRPC's then.
+    by_own_clock = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED and "Stream removed" in error.details()
     if status.details:
-        assert status.code == error.code().value[0] and status.message == error.details(), "one status, told twice"
+        assert status.code == error.code().value[0], "one status, told twice"
+        assert status.message == error.details() or by_own_clock, "one status, told twice"
     for detail in status.details:
         info = error_details_pb2.ErrorInfo()
         retry = error_details_pb2.RetryInfo()
