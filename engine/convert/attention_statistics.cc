@@ -84,7 +84,6 @@ absl::Status AttentionObserver::OnProjections(int layer, const TensorView& q, co
   RETURN_IF_ERROR(backend_.Read(v, absl::MakeSpan(v_)));
   ReorderHeads(head_order_, absl::MakeSpan(q_));
   ReorderHeads(head_order_, absl::MakeSpan(k_));
-  AttentionStatistics& statistics = statistics_;
   const size_t tokens = q.shape[0], width = k_.size() / tokens, d = spec_.gqa.head_dim;
 
   const std::vector<float> received = Received(layer);
@@ -97,17 +96,17 @@ absl::Status AttentionObserver::OnProjections(int layer, const TensorView& q, co
       rows_[(2 * t + 1) * width + i] = root * v_[t * width + i];
     }
     for (size_t i = 0; i < 2 * width; ++i)
-      statistics.key_value_sum[i] += double{root} * rows_[2 * t * width + i];
+      statistics_.key_value_sum[i] += double{root} * rows_[2 * t * width + i];
   }
-  statistics.key_value.Add(rows_);
+  statistics_.key_value.Add(rows_);
 
-  if (statistics.all_queries.width() > 0) statistics.all_queries.Add(q_);
+  if (statistics_.all_queries.width() > 0) statistics_.all_queries.Add(q_);
   const size_t heads = spec_.gqa.num_attention_heads;
   rows_.resize(tokens * d);
   for (size_t head = 0; head < heads; ++head) {
     for (size_t t = 0; t < tokens; ++t)
       std::copy_n(q_.begin() + (t * heads + head) * d, d, rows_.begin() + t * d);
-    statistics.query[head].Add(rows_);
+    statistics_.query[head].Add(rows_);
   }
   return absl::OkStatus();
 }
