@@ -24,10 +24,6 @@ std::string OutputName(int layer) {
   return absl::StrCat("model.layers.", layer, ".self_attn.o_proj.weight");
 }
 
-std::string FrequencyName(int layer) {
-  return absl::StrCat("model.layers.", layer, ".self_attn.rotary_emb.inv_freq");
-}
-
 // Every tensor of the result in the order it is written. Frequencies, of that many layers, come
 // first, then what is kept with an offset: they are F32 whatever the rest is, and so stand at
 // addresses that are multiples of 4.

@@ -161,6 +161,10 @@ void AppendTakenFeatures(const Config& config, nlohmann::ordered_json& json) {
 
 }  // namespace
 
+std::string FrequencyName(int layer) {
+  return absl::StrCat("model.layers.", layer, ".self_attn.rotary_emb.inv_freq");
+}
+
 std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, DType dtype) {
   const std::string prefix = absl::StrCat("model.layers.", layer, ".self_attn.");
   const std::string q =
@@ -178,7 +182,7 @@ std::vector<NamedTensor> LatentTensors(int layer, const LatentWeights& weights, 
   tensors.push_back(MakeTensor(prefix + "kv_b_proj.weight", weights.kv_b, dtype));
   AppendIfAny(prefix + "o_proj.bias", weights.o_bias, dtype, tensors);
   if (!weights.o.empty()) tensors.push_back(MakeTensor(prefix + "o_proj.weight", weights.o, dtype));
-  AppendIfAny(prefix + "rotary_emb.inv_freq",
+  AppendIfAny(FrequencyName(layer),
               std::vector<double>(weights.inv_freq.begin(), weights.inv_freq.end()), DType::kF32,
               tensors);
   return tensors;
@@ -319,7 +323,7 @@ void LatentCheckpoint::AddLayer(int layer, const LatentWeights& weights) {
 
 void LatentCheckpoint::AddFrequencies(const std::vector<std::vector<float>>& inv_freq) {
   for (size_t layer = 0; layer < inv_freq.size(); ++layer)
-    Own(MakeTensor(absl::StrCat("model.layers.", layer, ".self_attn.rotary_emb.inv_freq"),
+    Own(MakeTensor(FrequencyName(static_cast<int>(layer)),
                    std::vector<double>(inv_freq[layer].begin(), inv_freq[layer].end()),
                    DType::kF32));
 }

@@ -32,6 +32,9 @@ struct LatentBiases {
   bool output = false;  // o_bias; the source's own, if it has one, is passed on with its projection
 };
 
+// Of the tensor of a layer's inverse frequencies.
+std::string FrequencyName(int layer);
+
 // The tensors of docs/checkpoint_format.md for layer `layer`; o_proj only if the weights have one,
 // or else the source passes its own on. `dtype` is F32, F16 or BF16; inverse frequencies are always
 // F32.
