@@ -82,6 +82,7 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const v1::ConvertModelRequest& r
     }
     options.format = *format;
   }
+  if (from.has_keep_output()) options.keep_output = from.keep_output();
   if (from.has_shared_frequencies()) options.shared_frequencies = from.shared_frequencies();
   if (!from.dtype().empty()) {
     options.dtype = ParseDType(from.dtype());

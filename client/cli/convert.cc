@@ -26,6 +26,7 @@
 ABSL_FLAG(std::string, recipe, "best", "best, transmla or equivalent");
 ABSL_FLAG(std::string, format, "transmla",
           "What DEST holds: transmla, deepseek-v3, gguf or gguf-deepseek2");
+ABSL_FLAG(bool, keep_output, false, "Recipe best: output projections stay the source's");
 ABSL_FLAG(bool, shared_frequencies, false, "Recipe best: one set of frequencies for all layers");
 ABSL_FLAG(bool, overwrite, false, "Replace the destination if it exists");
 ABSL_FLAG(bool, dry_run, false, "Print the plan and convert nothing");
@@ -103,6 +104,7 @@ absl::StatusOr<ConvertOptions> LocalOptions(absl::Span<const std::string> argume
   }
   options.format = *format;
   options.shared_frequencies = absl::GetFlag(FLAGS_shared_frequencies);
+  options.keep_output = absl::GetFlag(FLAGS_keep_output);
   Set(options.qk_rope_head_dim, absl::GetFlag(FLAGS_qk_rope_head_dim));
   Set(options.kv_lora_rank, absl::GetFlag(FLAGS_kv_lora_rank));
   Set(options.cache_ratio, absl::GetFlag(FLAGS_cache_ratio));
@@ -174,6 +176,7 @@ absl::StatusOr<ConversionRequest> RemoteRequest(absl::Span<const std::string> ar
       .recipe = absl::GetFlag(FLAGS_recipe),
       .format = absl::GetFlag(FLAGS_format),
       .shared_frequencies = absl::GetFlag(FLAGS_shared_frequencies),
+      .keep_output = absl::GetFlag(FLAGS_keep_output),
       .qk_rope_head_dim = As<uint32_t>(absl::GetFlag(FLAGS_qk_rope_head_dim)),
       .kv_lora_rank = As<uint32_t>(absl::GetFlag(FLAGS_kv_lora_rank)),
       .cache_ratio = absl::GetFlag(FLAGS_cache_ratio),
@@ -261,6 +264,9 @@ const Command kConvertCommand = {
         "                        equivalent: same logits, cache of the same size\n"
         "  --shared-frequencies  recipe best: all layers keep RoPE at the same frequencies, as\n"
         "                        format deepseek-v3 needs it\n"
+        "  --keep-output         recipe best: output projections stay the source's, instead of "
+        "being\n"
+        "                        fitted to the result's attention: faster, more loss\n"
         "  --cache-ratio X       cache of the result over the source's (0.5)\n"
         "  --max-perplexity-increase P   instead: the smallest at which perplexity, on text held\n"
         "                        back from calibration, rises by no more, as 5% or 0.05\n"

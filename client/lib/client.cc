@@ -111,6 +111,7 @@ v1::ConvertModelRequest ToProto(const ConversionRequest& request) {
   options->set_format(request.format);
   options->set_dtype(request.dtype);
   if (request.shared_frequencies) options->set_shared_frequencies(*request.shared_frequencies);
+  if (request.keep_output) options->set_keep_output(*request.keep_output);
   if (request.qk_rope_head_dim) options->set_qk_rope_head_dim(*request.qk_rope_head_dim);
   if (request.kv_lora_rank) options->set_kv_lora_rank(*request.kv_lora_rank);
   if (request.cache_ratio) options->set_cache_ratio(*request.cache_ratio);

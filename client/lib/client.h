@@ -135,6 +135,7 @@ struct ConversionRequest {
   std::string recipe;
   std::string format;
   std::optional<bool> shared_frequencies;
+  std::optional<bool> keep_output;
   std::optional<uint32_t> qk_rope_head_dim;
   std::optional<uint32_t> kv_lora_rank;
   std::optional<double> cache_ratio;

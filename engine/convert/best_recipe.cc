@@ -9,6 +9,8 @@
 
 #include "engine/base/status.h"
 #include "engine/convert/compress.h"
+#include "engine/convert/latent_model.h"
+#include "engine/convert/output_refit.h"
 #include "engine/convert/plan.h"
 #include "engine/convert/shared_frequencies.h"
 #include "engine/convert/weighted_latent.h"
@@ -16,6 +18,12 @@
 
 namespace transmla {
 namespace {
+
+// What records of a layer begin with.
+constexpr absl::string_view kFitted = "fitted", kRefitted = "refitted";
+
+// Of its stage, fitting without refitting takes one part in so many.
+constexpr int kRefitShare = 10;
 
 // The upper left [size, size] of a moment, divided by the number of its vectors.
 Matrix MeanBlock(const SecondMoment& moment, int64_t size) {
@@ -78,6 +86,8 @@ std::vector<double> CostLeft(const std::vector<double>& costs) {
 absl::StatusOr<int> BestRecipe::Calibrate(WorkFolder& work, const LayeredModel& source,
                                           TokenSequences calibration) {
   work_ = &work;
+  source_model_ = source;
+  calibration_ = calibration;
   const int layers = source_.spec().num_layers;
   pass_.emplace(work, "calibration", source, calibration,
                 [this, layers](int layer, int done, int total) {
@@ -216,13 +226,13 @@ absl::StatusOr<LatentLayerPlan> BestRecipe::PlanLayer(const AttentionStatistics&
   return plan;
 }
 
-std::string BestRecipe::RecordName(int layer) const {
-  return absl::StrFormat("fitted-%d-%d-%03d.record", options_.qk_rope_head_dim,
+std::string BestRecipe::RecordName(absl::string_view what, int layer) const {
+  return absl::StrFormat("%s-%d-%d-%03d.record", what, options_.qk_rope_head_dim,
                          options_.kv_lora_rank, layer);
 }
 
 absl::StatusOr<FittedLayer> BestRecipe::FitLayer(int layer, int max_distance) const {
-  const std::string name = RecordName(layer);
+  const std::string name = RecordName(kFitted, layer);
   if (const absl::StatusOr<std::string> done = work_->Read(name); done.ok())
     return ParseFittedLayer(*done);
   ASSIGN_OR_RETURN(const AttentionStatistics statistics, Statistics(layer));
@@ -234,6 +244,47 @@ absl::StatusOr<FittedLayer> BestRecipe::FitLayer(int layer, int max_distance) co
   return fitted;
 }
 
+absl::Status BestRecipe::FitLayers(int max_distance, ConversionReport* report) {
+  const int layers = source_.spec().num_layers;
+  for (int layer = 0; layer < layers; ++layer) {
+    absl::StatusOr<FittedLayer> fitted = FitLayer(layer, max_distance);
+    if (!fitted.ok()) return Annotate(fitted.status(), absl::StrCat("layer ", layer));
+    report->layers.push_back(fitted->report);
+    inv_freq_.push_back(fitted->weights.inv_freq);
+    source_.checkpoint().ReleasePages();
+    RETURN_IF_ERROR(progress_.Advance(layer + 1, kRefitShare * layers, layer + 1));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BestRecipe::RefitOutputProjections() {
+  const int layers = source_.spec().num_layers;
+  ModelSpec spec;
+  RefittedModel result;
+  ASSIGN_OR_RETURN(result.model,
+                   FittedModel(source_, *this, options_, *source_model_.backend, &spec));
+  result.bias = [this](int layer) -> absl::StatusOr<std::vector<double>> {
+    ASSIGN_OR_RETURN(const std::string record, work_->Read(RecordName(kFitted, layer)));
+    ASSIGN_OR_RETURN(FittedLayer fitted, ParseFittedLayer(record));
+    return std::move(fitted.weights.o_bias);
+  };
+  result.keep = [this](int layer, const Matrix& output,
+                       const std::vector<double>& bias) -> absl::Status {
+    ASSIGN_OR_RETURN(FittedLayer fitted, ReadLayer(layer));
+    fitted.weights.o = output;
+    fitted.weights.o_bias = bias;
+    return work_->Write(RecordName(kRefitted, layer), SaveFittedLayer(fitted));
+  };
+  const std::string name =
+      absl::StrFormat("refit-%d-%d", options_.qk_rope_head_dim, options_.kv_lora_rank);
+  return RefitOutputs(*work_, name, source_model_, source_, result, calibration_,
+                      [&](int layer, int done, int total) {
+                        const int part = total * layers;
+                        return progress_.Advance(part + (kRefitShare - 1) * (layer * total + done),
+                                                 kRefitShare * part, layer);
+                      });
+}
+
 absl::Status BestRecipe::Fit(TokenSequences calibration, TokenSequences, ConversionReport* report) {
   const int layers = source_.spec().num_layers;
   RETURN_IF_ERROR(progress_.Enter(ConversionStage::kRotate, layers));
@@ -241,20 +292,22 @@ absl::Status BestRecipe::Fit(TokenSequences calibration, TokenSequences, Convers
   const int max_distance = static_cast<int>(calibration[0].size()) - 1;
   RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCompress, layers));
   if (options_.shared_frequencies) RETURN_IF_ERROR(ShareFrequencies(max_distance));
-  for (int layer = 0; layer < layers; ++layer) {
-    absl::StatusOr<FittedLayer> fitted = FitLayer(layer, max_distance);
-    if (!fitted.ok()) return Annotate(fitted.status(), absl::StrCat("layer ", layer));
-    report->layers.push_back(fitted->report);
-    inv_freq_.push_back(fitted->weights.inv_freq);
-    source_.checkpoint().ReleasePages();
-    RETURN_IF_ERROR(progress_.Advance(layer + 1, layers, layer + 1));
+  RETURN_IF_ERROR(FitLayers(max_distance, report));
+  if (FitsOutput()) RETURN_IF_ERROR(RefitOutputProjections());
+  return progress_.Advance(1, 1, layers);
+}
+
+absl::StatusOr<FittedLayer> BestRecipe::ReadLayer(int layer) const {
+  if (FitsOutput()) {
+    const absl::StatusOr<std::string> refitted = work_->Read(RecordName(kRefitted, layer));
+    if (refitted.ok()) return ParseFittedLayer(*refitted);
   }
-  return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string record, work_->Read(RecordName(kFitted, layer)));
+  return ParseFittedLayer(record);
 }
 
 absl::StatusOr<LatentWeights> BestRecipe::Layer(int layer) const {
-  ASSIGN_OR_RETURN(const std::string record, work_->Read(RecordName(layer)));
-  ASSIGN_OR_RETURN(FittedLayer fitted, ParseFittedLayer(record));
+  ASSIGN_OR_RETURN(FittedLayer fitted, ReadLayer(layer));
   return std::move(fitted.weights);
 }
 

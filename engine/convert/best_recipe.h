@@ -12,11 +12,14 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
+
 #include "engine/convert/attention_statistics.h"
 #include "engine/convert/fitted_layer.h"
 #include "engine/convert/fitted_recipe.h"
 #include "engine/convert/key_components.h"
 #include "engine/convert/latent_layer.h"
+#include "engine/convert/layer_pass.h"
 #include "engine/convert/options.h"
 #include "engine/convert/progress.h"
 #include "engine/convert/source_weights.h"
@@ -34,15 +37,21 @@ class BestRecipe : public FittedRecipe {
   absl::Status Fit(TokenSequences calibration, TokenSequences evaluation,
                    ConversionReport* report) override;
   absl::StatusOr<LatentWeights> Layer(int layer) const override;
+  bool FitsOutput() const override { return !options_.keep_output; }
   std::vector<std::vector<float>> InverseFrequencies() const override { return inv_freq_; }
 
  private:
   absl::StatusOr<AttentionStatistics> Statistics(int layer) const;
-  // Of the record of a fitted layer; results of other shapes have others.
-  std::string RecordName(int layer) const;
+  // Of records about a layer that begin so; results of other shapes have others.
+  std::string RecordName(absl::string_view what, int layer) const;
+  // The layer with its own output projection if it is refitted already, or else without.
+  absl::StatusOr<FittedLayer> ReadLayer(int layer) const;
   absl::StatusOr<LatentLayerPlan> PlanLayer(const AttentionStatistics& statistics, int layer,
                                             int max_distance, LayerReport* report) const;
   absl::StatusOr<LatentWeights> BuildLayer(const LatentLayerPlan& plan, int layer) const;
+  absl::Status FitLayers(int max_distance, ConversionReport* report);
+  // Replaces the fitted layers' output projections.
+  absl::Status RefitOutputProjections();
   // From the work folder if it is there, or else into it.
   absl::StatusOr<FittedLayer> FitLayer(int layer, int max_distance) const;
   // What z = [k_nope; v] = `map` · [k; v] is around: [K + L], zero where it may not be taken out.
@@ -70,8 +79,12 @@ class BestRecipe : public FittedRecipe {
   const ConvertOptions& options_;
   const SourceWeights& source_;
   ProgressTracker& progress_;
-  WorkFolder* work_ = nullptr;                // once calibrated
-  std::optional<LayerPass> pass_;             // over the calibration text
+  // Once calibrated.
+  WorkFolder* work_ = nullptr;
+  LayeredModel source_model_;
+  TokenSequences calibration_;
+  std::optional<LayerPass> pass_;  // over the calibration text
+
   std::vector<int> shared_pairs_;             // ChooseSharedPairs, if layers are to share them
   std::vector<std::vector<float>> inv_freq_;  // a layer, once fitted
 };

@@ -1,7 +1,7 @@
-// Calibration: runs a model over token sequences and keeps second moments of what its projections
-// give, layer by layer.
+// Calibration: what is kept of a model's projections while it runs over token sequences, a layer at
+// a time (layer_pass.h).
 //
-// Memory is that of the moments, whatever the length of the text.
+// Memory is that of a layer's moments, whatever the length of the text.
 #ifndef TRANSMLA_ENGINE_CONVERT_CALIBRATE_H_
 #define TRANSMLA_ENGINE_CONVERT_CALIBRATE_H_
 
@@ -30,47 +30,50 @@ using SequenceProgress = std::function<absl::Status(int done, int total)>;
 // What calibration needs a model loaded with, for sequences of `length` tokens.
 StepLimits CalibrationLimits(int length);
 
-// Runs all sequences, each from position 0, as many side by side as fit a step, for `observer` to
-// see.
-absl::Status ObserveSequences(Decoder& decoder, Backend& backend, TokenSequences sequences,
-                              DecoderObserver& observer, const SequenceProgress& progress);
-
 // Sums k·kᵀ of a grouped-query model's keys before RoPE, biases and norms included, over all that
-// it runs while this observes it: one moment [L, L] a layer. The backend must outlive it.
+// it runs while this observes it: a moment [L, L] a layer. The backend must outlive it.
 class KeyMoments : public LayerStatistics {
  public:
   // Dimensions of heads are summed in the order `head_order`.
-  KeyMoments(Backend& backend, const ModelSpec& spec, HeadOrder head_order = {});
+  explicit KeyMoments(Backend& backend, HeadOrder head_order = {})
+      : backend_(backend), head_order_(std::move(head_order)) {}
   absl::Status OnProjections(int layer, const TensorView& q, const TensorView& k,
                              const TensorView& v) override;
   std::string Take(int layer) override;  // SecondMoment::Save
-  // Ends the sums of all layers.
-  std::vector<SecondMoment> TakeAll() { return std::move(moments_); }
-
  private:
   Backend& backend_;
   const HeadOrder head_order_;
-  std::vector<SecondMoment> moments_;  // empty until its layer runs
+  SecondMoment moment_;  // of the layer that runs; empty until it does
   std::vector<float> buffer_;
 };
 
-// KeyMoments over `sequences`.
-absl::StatusOr<std::vector<SecondMoment>> CalibrateKeys(Decoder& decoder, Backend& backend,
-                                                        TokenSequences sequences,
-                                                        const SequenceProgress& progress);
-
+// The same of a model with latent attention: what its layers' projections give.
 struct LatentMoments {
-  std::vector<SecondMoment>
-      kv;  // a layer: of [latent | rope key], as kv_a_proj_with_mqa gives them
-  std::vector<SecondMoment>
-      query;  // a layer: of the position-free parts of all heads, [H·Dn]; empty unless asked for
+  SecondMoment kv;     // of [latent | rope key], as kv_a_proj_with_mqa gives them
+  SecondMoment query;  // of the position-free parts of all heads, [H·Dn]; empty unless asked for
 };
 
-// The same for a model with latent attention: here one whose keys are rotated and whose latent is
-// not yet compressed.
-absl::StatusOr<LatentMoments> CalibrateLatents(Decoder& decoder, Backend& backend,
-                                               TokenSequences sequences, bool with_queries,
-                                               const SequenceProgress& progress);
+// Sums LatentMoments of all that a model runs while this observes it. The backend must outlive it.
+class LatentObserver : public LayerStatistics {
+ public:
+  LatentObserver(Backend& backend, const MlaSpec& mla, bool with_queries)
+      : backend_(backend), mla_(mla), with_queries_(with_queries) {}
+  absl::Status OnLatentProjections(int layer, const TensorView& q, const TensorView& kv) override;
+  std::string Take(int layer) override;
+
+ private:
+  // Keeps the first Dn of every Dn + Dr elements of the buffer.
+  void DropRopeParts();
+
+  Backend& backend_;
+  const MlaSpec mla_;
+  const bool with_queries_;
+  LatentMoments moments_;  // of the layer that runs
+  std::vector<float> buffer_;
+};
+
+// A record that LatentObserver took. DataLoss if it is not whole.
+absl::StatusOr<LatentMoments> ParseLatentMoments(absl::string_view record);
 
 }  // namespace transmla
 

@@ -136,37 +136,6 @@ StepLimits EvaluationLimits(int length) {
           .max_context_tokens = length};
 }
 
-absl::StatusOr<PerplexityResult> EvaluatePerplexity(
-    Decoder& decoder, Backend& backend, absl::Span<const std::vector<int32_t>> sequences,
-    DType cache_dtype, const EvaluationProgress& progress) {
-  RETURN_IF_ERROR(CheckPredictable(sequences));
-  ASSIGN_OR_RETURN(SequenceRunner runner,
-                   SequenceRunner::Create(decoder, backend, cache_dtype, 1, LongestOf(sequences)));
-  ThreadPool pool(backend.info().host_threads);
-  const size_t vocabulary = decoder.spec().vocab_size;
-  double total = 0;
-  PerplexityResult result;
-  for (size_t s = 0; s < sequences.size(); ++s) {
-    const absl::Span<const int32_t> sequence = sequences[s];
-    for (int position = 0; position < static_cast<int>(sequence.size()); position += kStepTokens) {
-      const Step step = StepAt(sequence, position);
-      ASSIGN_OR_RETURN(const Logits logits, runner.Run({step.chunk}));
-      std::vector<double> losses(step.predictions);
-      pool.ParallelFor(step.predictions, [&](int64_t i, int) {
-        const Logits row = logits.subspan(i * vocabulary, vocabulary);
-        losses[i] = LogSumExp(row) - row[sequence[position + i + 1]];
-      });
-      for (const double loss : losses) total += loss;
-      result.tokens += step.predictions;
-    }
-    RETURN_IF_ERROR(CheckFinite(total, decoder.spec()));
-    if (progress && !progress(static_cast<int>(s) + 1, static_cast<int>(sequences.size())))
-      return absl::CancelledError("evaluation cancelled");
-  }
-  result.perplexity = std::exp(total / static_cast<double>(result.tokens));
-  return result;
-}
-
 namespace {
 
 // Gives the logits of a step of sequence `index`; valid until the next call.
@@ -176,6 +145,35 @@ struct ComparedModel {
   const ModelSpec* spec = nullptr;
   LogitSource logits;
 };
+
+absl::StatusOr<PerplexityResult> PerplexityOf(const ComparedModel& model,
+                                              absl::Span<const std::vector<int32_t>> sequences,
+                                              int threads, const EvaluationProgress& progress) {
+  RETURN_IF_ERROR(CheckPredictable(sequences));
+  ThreadPool pool(threads);
+  const size_t vocabulary = model.spec->vocab_size;
+  double total = 0;
+  PerplexityResult result;
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const absl::Span<const int32_t> sequence = sequences[s];
+    for (int position = 0; position < static_cast<int>(sequence.size()); position += kStepTokens) {
+      const Step step = StepAt(sequence, position);
+      ASSIGN_OR_RETURN(const Logits logits, model.logits(s, step.chunk));
+      std::vector<double> losses(step.predictions);
+      pool.ParallelFor(step.predictions, [&](int64_t i, int) {
+        const Logits row = logits.subspan(i * vocabulary, vocabulary);
+        losses[i] = LogSumExp(row) - row[sequence[position + i + 1]];
+      });
+      for (const double loss : losses) total += loss;
+      result.tokens += step.predictions;
+    }
+    RETURN_IF_ERROR(CheckFinite(total, *model.spec));
+    if (progress && !progress(static_cast<int>(s) + 1, static_cast<int>(sequences.size())))
+      return absl::CancelledError("evaluation cancelled");
+  }
+  result.perplexity = std::exp(total / static_cast<double>(result.tokens));
+  return result;
+}
 
 absl::StatusOr<QualityReport> Compare(const ComparedModel& source, const ComparedModel& result,
                                       absl::Span<const std::vector<int32_t>> sequences, int threads,
@@ -228,7 +226,18 @@ LogitSource LogitsOf(SequenceRunner& runner) {
   return [&runner](size_t, const SequenceChunk& chunk) { return runner.Run({chunk}); };
 }
 
-// `firsts` are the tokens before each sequence.
+// The tokens before each sequence.
+std::vector<int64_t> FirstTokens(absl::Span<const std::vector<int32_t>> sequences) {
+  std::vector<int64_t> firsts;
+  int64_t tokens = 0;
+  for (const std::vector<int32_t>& sequence : sequences) {
+    firsts.push_back(tokens);
+    tokens += static_cast<int64_t>(sequence.size());
+  }
+  return firsts;
+}
+
+// `firsts` are FirstTokens.
 LogitSource LogitsOf(const EvaluatedStreams& model, const std::vector<int64_t>& firsts) {
   return [&model, &firsts](size_t index, const SequenceChunk& chunk) -> absl::StatusOr<Logits> {
     const int64_t width = model.spec->hidden_size;
@@ -246,16 +255,29 @@ LogitSource LogitsOf(const EvaluatedStreams& model, const std::vector<int64_t>& 
 
 }  // namespace
 
+absl::StatusOr<PerplexityResult> EvaluatePerplexity(
+    Decoder& decoder, Backend& backend, absl::Span<const std::vector<int32_t>> sequences,
+    DType cache_dtype, const EvaluationProgress& progress) {
+  ASSIGN_OR_RETURN(
+      SequenceRunner runner,
+      SequenceRunner::Create(decoder, backend, cache_dtype, 1, std::max(1, LongestOf(sequences))));
+  return PerplexityOf({&decoder.spec(), LogitsOf(runner)}, sequences, backend.info().host_threads,
+                      progress);
+}
+
+absl::StatusOr<PerplexityResult> StreamsPerplexity(const EvaluatedStreams& model,
+                                                   absl::Span<const std::vector<int32_t>> sequences,
+                                                   int threads,
+                                                   const EvaluationProgress& progress) {
+  const std::vector<int64_t> firsts = FirstTokens(sequences);
+  return PerplexityOf({model.spec, LogitsOf(model, firsts)}, sequences, threads, progress);
+}
+
 absl::StatusOr<QualityReport> CompareStreams(const EvaluatedStreams& source,
                                              const EvaluatedStreams& result,
                                              absl::Span<const std::vector<int32_t>> sequences,
                                              int threads, const EvaluationProgress& progress) {
-  std::vector<int64_t> firsts;
-  int64_t tokens = 0;
-  for (const std::vector<int32_t>& sequence : sequences) {
-    firsts.push_back(tokens);
-    tokens += static_cast<int64_t>(sequence.size());
-  }
+  const std::vector<int64_t> firsts = FirstTokens(sequences);
   return Compare({source.spec, LogitsOf(source, firsts)}, {result.spec, LogitsOf(result, firsts)},
                  sequences, threads, progress);
 }

@@ -49,6 +49,12 @@ struct EvaluatedStreams {
   const MappedFile* streams = nullptr;
 };
 
+// Its perplexity, as EvaluatePerplexity gives it. `threads` sum up.
+absl::StatusOr<PerplexityResult> StreamsPerplexity(const EvaluatedStreams& model,
+                                                   absl::Span<const std::vector<int32_t>> sequences,
+                                                   int threads,
+                                                   const EvaluationProgress& progress = nullptr);
+
 // As CompareModels. `threads` compare.
 absl::StatusOr<QualityReport> CompareStreams(const EvaluatedStreams& source,
                                              const EvaluatedStreams& result,

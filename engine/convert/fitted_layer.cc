@@ -8,10 +8,10 @@ namespace transmla {
 
 std::string SaveFittedLayer(const FittedLayer& layer) {
   const LatentWeights& weights = layer.weights;
-  CHECK(weights.q_a_norm.empty() && weights.kv_a_norm.empty() && weights.o.empty());
+  CHECK(weights.q_a_norm.empty() && weights.kv_a_norm.empty());
   RecordWriter record;
   record.Put(int64_t{weights.behind_norms});
-  for (const Matrix* matrix : {&weights.q_a, &weights.q, &weights.kv_a, &weights.kv_b})
+  for (const Matrix* matrix : {&weights.q_a, &weights.q, &weights.kv_a, &weights.kv_b, &weights.o})
     record.PutRounded(*matrix);
   for (const std::vector<double>* values :
        {&weights.q_a_bias, &weights.q_bias, &weights.kv_a_bias, &weights.o_bias})
@@ -30,7 +30,7 @@ absl::StatusOr<FittedLayer> ParseFittedLayer(absl::string_view record) {
   FittedLayer layer;
   LatentWeights& weights = layer.weights;
   weights.behind_norms = reader.Number() != 0;
-  for (Matrix* matrix : {&weights.q_a, &weights.q, &weights.kv_a, &weights.kv_b})
+  for (Matrix* matrix : {&weights.q_a, &weights.q, &weights.kv_a, &weights.kv_b, &weights.o})
     *matrix = reader.ReadRounded();
   for (std::vector<double>* values :
        {&weights.q_a_bias, &weights.q_bias, &weights.kv_a_bias, &weights.o_bias})

@@ -13,7 +13,7 @@
 namespace transmla {
 
 struct FittedLayer {
-  LatentWeights weights;  // without norms of latents and an output projection
+  LatentWeights weights;  // without norms of latents
   LayerReport report;
 };
 

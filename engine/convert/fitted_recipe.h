@@ -32,6 +32,8 @@ class FittedRecipe {
 
   // The converted attention of a layer. REQUIRES: Fit succeeded; so for what follows.
   virtual absl::StatusOr<LatentWeights> Layer(int layer) const = 0;
+  // Whether layers have output projections of their own.
+  virtual bool FitsOutput() const { return false; }
   // [layers][qk_rope_head_dim / 2]
   virtual std::vector<std::vector<float>> InverseFrequencies() const = 0;
 };

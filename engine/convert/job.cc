@@ -51,6 +51,7 @@ std::string JobOf(const ConvertOptions& options, const CheckpointReader& source,
   json["max_perplexity_increase"] = options.max_perplexity_increase;
   json["compare_ratios"] = options.compare_ratios;
   json["shared_frequencies"] = options.shared_frequencies;
+  json["keep_output"] = options.keep_output;
   json["balance_kv_ratio"] = options.balance_kv_ratio;
   json["sequences"] = {options.nsamples, options.seqlen, options.evaluation_sequences,
                        options.evaluation_length};

@@ -312,6 +312,12 @@ void LatentCheckpoint::AddShifted(const KeptTensor& kept, const TensorView& stor
 }
 
 void LatentCheckpoint::Own(NamedTensor named) {
+  for (size_t i = 0; i < views_.size(); ++i) {
+    if (views_[i].first != named.name) continue;
+    infos_.erase(infos_.begin() + static_cast<std::ptrdiff_t>(i));
+    views_.erase(views_.begin() + static_cast<std::ptrdiff_t>(i));
+    break;
+  }
   infos_.push_back({named.name, named.tensor.dtype(), named.tensor.shape()});
   views_.emplace_back(named.name, named.tensor.view());
   owned_.push_back(std::move(named.tensor));

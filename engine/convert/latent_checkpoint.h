@@ -70,6 +70,7 @@ class LatentCheckpoint : public CheckpointReader {
   void ReleasePages() const override { source_->ReleasePages(); }
 
  private:
+  // Instead of the source's tensor of that name, if there is one.
   void Own(NamedTensor named);
   // A vector with its offset added.
   void AddShifted(const KeptTensor& kept, const TensorView& stored);

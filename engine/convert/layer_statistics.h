@@ -1,4 +1,5 @@
-// LayerStatistics: what calibration keeps of a model that runs one layer after the other.
+// LayerStatistics: what calibration keeps of a model that runs one layer after the other: of
+// attention, as of the last layer nothing else runs.
 #ifndef TRANSMLA_ENGINE_CONVERT_LAYER_STATISTICS_H_
 #define TRANSMLA_ENGINE_CONVERT_LAYER_STATISTICS_H_
 

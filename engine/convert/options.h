@@ -72,6 +72,9 @@ struct ConvertOptions {
   // Recipe best: all layers keep RoPE at the same frequencies (the others' layers do anyway).
   // Format deepseek-v3 needs it: ResolveOptions sets it.
   bool shared_frequencies = false;
+  // Recipe best: output projections stay the source's, instead of being fitted to the result's
+  // attention.
+  bool keep_output = false;
   // Recipe transmla: neighbouring frequencies folded together; 0: chosen by perplexity on the
   // calibration text.
   int freqfold = 0;

@@ -22,6 +22,7 @@
 #include "engine/convert/fitted_recipe.h"
 #include "engine/convert/gguf_emit.h"
 #include "engine/convert/job.h"
+#include "engine/convert/latent_model.h"
 #include "engine/convert/layer_pass.h"
 #include "engine/convert/loaded_model.h"
 #include "engine/convert/plan.h"
@@ -194,7 +195,7 @@ std::unique_ptr<FittedRecipe> Conversion::MakeRecipe(const ConvertOptions& optio
     case Recipe::kEquivalent:
       return nullptr;
     case Recipe::kTransMla:
-      return std::make_unique<TransMlaRecipe>(options, context_, *weights_, progress);
+      return std::make_unique<TransMlaRecipe>(options, *weights_, progress);
     case Recipe::kBest:
       return std::make_unique<BestRecipe>(options, *weights_, progress);
   }
@@ -411,9 +412,11 @@ absl::Status Conversion::Recover() {
   ASSIGN_OR_RETURN(recovery_, Recovery::Create(*weights_, ResolveShape(options_, spec),
                                                ResolveAttentionScale(options_, spec)));
   for (int layer = 0; layer < spec.num_layers; ++layer) {
-    ASSIGN_OR_RETURN(const LatentWeights latent, recipe_->Layer(layer));
-    ASSIGN_OR_RETURN(const Matrix output, weights_->Output(layer));
-    recovery_->SetLayer(layer, latent, output);
+    ASSIGN_OR_RETURN(LatentWeights latent, recipe_->Layer(layer));
+    if (latent.o.empty()) {
+      ASSIGN_OR_RETURN(latent.o, weights_->Output(layer));
+    }
+    recovery_->SetLayer(layer, latent);
   }
   const TokenSequences text =
       absl::MakeConstSpan(text_.calibration)
@@ -458,12 +461,13 @@ absl::Status Conversion::Write() {
   source.progress = [this, layers](int written) {
     return progress_.Advance(written, layers, written);
   };
-  EmitOptions emit{.mla = ResolveShape(options_, weights_->spec()),
-                   .biases = ResolveBiases(options_, weights_->spec()),
-                   .dtype = ResolveDType(options_),
-                   .format = options_.format,
-                   .max_shard_bytes = options_.max_shard_bytes,
-                   .own_output = recovery_ != nullptr};
+  EmitOptions emit{
+      .mla = ResolveShape(options_, weights_->spec()),
+      .biases = ResolveBiases(options_, weights_->spec()),
+      .dtype = ResolveDType(options_),
+      .format = options_.format,
+      .max_shard_bytes = options_.max_shard_bytes,
+      .own_output = recovery_ != nullptr || (recipe_ != nullptr && recipe_->FitsOutput())};
   emit.config = LatentConfig(*weights_, emit.mla, emit.biases,
                              ResolveAttentionScale(options_, weights_->spec()));
   if (options_.format == OutputFormat::kDeepseekV3) UseStockLayout(*weights_, source, emit);

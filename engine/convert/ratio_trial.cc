@@ -1,13 +1,6 @@
 #include "engine/convert/ratio_trial.h"
 
-#include <memory>
-#include <utility>
-
 #include "absl/strings/str_format.h"
-
-#include "engine/base/status.h"
-#include "engine/convert/latent_checkpoint.h"
-#include "engine/convert/plan.h"
 
 namespace transmla {
 namespace {
@@ -15,27 +8,6 @@ namespace {
 constexpr int kParts = 16;
 
 }  // namespace
-
-absl::StatusOr<LayeredModel> FittedModel(const SourceWeights& source, const FittedRecipe& recipe,
-                                         const ConvertOptions& options, Backend& backend,
-                                         ModelSpec* spec) {
-  const Config config = LatentConfig(source, ResolveShape(options, source.spec()),
-                                     ResolveBiases(options, source.spec()),
-                                     ResolveAttentionScale(options, source.spec()));
-  const auto layer = [&source, &recipe, config](
-                         int index) -> absl::StatusOr<std::shared_ptr<const CheckpointReader>> {
-    auto checkpoint = std::make_shared<LatentCheckpoint>(source, config);
-    checkpoint->AddFrequencies(recipe.InverseFrequencies());
-    ASSIGN_OR_RETURN(LatentWeights weights, recipe.Layer(index));
-    weights.inv_freq.clear();
-    checkpoint->AddLayer(index, weights);
-    return checkpoint;
-  };
-  // Whether there are biases the first layer tells.
-  ASSIGN_OR_RETURN(const std::shared_ptr<const CheckpointReader> first, layer(0));
-  ASSIGN_OR_RETURN(*spec, ReadModelSpec(*first));
-  return LayeredModel{.layer = layer, .ends = first, .spec = spec, .backend = &backend};
-}
 
 absl::StatusOr<double> ChooseRatio(double share, const RatioTrial& trial,
                                    std::vector<RatioReport>* tried) {

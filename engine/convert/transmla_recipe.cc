@@ -1,20 +1,23 @@
 #include "engine/convert/transmla_recipe.h"
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
-#include "engine/base/check.h"
 #include "engine/base/status.h"
 #include "engine/convert/evaluate.h"
+#include "engine/convert/fitted_layer.h"
 #include "engine/convert/freq_fold.h"
 #include "engine/convert/latent_checkpoint.h"
+#include "engine/convert/latent_model.h"
+#include "engine/convert/moments.h"
 #include "engine/convert/plan.h"
 #include "engine/convert/rotate.h"
-#include "engine/linalg/product.h"
+#include "engine/convert/work_record.h"
+#include "engine/model/layer_decoder.h"
 
 namespace transmla {
 namespace {
@@ -40,84 +43,85 @@ absl::Status AnnotateLayer(const absl::Status& status, int layer) {
 
 }  // namespace
 
-TransMlaRecipe::TransMlaRecipe(const ConvertOptions& options, const ConversionContext& context,
-                               const SourceWeights& source, ProgressTracker& progress)
-    : options_(options), context_(context), source_(source), progress_(progress) {}
-
 absl::StatusOr<int> TransMlaRecipe::Calibrate(WorkFolder& work, const LayeredModel& source,
                                               TokenSequences calibration) {
+  work_ = &work;
+  backend_ = source.backend;
   const int layers = source_.spec().num_layers;
-  LayerPass pass(work, "keys", source, calibration, [&](int layer, int done, int total) {
+  keys_.emplace(work, "keys", source, calibration, [this, layers](int layer, int done, int total) {
     return progress_.Advance(layer * total + done, layers * total, layer);
   });
-  KeyMoments observer(*source.backend, source_.spec(), source_.head_order());
-  ASSIGN_OR_RETURN(const int finished, pass.Observe(observer));
-  for (int layer = 0; layer < layers; ++layer) {
-    ASSIGN_OR_RETURN(const std::string record, pass.Record(layer));
-    RecordReader reader(record);
-    keys_.push_back(SecondMoment::Load(reader));
-    RETURN_IF_ERROR(reader.Finish());
-  }
-  return finished;
+  KeyMoments observer(*source.backend, source_.head_order());
+  return keys_->Observe(observer);
 }
 
 absl::Status TransMlaRecipe::Fit(TokenSequences calibration, TokenSequences evaluation,
                                  ConversionReport* report) {
-  RETURN_IF_ERROR(Rotate(keys_, calibration, evaluation, report));
-  ASSIGN_OR_RETURN(const LatentMoments moments, CalibrateRotated(calibration));
-  return Compress(moments, report);
+  RETURN_IF_ERROR(Rotate(calibration, evaluation, report));
+  return CompressAll(calibration, report);
 }
 
-absl::StatusOr<std::vector<LatentLayerPlan>> TransMlaRecipe::PartialRopePlans(
-    const std::vector<SecondMoment>& keys, int freqfold) const {
+RotationShape TransMlaRecipe::ShapeOf(int freqfold) const {
+  return {.num_key_value_heads = source_.spec().gqa.num_key_value_heads,
+          .head_dim = source_.spec().gqa.head_dim,
+          .qk_rope_head_dim = options_.qk_rope_head_dim,
+          .freqfold = freqfold};
+}
+
+absl::StatusOr<LatentLayerPlan> TransMlaRecipe::PartialRopePlan(int layer, int freqfold) const {
+  ASSIGN_OR_RETURN(const std::string record, keys_->Record(layer));
+  RecordReader reader(record);
+  const SecondMoment keys = SecondMoment::Load(reader);
+  RETURN_IF_ERROR(reader.Finish());
   const ModelSpec& spec = source_.spec();
-  const RotationShape shape{.num_key_value_heads = spec.gqa.num_key_value_heads,
-                            .head_dim = spec.gqa.head_dim,
-                            .qk_rope_head_dim = options_.qk_rope_head_dim,
-                            .freqfold = freqfold};
-  std::vector<LatentLayerPlan> plans;
-  for (int layer = 0; layer < spec.num_layers; ++layer) {
-    RETURN_IF_ERROR(progress_.Advance(0, 1));
-    // Orthogonal, so that queries turn as keys do.
-    absl::StatusOr<Matrix> rotation = RopeRotation(keys[layer].sum(), shape);
-    if (!rotation.ok()) return AnnotateLayer(rotation.status(), layer);
-    LatentLayerPlan plan;
-    plan.source = spec.gqa;
-    plan.query_scale = QueryScale(spec, options_.qk_rope_head_dim);
-    plan.nope_scale = double{spec.rope_magnitude} * spec.rope_magnitude;
-    plan.qk_rope_head_dim = options_.qk_rope_head_dim;
-    plan.query_map = *rotation;
-    plan.key_map = *std::move(rotation);
-    plan.inv_freq = KeptFrequencies(spec.inv_freq[layer], shape);
-    plans.push_back(std::move(plan));
-  }
-  return plans;
+  const RotationShape shape = ShapeOf(freqfold);
+  // Orthogonal, so that queries turn as keys do.
+  absl::StatusOr<Matrix> rotation = RopeRotation(keys.sum(), shape);
+  if (!rotation.ok()) return AnnotateLayer(rotation.status(), layer);
+  LatentLayerPlan plan;
+  plan.source = spec.gqa;
+  plan.query_scale = QueryScale(spec, options_.qk_rope_head_dim);
+  plan.nope_scale = double{spec.rope_magnitude} * spec.rope_magnitude;
+  plan.qk_rope_head_dim = options_.qk_rope_head_dim;
+  plan.query_map = *rotation;
+  plan.key_map = *std::move(rotation);
+  plan.inv_freq = KeptFrequencies(spec.inv_freq[layer], shape);
+  return plan;
 }
 
-absl::StatusOr<LoadedModel> TransMlaRecipe::LoadPartialRope(
-    const std::vector<LatentLayerPlan>& plans, const StepLimits& limits) {
-  MlaSpec mla = ResolveShape(options_, source_.spec());
+absl::StatusOr<LayeredModel> TransMlaRecipe::PartialRopeModel(int freqfold, ModelSpec* spec) const {
+  const ModelSpec& from = source_.spec();
+  MlaSpec mla = ResolveShape(options_, from);
   mla.q_lora_rank = 0;
   // Nothing is compressed yet.
-  mla.kv_lora_rank = static_cast<int>(2 * plans[0].key_map.rows()) - options_.qk_rope_head_dim;
-  auto checkpoint = std::make_shared<LatentCheckpoint>(
-      source_, LatentConfig(source_, mla, ResolveBiases(options_, source_.spec()),
-                            ResolveAttentionScale(options_, source_.spec())));
-  for (size_t layer = 0; layer < plans.size(); ++layer) {
-    RETURN_IF_ERROR(progress_.Advance(0, 1));
-    ASSIGN_OR_RETURN(const GqaWeights weights, source_.Attention(static_cast<int>(layer)));
-    checkpoint->AddLayer(static_cast<int>(layer), BuildLatentLayer(weights, plans[layer]));
-  }
-  return LoadModel(context_, std::move(checkpoint), limits);
+  mla.kv_lora_rank =
+      2 * from.gqa.num_key_value_heads * from.gqa.head_dim - options_.qk_rope_head_dim;
+  return LatentModel({.source = &source_,
+                      .config = LatentConfig(source_, mla, ResolveBiases(options_, from),
+                                             ResolveAttentionScale(options_, from)),
+                      .inv_freq = [this, freqfold] { return Frequencies(freqfold); },
+                      .layer = [this, freqfold](int layer) -> absl::StatusOr<LatentWeights> {
+                        ASSIGN_OR_RETURN(const LatentLayerPlan plan,
+                                         PartialRopePlan(layer, freqfold));
+                        ASSIGN_OR_RETURN(const GqaWeights weights, source_.Attention(layer));
+                        return BuildLatentLayer(weights, plan);
+                      }},
+                     *backend_, spec);
 }
 
-absl::StatusOr<double> TransMlaRecipe::PartialRopePerplexity(
-    const std::vector<LatentLayerPlan>& plans, TokenSequences sequences) {
-  const int length = static_cast<int>(sequences[0].size());
-  ASSIGN_OR_RETURN(LoadedModel model, LoadPartialRope(plans, EvaluationLimits(length)));
+absl::StatusOr<double> TransMlaRecipe::PartialRopePerplexity(int freqfold,
+                                                             TokenSequences sequences) const {
+  ModelSpec spec;
+  ASSIGN_OR_RETURN(const LayeredModel model, PartialRopeModel(freqfold, &spec));
+  const auto go_on = [this](int, int, int) { return progress_.Advance(0, 1); };
+  ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> streams,
+                   LayerPass(*work_, "partial-rope", model, sequences, go_on).Run());
+  ASSIGN_OR_RETURN(const std::unique_ptr<EndsDecoder> ends,
+                   EndsDecoder::Load(model.ends, spec, backend_,
+                                     EvaluationLimits(static_cast<int>(sequences[0].size()))));
   absl::Status cancelled;
-  const absl::StatusOr<PerplexityResult> result =
-      EvaluatePerplexity(*model.decoder, *model.backend, sequences, DType::kF32, [&](int, int) {
+  const absl::StatusOr<PerplexityResult> result = StreamsPerplexity(
+      {ends.get(), &spec, streams.get()}, sequences, backend_->info().host_threads, [&](int, int) {
         cancelled = progress_.Advance(0, 1);
         return cancelled.ok();
       });
@@ -126,95 +130,106 @@ absl::StatusOr<double> TransMlaRecipe::PartialRopePerplexity(
   return result->perplexity;
 }
 
-absl::StatusOr<int> TransMlaRecipe::SearchFreqFold(const std::vector<SecondMoment>& keys,
-                                                   TokenSequences calibration) {
+absl::StatusOr<int> TransMlaRecipe::SearchFreqFold(TokenSequences calibration) const {
   const GqaSpec& gqa = source_.spec().gqa;
   const TokenSequences text = calibration.subspan(0, kSearchSequences);
   int tried = 0;
-  ASSIGN_OR_RETURN(const FreqFoldChoice choice,
-                   ChooseFreqFold(gqa.head_dim / options_.qk_rope_head_dim, gqa.head_dim / 2,
-                                  [&](int freqfold) -> absl::StatusOr<double> {
-                                    ASSIGN_OR_RETURN(const std::vector<LatentLayerPlan> plans,
-                                                     PartialRopePlans(keys, freqfold));
-                                    ASSIGN_OR_RETURN(const double perplexity,
-                                                     PartialRopePerplexity(plans, text));
-                                    RETURN_IF_ERROR(progress_.Advance(++tried, kSearchSteps + 1));
-                                    return perplexity;
-                                  }));
+  const auto measure = [&](int freqfold) -> absl::StatusOr<double> {
+    ASSIGN_OR_RETURN(const double perplexity, PartialRopePerplexity(freqfold, text));
+    RETURN_IF_ERROR(progress_.Advance(++tried, kSearchSteps + 1));
+    return perplexity;
+  };
+  ASSIGN_OR_RETURN(
+      const FreqFoldChoice choice,
+      ChooseFreqFold(gqa.head_dim / options_.qk_rope_head_dim, gqa.head_dim / 2, measure));
   return choice.freqfold;
 }
 
-absl::Status TransMlaRecipe::Rotate(const std::vector<SecondMoment>& keys,
-                                    TokenSequences calibration, TokenSequences evaluation,
+absl::Status TransMlaRecipe::Rotate(TokenSequences calibration, TokenSequences evaluation,
                                     ConversionReport* report) {
   RETURN_IF_ERROR(progress_.Enter(ConversionStage::kRotate, source_.spec().num_layers));
-  report->freqfold = options_.freqfold;
-  if (report->freqfold == 0) {
-    ASSIGN_OR_RETURN(report->freqfold, SearchFreqFold(keys, calibration));
+  freqfold_ = options_.freqfold;
+  if (freqfold_ == 0) {
+    ASSIGN_OR_RETURN(freqfold_, SearchFreqFold(calibration));
   }
-  ASSIGN_OR_RETURN(plans_, PartialRopePlans(keys, report->freqfold));
+  report->freqfold = freqfold_;
   if (!evaluation.empty()) {
-    ASSIGN_OR_RETURN(report->perplexity_partial_rope, PartialRopePerplexity(plans_, evaluation));
+    ASSIGN_OR_RETURN(report->perplexity_partial_rope, PartialRopePerplexity(freqfold_, evaluation));
   }
   return progress_.Advance(1, 1, source_.spec().num_layers);
 }
 
-absl::Status TransMlaRecipe::CompressLayer(const LatentMoments& moments, int layer,
-                                           LayerReport* report) {
-  const Matrix& moment = moments.kv[layer].sum();
+absl::StatusOr<TransMlaRecipe::CompressedLayer> TransMlaRecipe::Compress(int layer) const {
+  ASSIGN_OR_RETURN(const std::string record, latents_->Record(layer));
+  ASSIGN_OR_RETURN(const LatentMoments moments, ParseLatentMoments(record));
+  CompressedLayer compressed;
+  LatentLayerPlan& plan = compressed.plan;
+  LatentBasis& basis = compressed.basis;
+  ASSIGN_OR_RETURN(plan, PartialRopePlan(layer, freqfold_));
+  const Matrix& moment = moments.kv.sum();
   const int64_t width = moment.rows() - options_.qk_rope_head_dim;
   const MlaSpec shape = ResolveShape(options_, source_.spec());
-  LatentLayerPlan& plan = plans_[layer];
   const int key_width = static_cast<int>(plan.key_map.rows()) - options_.qk_rope_head_dim;
-  LatentBasis& basis = bases_[layer];
   ASSIGN_OR_RETURN(basis, CompressKeysAndValues(LeadingBlock(moment, width),
                                                 {.key_width = key_width,
                                                  .kv_lora_rank = shape.kv_lora_rank,
                                                  .balance_kv_ratio = options_.balance_kv_ratio}));
   plan.latent = MakeLatentMap(basis, key_width);
   if (options_.q_lora_rank > 0) {
-    ASSIGN_OR_RETURN(plan.query_basis,
-                     PrincipalComponents(moments.query[layer].sum(), shape.q_lora_rank));
+    ASSIGN_OR_RETURN(plan.query_basis, PrincipalComponents(moments.query.sum(), shape.q_lora_rank));
   }
-  report->layer = layer;
-  report->key_error = basis.key_error;
-  report->value_error = basis.value_error;
+  LayerReport& report = compressed.report;
+  report.layer = layer;
+  report.key_error = basis.key_error;
+  report.value_error = basis.value_error;
   const double rope = Trace(moment, width, moment.rows());
   const double keys = rope + Trace(moment, 0, key_width);
-  report->rope_key_energy_kept = keys > 0 ? rope / keys : 1;
-  return absl::OkStatus();
+  report.rope_key_energy_kept = keys > 0 ? rope / keys : 1;
+  return compressed;
 }
 
-absl::StatusOr<LatentMoments> TransMlaRecipe::CalibrateRotated(TokenSequences calibration) {
-  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCompress, source_.spec().num_layers));
-  ASSIGN_OR_RETURN(
-      LoadedModel model,
-      LoadPartialRope(plans_, CalibrationLimits(static_cast<int>(calibration[0].size()))));
-  // Calibration is nearly all of this stage; the layers' decompositions come after it.
-  return CalibrateLatents(
-      *model.decoder, *model.backend, calibration, options_.q_lora_rank > 0,
-      [&](int done, int total) { return progress_.Advance(9 * done, 10 * total); });
+std::string TransMlaRecipe::RecordName(int layer) const {
+  return absl::StrFormat("compressed-%d-%d-%03d.record", options_.qk_rope_head_dim,
+                         options_.kv_lora_rank, layer);
 }
 
-absl::Status TransMlaRecipe::Compress(const LatentMoments& moments, ConversionReport* report) {
+absl::Status TransMlaRecipe::CompressAll(TokenSequences calibration, ConversionReport* report) {
   const int layers = source_.spec().num_layers;
-  report->layers.resize(layers);
-  bases_.resize(layers);
+  RETURN_IF_ERROR(progress_.Enter(ConversionStage::kCompress, layers));
+  ModelSpec spec;
+  ASSIGN_OR_RETURN(const LayeredModel rotated, PartialRopeModel(freqfold_, &spec));
+  // Calibration is nearly all of this stage; the layers' decompositions come after it. Moments
+  // depend on the rotation, not on the rank.
+  latents_.emplace(*work_, absl::StrFormat("rotated-%d-%d", options_.qk_rope_head_dim, freqfold_),
+                   rotated, calibration, [this, layers](int layer, int done, int total) {
+                     return progress_.Advance(9 * (layer * total + done), 10 * layers * total);
+                   });
+  LatentObserver observer(*backend_, spec.mla, options_.q_lora_rank > 0);
+  RETURN_IF_ERROR(latents_->Observe(observer).status());
   for (int layer = 0; layer < layers; ++layer) {
-    RETURN_IF_ERROR(AnnotateLayer(CompressLayer(moments, layer, &report->layers[layer]), layer));
+    absl::StatusOr<CompressedLayer> compressed = Compress(layer);
+    if (!compressed.ok()) return AnnotateLayer(compressed.status(), layer);
+    ASSIGN_OR_RETURN(const GqaWeights weights, source_.Attention(layer));
+    report->layers.push_back(compressed->report);
+    RETURN_IF_ERROR(work_->Write(
+        RecordName(layer),
+        SaveFittedLayer({BuildLatentLayer(weights, compressed->plan), compressed->report})));
     RETURN_IF_ERROR(progress_.Advance(9 * layers + layer + 1, 10 * layers, layer + 1));
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<LatentWeights> TransMlaRecipe::Layer(int layer) const {
-  ASSIGN_OR_RETURN(const GqaWeights weights, source_.Attention(layer));
-  return BuildLatentLayer(weights, plans_[layer]);
+  ASSIGN_OR_RETURN(const std::string record, work_->Read(RecordName(layer)));
+  ASSIGN_OR_RETURN(FittedLayer fitted, ParseFittedLayer(record));
+  return std::move(fitted.weights);
 }
 
-std::vector<std::vector<float>> TransMlaRecipe::InverseFrequencies() const {
+std::vector<std::vector<float>> TransMlaRecipe::Frequencies(int freqfold) const {
+  const RotationShape shape = ShapeOf(freqfold);
   std::vector<std::vector<float>> frequencies;
-  for (const LatentLayerPlan& plan : plans_) frequencies.push_back(plan.inv_freq);
+  for (const std::vector<float>& source : source_.spec().inv_freq)
+    frequencies.push_back(KeptFrequencies(source, shape));
   return frequencies;
 }
 

@@ -2,10 +2,13 @@
 //
 // As the published code does it (docs/conversion.md): rotate every layer by second moments of the
 // source's keys, drop RoPE from all but the leading dimensions in all layers at once, calibrate
-// again on that model, then compress every layer by the second moments seen there.
+// again on that model, then compress every layer by the second moments seen there. Of all layers
+// but one, moments and results lie in the work folder.
 #ifndef TRANSMLA_ENGINE_CONVERT_TRANSMLA_RECIPE_H_
 #define TRANSMLA_ENGINE_CONVERT_TRANSMLA_RECIPE_H_
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -16,10 +19,11 @@
 #include "engine/convert/compress.h"
 #include "engine/convert/fitted_recipe.h"
 #include "engine/convert/latent_layer.h"
-#include "engine/convert/loaded_model.h"
+#include "engine/convert/layer_pass.h"
 #include "engine/convert/options.h"
 #include "engine/convert/progress.h"
 #include "engine/convert/report.h"
+#include "engine/convert/rotate.h"
 #include "engine/convert/source_weights.h"
 
 namespace transmla {
@@ -27,52 +31,56 @@ namespace transmla {
 // All references must outlive it.
 class TransMlaRecipe : public FittedRecipe {
  public:
-  TransMlaRecipe(const ConvertOptions& options, const ConversionContext& context,
-                 const SourceWeights& source, ProgressTracker& progress);
+  TransMlaRecipe(const ConvertOptions& options, const SourceWeights& source,
+                 ProgressTracker& progress)
+      : options_(options), source_(source), progress_(progress) {}
 
   absl::StatusOr<int> Calibrate(WorkFolder& work, const LayeredModel& source,
                                 TokenSequences calibration) override;
   absl::Status Fit(TokenSequences calibration, TokenSequences evaluation,
                    ConversionReport* report) override;
   absl::StatusOr<LatentWeights> Layer(int layer) const override;
-  std::vector<std::vector<float>> InverseFrequencies() const override;
+  std::vector<std::vector<float>> InverseFrequencies() const override {
+    return Frequencies(freqfold_);
+  }
 
-  // What Fit does, step by step. Stage kRotate; fills freqfold and perplexity_partial_rope of
-  // `report`. `keys` are the source's (CalibrateKeys) over `calibration`; `evaluation` may be
-  // empty.
-  absl::Status Rotate(const std::vector<SecondMoment>& keys, TokenSequences calibration,
-                      TokenSequences evaluation, ConversionReport* report);
-  // Stage kCompress, in two steps: what the rotated model's layers give, and their compression,
-  // which fills the layers of `report`. Moments depend on the rotation, not on the rank.
-  absl::StatusOr<LatentMoments> CalibrateRotated(TokenSequences calibration);
-  absl::Status Compress(const LatentMoments& moments, ConversionReport* report);
-
-  // How a layer is converted: its rotation is the plan's key_map. REQUIRES: Rotate and Compress
-  // succeeded.
-  const LatentLayerPlan& plan(int layer) const { return plans_[layer]; }
-  const LatentBasis& basis(int layer) const { return bases_[layer]; }
+  // How a layer was converted: its rotation is plan.key_map.
+  struct CompressedLayer {
+    LatentLayerPlan plan;
+    LatentBasis basis;
+    LayerReport report;
+  };
+  // Computed anew. REQUIRES: Fit succeeded.
+  absl::StatusOr<CompressedLayer> Compress(int layer) const;
 
  private:
-  // Plans of all layers that rotate with `freqfold` and keep everything.
-  absl::StatusOr<std::vector<LatentLayerPlan>> PartialRopePlans(
-      const std::vector<SecondMoment>& keys, int freqfold) const;
-  // The model of those plans, in memory, ready for `limits`.
-  absl::StatusOr<LoadedModel> LoadPartialRope(const std::vector<LatentLayerPlan>& plans,
-                                              const StepLimits& limits);
-  // Perplexity of the model with partial RoPE.
-  absl::StatusOr<double> PartialRopePerplexity(const std::vector<LatentLayerPlan>& plans,
-                                               TokenSequences sequences);
-  absl::StatusOr<int> SearchFreqFold(const std::vector<SecondMoment>& keys,
-                                     TokenSequences calibration);
-  absl::Status CompressLayer(const LatentMoments& moments, int layer, LayerReport* report);
+  // Of a layer's records; results of other shapes have others.
+  std::string RecordName(int layer) const;
+  RotationShape ShapeOf(int freqfold) const;
+  std::vector<std::vector<float>> Frequencies(int freqfold) const;
+  // Rotates the layer with `freqfold` and keeps everything.
+  absl::StatusOr<LatentLayerPlan> PartialRopePlan(int layer, int freqfold) const;
+  // The model of those plans.
+  absl::StatusOr<LayeredModel> PartialRopeModel(int freqfold, ModelSpec* spec) const;
+  absl::StatusOr<double> PartialRopePerplexity(int freqfold, TokenSequences sequences) const;
+  absl::StatusOr<int> SearchFreqFold(TokenSequences calibration) const;
+  // Stage kRotate; fills freqfold and perplexity_partial_rope of `report`.
+  absl::Status Rotate(TokenSequences calibration, TokenSequences evaluation,
+                      ConversionReport* report);
+  // Stage kCompress: what the rotated model's layers give, and their compression, which fills the
+  // layers of `report`.
+  absl::Status CompressAll(TokenSequences calibration, ConversionReport* report);
 
   const ConvertOptions& options_;
-  const ConversionContext& context_;
   const SourceWeights& source_;
   ProgressTracker& progress_;
-  std::vector<SecondMoment> keys_;      // a layer, once calibrated
-  std::vector<LatentLayerPlan> plans_;  // a layer
-  std::vector<LatentBasis> bases_;      // a layer, once compressed
+  // Once calibrated.
+  WorkFolder* work_ = nullptr;
+  Backend* backend_ = nullptr;
+  std::optional<LayerPass> keys_;  // of the source, over the calibration text
+
+  int freqfold_ = 0;                  // once rotated
+  std::optional<LayerPass> latents_;  // of the rotated model, over that text
 };
 
 }  // namespace transmla

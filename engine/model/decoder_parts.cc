@@ -38,13 +38,11 @@ absl::Status DecoderLayers::Allocate(const StepLimits& limits) {
   return attention_->Allocate(limits);
 }
 
-absl::Status DecoderLayers::Run(int layer, const MutableTensorView& hidden, KvStore* store,
-                                int cache_layer, DecoderObserver* observer) {
+absl::Status DecoderLayers::RunAttention(int layer, const MutableTensorView& hidden, KvStore* store,
+                                         int cache_layer, DecoderObserver* observer) {
   const int64_t tokens = hidden.shape[0];
   const MutableTensorView normed = normed_->Rows(tokens);
-  // What blocks write to.
-  const MutableTensorView out = spec_.post_norms ? block_->Rows(tokens) : hidden;
-  const bool accumulate = !spec_.post_norms;
+  const MutableTensorView out = BlockOutput(hidden);
   const Norms& norms = norms_[layer];
   RETURN_IF_ERROR(Normalize(hidden, norms.attention, normed));
   if (observer != nullptr) RETURN_IF_ERROR(observer->OnAttentionInput(layer, normed));
@@ -53,13 +51,21 @@ absl::Status DecoderLayers::Run(int layer, const MutableTensorView& hidden, KvSt
                                    .cache_layer = cache_layer,
                                    .normed = normed,
                                    .out = out,
-                                   .accumulate = accumulate,
+                                   .accumulate = !spec_.post_norms,
                                    .store = store,
                                    .observer = observer}));
-  RETURN_IF_ERROR(AddNormed(out, norms.post_attention, hidden));
+  return AddNormed(out, norms.post_attention, hidden);
+}
+
+absl::Status DecoderLayers::Run(int layer, const MutableTensorView& hidden, KvStore* store,
+                                int cache_layer, DecoderObserver* observer) {
+  RETURN_IF_ERROR(RunAttention(layer, hidden, store, cache_layer, observer));
+  const MutableTensorView normed = normed_->Rows(hidden.shape[0]);
+  const MutableTensorView out = BlockOutput(hidden);
+  const Norms& norms = norms_[layer];
   RETURN_IF_ERROR(Normalize(hidden, norms.feed_forward, normed));
-  RETURN_IF_ERROR(
-      feed_forward_->Run({.layer = layer, .normed = normed, .out = out, .accumulate = accumulate}));
+  RETURN_IF_ERROR(feed_forward_->Run(
+      {.layer = layer, .normed = normed, .out = out, .accumulate = !spec_.post_norms}));
   RETURN_IF_ERROR(AddNormed(out, norms.post_feed_forward, hidden));
   return observer == nullptr ? absl::OkStatus() : observer->OnLayerOutput(layer, hidden);
 }

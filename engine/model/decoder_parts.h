@@ -33,6 +33,9 @@ class DecoderLayers {
   // `cache_layer` of `store`.
   absl::Status Run(int layer, const MutableTensorView& hidden, KvStore* store, int cache_layer,
                    DecoderObserver* observer);
+  // The first half of that: attention with its norms and the residual connection around it.
+  absl::Status RunAttention(int layer, const MutableTensorView& hidden, KvStore* store,
+                            int cache_layer, DecoderObserver* observer);
 
  private:
   // Of one layer. The post norms are null in models without.
@@ -40,6 +43,10 @@ class DecoderLayers {
     WeightPtr attention, post_attention, feed_forward, post_feed_forward;
   };
 
+  // What blocks write to, for a step of that residual stream.
+  MutableTensorView BlockOutput(const MutableTensorView& hidden) const {
+    return spec_.post_norms ? block_->Rows(hidden.shape[0]) : hidden;
+  }
   absl::Status Normalize(const MutableTensorView& in, const WeightPtr& weight,
                          const MutableTensorView& out);
   // The norm behind a block, and the residual connection. Without such a norm the block has added

@@ -41,14 +41,27 @@ absl::StatusOr<std::unique_ptr<KvStore>> LayerDecoder::CreateKvStore(DType dtype
   return backend_->CreateKvStore(layout, pages);
 }
 
-absl::Status LayerDecoder::Run(const RaggedBatch& batch, KvStore* store, absl::Span<float> hidden,
-                               DecoderObserver* observer) {
+absl::StatusOr<MutableTensorView> LayerDecoder::Begin(const RaggedBatch& batch,
+                                                      absl::Span<const float> hidden,
+                                                      DecoderObserver* observer) {
   if (observer != nullptr) RETURN_IF_ERROR(observer->OnStep(batch));
   RETURN_IF_ERROR(backend_->Begin(batch));
   const MutableTensorView rows = hidden_->Rows(batch.tokens());
   RETURN_IF_ERROR(backend_->Write(hidden, rows));
+  return rows;
+}
+
+absl::Status LayerDecoder::Run(const RaggedBatch& batch, KvStore* store, absl::Span<float> hidden,
+                               DecoderObserver* observer) {
+  ASSIGN_OR_RETURN(const MutableTensorView rows, Begin(batch, hidden, observer));
   RETURN_IF_ERROR(layers_->Run(layer_, rows, store, /*cache_layer=*/0, observer));
   return backend_->Read(rows, hidden);
+}
+
+absl::Status LayerDecoder::Attend(const RaggedBatch& batch, KvStore* store,
+                                  absl::Span<const float> hidden, DecoderObserver& observer) {
+  ASSIGN_OR_RETURN(const MutableTensorView rows, Begin(batch, hidden, &observer));
+  return layers_->RunAttention(layer_, rows, store, /*cache_layer=*/0, &observer);
 }
 
 absl::StatusOr<std::unique_ptr<EndsDecoder>> EndsDecoder::Load(

@@ -38,8 +38,15 @@ class LayerDecoder {
   // place, [tokens, hidden_size] in host memory. `store` is CreateKvStore's.
   absl::Status Run(const RaggedBatch& batch, KvStore* store, absl::Span<float> hidden,
                    DecoderObserver* observer = nullptr);
+  // The attention block of that step alone, for `observer`.
+  absl::Status Attend(const RaggedBatch& batch, KvStore* store, absl::Span<const float> hidden,
+                      DecoderObserver& observer);
 
  private:
+  // The residual stream on the backend.
+  absl::StatusOr<MutableTensorView> Begin(const RaggedBatch& batch, absl::Span<const float> hidden,
+                                          DecoderObserver* observer);
+
   LayerDecoder(const ModelSpec& spec, int layer, Backend* backend);
 
   const ModelSpec& spec_;

@@ -117,12 +117,12 @@ absl::StatusOr<std::unique_ptr<Recovery>> Recovery::Create(const SourceWeights& 
   return std::unique_ptr<Recovery>(new Recovery(std::move(frozen), mla, scale));
 }
 
-void Recovery::SetLayer(int layer, const LatentWeights& weights, const Matrix& output) {
-  CHECK(weights.q_a.empty());
+void Recovery::SetLayer(int layer, const LatentWeights& weights) {
+  CHECK(weights.q_a.empty() && !weights.o.empty());
   layers_[layer] = {.q = ToFloats(weights.q),
                     .kv_a = ToFloats(weights.kv_a),
                     .kv_b = ToFloats(weights.kv_b),
-                    .o = ToFloats(output),
+                    .o = ToFloats(weights.o),
                     .q_bias = ToFloats(weights.q_bias),
                     .kv_a_bias = ToFloats(weights.kv_a_bias),
                     .o_bias = ToFloats(weights.o_bias)};

@@ -50,7 +50,7 @@ class Recovery {
                                                           const MlaSpec& mla, double scale);
 
   // Where training starts; each layer once, before Train. REQUIRES: a whole query projection.
-  void SetLayer(int layer, const LatentWeights& weights, const Matrix& output);
+  void SetLayer(int layer, const LatentWeights& weights);
 
   // One pass over `text`, in order. `source` runs on `backend`, with limits for calibration on
   // sequences of this length. Sequences of another length than the first are left out. Internal if

@@ -12,14 +12,17 @@
 #include "absl/strings/str_format.h"
 
 #include "engine/backend/cpu/create.h"
+#include "engine/base/file.h"
 #include "engine/base/status.h"
 #include "engine/convert/evaluate.h"
 #include "engine/convert/loaded_model.h"
 #include "engine/convert/text.h"
+#include "engine/convert/work_folder.h"
 #include "engine/format/checkpoint.h"
 #include "engine/tokenizer/load.h"
 #include "tests/engine/convert/published_run.h"
 #include "tests/testing/real_models.h"
+#include "tests/testing/temp_folder.h"
 
 ABSL_FLAG(std::string, model, "smollm2", "smollm2 or qwen");
 ABSL_FLAG(std::string, calibration, "", "calibration text");
@@ -80,12 +83,10 @@ absl::StatusOr<bool> RunAll(const PublishedRun& published, const ParitySource& s
       "|\n|---|---|---|---|---|---|---|---|---|---|---|---|\n");
   std::fflush(stdout);
   bool agree = Agree(source_perplexity, published.source_perplexity);
-  ParityRotation rotation;
   for (const PublishedSetting& setting : published.settings) {
     const int rope = absl::GetFlag(FLAGS_rope);
     if (rope != 0 && rope != setting.qk_rope_head_dim) continue;
-    ASSIGN_OR_RETURN(const ParityRow row,
-                     RunParity(source, published, setting, /*search=*/false, &rotation));
+    ASSIGN_OR_RETURN(const ParityRow row, RunParity(source, published, setting, /*search=*/false));
     absl::FPrintF(stdout, "| %d + %d | %d | %s | %s | %.3f° | %.3f° | %d | %.2g |\n",
                   setting.qk_rope_head_dim, setting.kv_lora_rank, row.freqfold,
                   Compared(row.partial_rope_perplexity, setting.partial_rope_perplexity),
@@ -121,19 +122,17 @@ absl::StatusOr<bool> Run() {
                       .calibration = calibration,
                       .evaluation = evaluation};
   if (!absl::GetFlag(FLAGS_converted_only)) source.partial_rope_evaluation = evaluation;
+  const TempFolder folder;
+  ASSIGN_OR_RETURN(const std::unique_ptr<WorkFolder> work,
+                   WorkFolder::Open(*PosixFileSystem(), folder.File("parity"), name));
+  source.work = work.get();
   double source_perplexity = 0;
-  {
+  if (!absl::GetFlag(FLAGS_converted_only)) {
     ASSIGN_OR_RETURN(LoadedModel model,
-                     LoadModel(context, checkpoint,
-                               LimitsForBoth(CalibrationLimits(kCalibrationLength),
-                                             EvaluationLimits(kEvaluationLength))));
-    ASSIGN_OR_RETURN(source.keys, CalibrateKeys(*model.decoder, *model.backend, calibration,
-                                                [](int, int) { return absl::OkStatus(); }));
-    if (!absl::GetFlag(FLAGS_converted_only)) {
-      ASSIGN_OR_RETURN(const PerplexityResult result,
-                       EvaluatePerplexity(*model.decoder, *model.backend, evaluation, DType::kF32));
-      source_perplexity = result.perplexity;
-    }
+                     LoadModel(context, checkpoint, EvaluationLimits(kEvaluationLength)));
+    ASSIGN_OR_RETURN(const PerplexityResult result,
+                     EvaluatePerplexity(*model.decoder, *model.backend, evaluation, DType::kF32));
+    source_perplexity = result.perplexity;
   }
   return RunAll(published, source, source_perplexity);
 }

@@ -8,11 +8,15 @@
 #include "gtest/gtest.h"
 
 #include "engine/backend/cpu/create.h"
+#include "engine/base/file.h"
 #include "engine/convert/evaluate.h"
 #include "engine/convert/loaded_model.h"
+#include "engine/convert/text.h"
+#include "engine/convert/work_folder.h"
 #include "engine/format/checkpoint.h"
 #include "tests/engine/convert/published_run.h"
 #include "tests/testing/real_models.h"
+#include "tests/testing/temp_folder.h"
 
 namespace transmla::testing {
 namespace {
@@ -44,28 +48,23 @@ TEST(ParityTest, SmolLm2AgreesWithThePublishedCodeInEveryLayer) {
                       .calibration = published->calibration,
                       .evaluation = published->evaluation,
                       .partial_rope_evaluation = published->evaluation};
-  const int calibration_length = static_cast<int>(published->calibration[0].size());
-  const int evaluation_length = static_cast<int>(published->evaluation[0].size());
+  const TempFolder folder;
+  const absl::StatusOr<std::unique_ptr<WorkFolder>> work =
+      WorkFolder::Open(*PosixFileSystem(), folder.File("parity"), "job");
+  ASSERT_TRUE(work.ok()) << work.status();
+  source.work = work->get();
   {
-    absl::StatusOr<LoadedModel> model = LoadModel(
-        context, *checkpoint,
-        LimitsForBoth(CalibrationLimits(calibration_length), EvaluationLimits(evaluation_length)));
+    const int length = static_cast<int>(published->evaluation[0].size());
+    absl::StatusOr<LoadedModel> model = LoadModel(context, *checkpoint, EvaluationLimits(length));
     ASSERT_TRUE(model.ok()) << model.status();
-    absl::StatusOr<std::vector<SecondMoment>> keys =
-        CalibrateKeys(*model->decoder, *model->backend, published->calibration,
-                      [](int, int) { return absl::OkStatus(); });
-    ASSERT_TRUE(keys.ok()) << keys.status();
-    source.keys = *std::move(keys);
     const absl::StatusOr<PerplexityResult> result =
         EvaluatePerplexity(*model->decoder, *model->backend, published->evaluation, DType::kF32);
     ASSERT_TRUE(result.ok()) << result.status();
     EXPECT_NEAR(result->perplexity / published->source_perplexity, 1, kTolerance);
   }
 
-  ParityRotation rotation;
   for (const PublishedSetting& setting : published->settings) {
-    const absl::StatusOr<ParityRow> row =
-        RunParity(source, *published, setting, /*search=*/true, &rotation);
+    const absl::StatusOr<ParityRow> row = RunParity(source, *published, setting, /*search=*/true);
     ASSERT_TRUE(row.ok()) << row.status();
     EXPECT_EQ(row->freqfold, setting.freqfold);
     EXPECT_NEAR(row->partial_rope_perplexity / setting.partial_rope_perplexity, 1, kTolerance);

@@ -13,14 +13,14 @@
 #include "engine/base/file.h"
 #include "engine/base/status.h"
 #include "engine/convert/evaluate.h"
-#include "engine/convert/latent_checkpoint.h"
-#include "engine/convert/loaded_model.h"
-#include "engine/convert/plan.h"
+#include "engine/convert/latent_model.h"
+#include "engine/convert/layer_pass.h"
 #include "engine/convert/progress.h"
 #include "engine/convert/transmla_recipe.h"
 #include "engine/format/safetensors_header.h"
 #include "engine/linalg/product.h"
 #include "engine/linalg/symmetric_eigen.h"
+#include "engine/model/layer_decoder.h"
 #include "engine/tensor/block_formats.h"
 
 namespace transmla::testing {
@@ -86,43 +86,45 @@ Matrix LatentColumns(const LatentLayerPlan& plan, const LatentBasis& latent) {
 }
 
 // Fills the angles and differences of `row`.
-void CompareLayers(const TransMlaRecipe& recipe, int num_layers, const PublishedRun& published,
-                   const PublishedSetting& setting, ParityRow* row) {
+absl::Status CompareLayers(const TransMlaRecipe& recipe, int num_layers,
+                           const PublishedRun& published, const PublishedSetting& setting,
+                           ParityRow* row) {
   for (int layer = 0; layer < num_layers; ++layer) {
-    const LatentLayerPlan& plan = recipe.plan(layer);
+    ASSIGN_OR_RETURN(const TransMlaRecipe::CompressedLayer compressed, recipe.Compress(layer));
+    const LatentLayerPlan& plan = compressed.plan;
     const double published_divisor = setting.key_divisors[layer];
     row->divisor_difference = std::max(
-        row->divisor_difference, std::abs(recipe.basis(layer).key_divisor / published_divisor - 1));
+        row->divisor_difference, std::abs(compressed.basis.key_divisor / published_divisor - 1));
     const std::string prefix = absl::StrCat("rope", setting.qk_rope_head_dim, ".layer", layer, ".");
     const auto rope = published.bases.find(prefix + "rope_basis");
     const auto latent = published.bases.find(prefix + "latent_basis");
     if (rope == published.bases.end() || latent == published.bases.end()) continue;
     row->rope_angle = std::max(row->rope_angle, LargestAngle(RopeBasis(plan), rope->second));
     row->latent_angle = std::max(
-        row->latent_angle, LargestAngle(LatentColumns(plan, recipe.basis(layer)),
+        row->latent_angle, LargestAngle(LatentColumns(plan, compressed.basis),
                                         LeadingColumns(latent->second, setting.kv_lora_rank)));
     ++row->layers_compared;
   }
+  return absl::OkStatus();
 }
 
 // Perplexity of the converted model, its attention in float32.
 absl::StatusOr<double> ConvertedPerplexity(const ParitySource& source, const TransMlaRecipe& recipe,
                                            const ConvertOptions& options) {
-  const ModelSpec& spec = source.weights->spec();
-  auto checkpoint = std::make_shared<LatentCheckpoint>(
-      *source.weights,
-      LatentConfig(*source.weights, ResolveShape(options, spec), ResolveBiases(options, spec),
-                   ResolveAttentionScale(options, spec)));
-  for (int layer = 0; layer < spec.num_layers; ++layer) {
-    ASSIGN_OR_RETURN(const LatentWeights weights, recipe.Layer(layer));
-    checkpoint->AddLayer(layer, weights);
-  }
-  ASSIGN_OR_RETURN(LoadedModel model,
-                   LoadModel(*source.context, std::move(checkpoint),
-                             EvaluationLimits(static_cast<int>(source.evaluation[0].size()))));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, source.context->make_backend());
+  ModelSpec spec;
+  ASSIGN_OR_RETURN(const LayeredModel model,
+                   FittedModel(*source.weights, recipe, options, *backend, &spec));
+  const auto go_on = [](int, int, int) { return absl::OkStatus(); };
+  ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> streams,
+                   LayerPass(*source.work, "converted", model, source.evaluation, go_on).Run());
   ASSIGN_OR_RETURN(
-      const PerplexityResult result,
-      EvaluatePerplexity(*model.decoder, *model.backend, source.evaluation, DType::kF32));
+      const std::unique_ptr<EndsDecoder> ends,
+      EndsDecoder::Load(model.ends, spec, backend.get(),
+                        EvaluationLimits(static_cast<int>(source.evaluation[0].size()))));
+  ASSIGN_OR_RETURN(const PerplexityResult result,
+                   StreamsPerplexity({ends.get(), &spec, streams.get()}, source.evaluation,
+                                     backend->info().host_threads));
   return result.perplexity;
 }
 
@@ -148,8 +150,7 @@ absl::StatusOr<PublishedRun> ReadPublishedRun(const std::string& name) {
 }
 
 absl::StatusOr<ParityRow> RunParity(const ParitySource& source, const PublishedRun& published,
-                                    const PublishedSetting& setting, bool search,
-                                    ParityRotation* rotation) {
+                                    const PublishedSetting& setting, bool search) {
   ConvertOptions options;
   options.recipe = Recipe::kTransMla;
   options.qk_rope_head_dim = setting.qk_rope_head_dim;
@@ -157,22 +158,21 @@ absl::StatusOr<ParityRow> RunParity(const ParitySource& source, const PublishedR
   options.freqfold = search ? 0 : setting.freqfold;
   ASSIGN_OR_RETURN(options, ResolveOptions(options, source.weights->spec()));
   ProgressTracker progress(*source.context, options);
-  TransMlaRecipe recipe(options, *source.context, *source.weights, progress);
+  TransMlaRecipe recipe(options, *source.weights, progress);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, source.context->make_backend());
   ConversionReport report;
-  const bool reuse = rotation->qk_rope_head_dim == setting.qk_rope_head_dim;
-  RETURN_IF_ERROR(recipe.Rotate(source.keys, source.calibration,
-                                reuse ? TokenSequences() : source.partial_rope_evaluation,
-                                &report));
-  if (!reuse) {
-    rotation->qk_rope_head_dim = setting.qk_rope_head_dim;
-    rotation->partial_rope_perplexity = report.perplexity_partial_rope.value_or(0);
-    ASSIGN_OR_RETURN(rotation->moments, recipe.CalibrateRotated(source.calibration));
-  }
-  RETURN_IF_ERROR(recipe.Compress(rotation->moments, &report));
+  RETURN_IF_ERROR(recipe
+                      .Calibrate(*source.work,
+                                 WholeModel(source.weights->shared_checkpoint(),
+                                            source.weights->spec(), *backend),
+                                 source.calibration)
+                      .status());
+  RETURN_IF_ERROR(recipe.Fit(source.calibration, source.partial_rope_evaluation, &report));
   ParityRow row;
   row.freqfold = report.freqfold;
-  row.partial_rope_perplexity = rotation->partial_rope_perplexity;
-  CompareLayers(recipe, source.weights->spec().num_layers, published, setting, &row);
+  row.partial_rope_perplexity = report.perplexity_partial_rope.value_or(0);
+  RETURN_IF_ERROR(
+      CompareLayers(recipe, source.weights->spec().num_layers, published, setting, &row));
   ASSIGN_OR_RETURN(row.perplexity, ConvertedPerplexity(source, recipe, options));
   return row;
 }

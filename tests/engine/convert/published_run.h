@@ -15,6 +15,7 @@
 #include "engine/convert/calibrate.h"
 #include "engine/convert/pipeline.h"
 #include "engine/convert/source_weights.h"
+#include "engine/convert/work_folder.h"
 #include "engine/linalg/matrix.h"
 
 namespace transmla::testing {
@@ -61,24 +62,15 @@ struct ParityRow {
 struct ParitySource {
   const ConversionContext* context = nullptr;
   const SourceWeights* weights = nullptr;
-  std::vector<SecondMoment> keys;  // CalibrateKeys over `calibration`
+  WorkFolder* work = nullptr;  // moments that settings share stay here
   TokenSequences calibration, evaluation;
   TokenSequences partial_rope_evaluation;  // for the model with partial RoPE; may be empty
 };
 
-// What all ranks of a rope width share; made by the first of them.
-struct ParityRotation {
-  int qk_rope_head_dim = 0;
-  LatentMoments moments;
-  double partial_rope_perplexity = 0;
-};
-
-// Runs the recipe's stages at the published setting. `search`: chooses freqfold itself, on the
-// calibration text, instead of taking the published choice. `rotation` is reused if it is of the
-// setting's rope width, else made anew.
+// Runs the recipe at the published setting. `search`: chooses freqfold itself, on the calibration
+// text, instead of taking the published choice.
 absl::StatusOr<ParityRow> RunParity(const ParitySource& source, const PublishedRun& published,
-                                    const PublishedSetting& setting, bool search,
-                                    ParityRotation* rotation);
+                                    const PublishedSetting& setting, bool search);
 
 // Largest principal angle between the spans of `a` and `b` (columns, orthonormal up to rounding),
 // degrees. REQUIRES: as many columns.

@@ -191,12 +191,13 @@ struct Fixture {
     CHECK_OK(recovery.status());
     for (int layer = 0; layer < spec.num_layers; ++layer) {
       const auto attention = weights->Attention(layer);
-      const auto output = weights->Output(layer);
+      auto output = weights->Output(layer);
       CHECK_OK(attention.status());
       CHECK_OK(output.status());
       LatentWeights latent = BuildEquivalentLayer(*attention, spec.gqa, spec.inv_freq[layer]);
       for (double& value : latent.kv_b.values()) value *= damage;
-      (*recovery)->SetLayer(layer, latent, *output);
+      latent.o = *std::move(output);
+      (*recovery)->SetLayer(layer, latent);
     }
     return *std::move(recovery);
   }
