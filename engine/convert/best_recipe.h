@@ -46,6 +46,8 @@ class BestRecipe : public FittedRecipe {
   std::string RecordName(absl::string_view what, int layer) const;
   // The layer with its own output projection if it is refitted already, or else without.
   absl::StatusOr<FittedLayer> ReadLayer(int layer) const;
+  // What the keys' root is multiplied by.
+  double Balance() const;
   absl::StatusOr<LatentLayerPlan> PlanLayer(const AttentionStatistics& statistics, int layer,
                                             int max_distance, LayerReport* report) const;
   absl::StatusOr<LatentWeights> BuildLayer(const LatentLayerPlan& plan, int layer) const;

@@ -2,9 +2,12 @@
 // whole texts, which are not part of the project: bench/conversion/check_parity runs it.
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <unistd.h>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
@@ -22,7 +25,6 @@
 #include "engine/tokenizer/load.h"
 #include "tests/engine/convert/published_run.h"
 #include "tests/testing/real_models.h"
-#include "tests/testing/temp_folder.h"
 
 ABSL_FLAG(std::string, model, "smollm2", "smollm2 or qwen");
 ABSL_FLAG(std::string, calibration, "", "calibration text");
@@ -122,9 +124,10 @@ absl::StatusOr<bool> Run() {
                       .calibration = calibration,
                       .evaluation = evaluation};
   if (!absl::GetFlag(FLAGS_converted_only)) source.partial_rope_evaluation = evaluation;
-  const TempFolder folder;
+  const std::string place =
+      std::filesystem::temp_directory_path() / absl::StrCat("transmla-parity-", getpid());
   ASSIGN_OR_RETURN(const std::unique_ptr<WorkFolder> work,
-                   WorkFolder::Open(*PosixFileSystem(), folder.File("parity"), name));
+                   WorkFolder::Open(*PosixFileSystem(), place, name));
   source.work = work.get();
   double source_perplexity = 0;
   if (!absl::GetFlag(FLAGS_converted_only)) {
