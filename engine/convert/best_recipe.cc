@@ -227,8 +227,8 @@ absl::StatusOr<LatentLayerPlan> BestRecipe::PlanLayer(const AttentionStatistics&
 }
 
 double BestRecipe::Balance() const {
-  // Of what a latent loses, refitting makes up for more of the keys' share; found on held-back
-  // text.
+  // Refitting makes up for more of what the keys lose than of what the values lose; found on
+  // held-back text.
   constexpr double kBeforeRefit = 0.7;
   return options_.balance_kv_ratio * (FitsOutput() ? kBeforeRefit : 1);
 }
@@ -282,9 +282,9 @@ absl::Status BestRecipe::RefitOutputProjections() {
     fitted.weights.o_bias = bias;
     return work_->Write(RecordName(kRefitted, layer), SaveFittedLayer(fitted));
   };
-  // Half of the text: the other half would double the time for a few per cent of the loss.
   const std::string name =
       absl::StrFormat("refit-%d-%d", options_.qk_rope_head_dim, options_.kv_lora_rank);
+  // Half of the text: the other half would double the time for a few per cent of the loss.
   return RefitOutputs(*work_, name, source_model_, source_, result,
                       calibration_.first((calibration_.size() + 1) / 2),
                       [&](int layer, int done, int total) {

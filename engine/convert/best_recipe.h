@@ -2,9 +2,10 @@
 //
 // Of each layer it takes the keys apart by what scores see of them, keeps RoPE on the components
 // that need it most, and compresses the rest together with the values, weighed by what queries and
-// the output projection make of them (docs/conversion.md, section 11). One run of the source over
-// the calibration text is all it needs; of all layers but one, statistics and results lie in the
-// work folder.
+// the output projection make of them (docs/conversion.md, section 11). That needs one run of the
+// source over the calibration text. Then output projections are fitted to what the converted
+// attention gives (output_refit.h). Of all layers but one, statistics and results lie in the work
+// folder.
 #ifndef TRANSMLA_ENGINE_CONVERT_BEST_RECIPE_H_
 #define TRANSMLA_ENGINE_CONVERT_BEST_RECIPE_H_
 

@@ -92,8 +92,10 @@ absl::Status WriteWeights(FileSystem& files, const std::string& folder,
   const int layers = weights.spec().num_layers;
   for (int layer = 0; layer < frequencies; ++layer)
     RETURN_IF_ERROR(writer->AppendFloats(FrequencyName(layer), source.inv_freq[layer]));
-  for (const KeptTensor& kept : PassedOn(weights, options))
+  for (const KeptTensor& kept : PassedOn(weights, options)) {
     RETURN_IF_ERROR(WriteKept(weights, kept, KeptDType(kept, options.dtype), *writer));
+    weights.checkpoint().ReleasePages();
+  }
   for (int layer = 0; layer < layers; ++layer) {
     ASSIGN_OR_RETURN(const LatentWeights latent, source.layer(layer));
     for (const NamedTensor& named : LatentTensors(layer, latent, options.dtype)) {

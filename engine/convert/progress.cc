@@ -21,7 +21,7 @@ std::vector<double> StageWeights(const ConvertOptions& options) {
     rotate = options.freqfold == 0 ? 25 : 8;
     compress = 22;
   } else if (options.recipe == Recipe::kBest) {
-    compress = 5;
+    compress = options.keep_output ? 5 : 30;
   }
   // A token of calibration goes through one model once, one of recovery through two, and back.
   const double recover = 20.0 * 5 * static_cast<double>(options.recovery_tokens) /
@@ -29,7 +29,7 @@ std::vector<double> StageWeights(const ConvertOptions& options) {
   std::vector<double> weights = {/*load=*/2,
                                  /*text=*/sampled && runs ? 40.0 : 1.0,
                                  /*calibrate=*/lossless ? 0.1 : 20.0,
-                                 /*choose=*/options.TriedRatios() * 8.0,
+                                 /*choose=*/options.TriedRatios() * (8.0 + compress),
                                  rotate,
                                  compress,
                                  recover,
