@@ -18,8 +18,8 @@
 namespace transmla {
 
 // Unimplemented, naming the reason, unless the source is a GGUF file, whose metadata hold the
-// tokenizer, and of a model with no feature that our GGUF files cannot say.
-absl::Status CheckGgufSource(const CheckpointReader& source, const ModelSpec& spec);
+// tokenizer.
+absl::Status CheckGgufSource(const CheckpointReader& source);
 
 // The file is `folder`/model.gguf; `folder` exists and has none. `options.dtype` is F32, F16, BF16
 // or Q8_0, of attention's new matrices. Errors as WriteLatentModel, and those of CheckGgufSource.

@@ -35,6 +35,7 @@ using testing::TinyOptions;
 struct Source {
   const char* folder;
   const char* file = "";  // of a GGUF model
+  OutputFormat format = OutputFormat::kTransMla;
 };
 
 class FeatureTest : public ::testing::TestWithParam<Source> {
@@ -46,6 +47,7 @@ class FeatureTest : public ::testing::TestWithParam<Source> {
     ConvertOptions options = TinyOptions(GetParam().folder, folder_.File("model"));
     options.source = Path(GetParam().file);
     options.recipe = recipe;
+    options.format = GetParam().format;
     options.qk_rope_head_dim = 0;
     options.kv_lora_rank = 0;
     return options;
@@ -167,6 +169,17 @@ INSTANTIATE_TEST_SUITE_P(Models, FeatureTest,
                                            Source{"gemma2"}, Source{"gemma2_gguf", "model.gguf"},
                                            Source{"gemma3"}, Source{"gemma3_gguf", "model.gguf"}),
                          [](const auto& tested) { return std::string(tested.param.folder); });
+
+INSTANTIATE_TEST_SUITE_P(
+    AsGguf, FeatureTest,
+    ::testing::Values(Source{"mistral_gguf", "model.gguf", OutputFormat::kGguf},
+                      Source{"qwen3_gguf", "model.gguf", OutputFormat::kGguf},
+                      Source{"qwen3_moe_gguf", "model.gguf", OutputFormat::kGguf},
+                      Source{"phi3_gguf", "model.gguf", OutputFormat::kGguf},
+                      Source{"phi3_longrope_gguf", "model.gguf", OutputFormat::kGguf},
+                      Source{"gemma2_gguf", "model.gguf", OutputFormat::kGguf},
+                      Source{"gemma3_gguf", "model.gguf", OutputFormat::kGguf}),
+    [](const auto& tested) { return std::string(tested.param.folder); });
 
 // Keys that need no RoPE go through the latent, centred where that is allowed: with a base so large
 // that all pairs but four turn by nothing to speak of, nothing is lost. Soft caps would see a

@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -236,6 +237,70 @@ INSTANTIATE_TEST_SUITE_P(Models, GgufSourceTest,
                            return name.substr(0, name.find('/'));
                          });
 
+// Models with what DeepSeek's have no place for. That they compute the same, feature_test.cc shows.
+class GgufFamilyTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(GgufFamilyTest, WhatIsNotAttentionIsTheSourcesOwnBytes) {
+  const TempFolder folder;
+  ConvertOptions options = GgufOptions(GetParam(), folder.File("model"));
+  options.recipe = Recipe::kEquivalent;
+  options.evaluation_sequences = 0;
+  const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+  ASSERT_TRUE(report.ok()) << report.status();
+  const auto source = OpenGguf(options.source);
+  const auto result = OpenGguf(folder.File("model/model.gguf"));
+  const absl::StatusOr<ModelSpec> spec = ReadModelSpec(*source);
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  for (const TensorInfo& info : source->tensors()) {
+    const bool attention =
+        absl::StrContains(info.name, ".attn_qkv.") || absl::StrContains(info.name, ".attn_q.") ||
+        absl::StrContains(info.name, ".attn_k.") || absl::StrContains(info.name, ".attn_v.");
+    // Behind norms of heads, which are not linear, the source's projections stay.
+    if (attention && !spec->qk_norm) continue;
+    if (absl::StartsWith(info.name, "rope_factors_")) continue;
+    if (spec->family == "phi3" && absl::StrContains(info.name, ".ffn_up.")) {
+      const std::string gate = absl::StrReplaceAll(info.name, {{"ffn_up", "ffn_gate"}});
+      EXPECT_EQ(BytesOf(*result, gate) + BytesOf(*result, info.name), BytesOf(*source, info.name));
+      continue;
+    }
+    const absl::StatusOr<TensorView> view = result->Tensor(info.name);
+    ASSERT_TRUE(view.ok()) << view.status();
+    EXPECT_EQ(view->dtype, info.dtype) << info.name;
+    EXPECT_EQ(view->shape, info.shape) << info.name;
+    EXPECT_EQ(BytesOf(*result, info.name), BytesOf(*source, info.name)) << info.name;
+  }
+}
+
+// Maps behind norms run unquantised; the default otherwise is Q8_0, where rows are whole blocks.
+TEST_P(GgufFamilyTest, TypesAreTheReports) {
+  const TempFolder folder;
+  ConvertOptions options = GgufOptions(GetParam(), folder.File("model"));
+  options.recipe = Recipe::kBest;
+  options.qk_rope_head_dim = 6;
+  options.kv_lora_rank = 11;
+  options.evaluation_sequences = 0;
+  const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+  ASSERT_TRUE(report.ok()) << report.status();
+  const auto result = OpenGguf(folder.File("model/model.gguf"));
+  EXPECT_EQ(report->matrix_types.contains("attn_q_b"), result->Has("blk.0.attn_q_norm.weight"));
+  for (const auto& [name, type] : report->matrix_types) {
+    const absl::StatusOr<TensorView> view = result->Tensor(absl::StrCat("blk.1.", name, ".weight"));
+    ASSERT_TRUE(view.ok()) << view.status();
+    EXPECT_EQ(DTypeName(view->dtype), type) << name;
+    EXPECT_EQ(type, "bf16") << name;  // no row here is a multiple of 32
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GgufFamilyTest,
+                         ::testing::Values("mistral_gguf/model.gguf", "qwen3_gguf/model.gguf",
+                                           "qwen3_moe_gguf/model.gguf", "phi3_gguf/model.gguf",
+                                           "phi3_longrope_gguf/model.gguf",
+                                           "gemma2_gguf/model.gguf", "gemma3_gguf/model.gguf"),
+                         [](const auto& tested) {
+                           const std::string name = tested.param;
+                           return name.substr(0, name.find('/'));
+                         });
+
 constexpr char kModel[] = "llama_tied_q8_0_gguf/model.gguf";
 
 TEST(GgufOutputTest, RowsThatAreNoBlocksAreWrittenInTwoBytes) {
@@ -322,6 +387,14 @@ TEST(GgufOutputTest, Deepseek2SaysWhatItHasNoPlaceFor) {
   EXPECT_THAT(refused("mixtral_q8_0_gguf/model.gguf", Recipe::kTransMla), HasSubstr("experts"));
   EXPECT_THAT(refused("llama_untied_scaled_f16_gguf/model.gguf", Recipe::kTransMla),
               HasSubstr("scaled RoPE"));
+  EXPECT_THAT(refused("mistral_gguf/model.gguf", Recipe::kTransMla),
+              HasSubstr("no place for a sliding window"));
+  EXPECT_THAT(refused("qwen3_gguf/model.gguf", Recipe::kTransMla),
+              HasSubstr("no place for norms of queries and keys"));
+  EXPECT_THAT(refused("gemma2_gguf/model.gguf", Recipe::kTransMla),
+              HasSubstr("no place for a sliding window"));
+  EXPECT_THAT(refused("phi3_longrope_gguf/model.gguf", Recipe::kTransMla),
+              HasSubstr("no place for scaled RoPE"));
   EXPECT_THAT(refused("llama_tied", Recipe::kTransMla), HasSubstr("needs a GGUF source"));
 }
 
