@@ -17,6 +17,7 @@
 #include "engine/convert/llama_cpp.h"
 #include "engine/format/gguf_reader.h"
 #include "engine/format/gguf_writer.h"
+#include "engine/tokenizer/gguf_export.h"
 
 namespace transmla {
 namespace {
@@ -30,9 +31,11 @@ struct PassedTensor {
   std::vector<KeptTensor> parts;
 };
 
-// The type of what is passed on: the source's, but for sums, which have more digits.
-DType PassedDType(const KeptTensor& kept, const TensorView& view) {
-  return KeptDType(kept, view.dtype);
+// The type of what is passed on: the source's, but for sums, which have more digits, and vectors
+// for llama.cpp, which wants them so.
+DType PassedDType(const KeptTensor& kept, const TensorView& view, OutputFormat format) {
+  const bool wide = format == OutputFormat::kGgufDeepseek2 && view.shape.rank() == 1;
+  return wide ? DType::kF32 : KeptDType(kept, view.dtype);
 }
 
 // `kept` below the matrices that `passed` has. InvalidArgument if it is of another type or shape.
@@ -40,7 +43,7 @@ absl::Status AddPart(const CheckpointReader& source, const KeptTensor& kept, con
                      PassedTensor& passed) {
   const Shape stack = passed.info.shape;
   const Shape first({stack[1], stack[2]});
-  if (view.shape != first || PassedDType(kept, view) != passed.info.dtype) {
+  if (view.shape != first || view.dtype != passed.info.dtype) {
     return absl::InvalidArgumentError(
         absl::StrCat(source.path(), ": tensor ", kept.source_name, " is ", DTypeName(view.dtype),
                      " ", view.shape.ToString(), ", but ", passed.parts[0].source_name, " is ",
@@ -63,7 +66,7 @@ absl::StatusOr<std::vector<PassedTensor>> PassedTensors(const SourceWeights& wei
     } else {
       const Shape shape =
           kept.gguf_stacked ? Shape({1, view.shape.rows(), view.shape.cols()}) : view.shape;
-      tensors.push_back({{kept.gguf_name, PassedDType(kept, view), shape}, {kept}});
+      tensors.push_back({{kept.gguf_name, PassedDType(kept, view, options.format), shape}, {kept}});
     }
   }
   return tensors;
@@ -107,17 +110,13 @@ absl::Status WriteLayer(absl::Span<const TensorInfo> infos,
 }  // namespace
 
 absl::Status CheckGgufSource(const CheckpointReader& source) {
-  if (dynamic_cast<const GgufReader*>(&source) != nullptr) return absl::OkStatus();
-  return absl::UnimplementedError(
-      absl::StrCat(source.path(), ": GGUF output needs a GGUF source, whose tokenizer it takes; ",
-                   "convert a GGUF file of the model, or choose another output format"));
+  if (source.format() == CheckpointFormat::kGguf) return absl::OkStatus();
+  return GgufTokenizer::FromFolder(source).status();
 }
 
 absl::Status WriteLatentGguf(FileSystem& files, const std::string& folder,
                              const SourceWeights& weights, const EmitSource& source,
                              const EmitOptions& options) {
-  RETURN_IF_ERROR(CheckGgufSource(weights.checkpoint()));
-  const auto& reader = dynamic_cast<const GgufReader&>(weights.checkpoint());
   const ModelSpec& spec = weights.spec();
   ASSIGN_OR_RETURN(const std::vector<PassedTensor> passed, PassedTensors(weights, options));
   std::vector<std::vector<TensorInfo>> layers(spec.num_layers);
@@ -131,7 +130,16 @@ absl::Status WriteLatentGguf(FileSystem& files, const std::string& folder,
     infos.insert(infos.end(), layers[layer].begin(), layers[layer].end());
   }
   LatentGgufMetadata metadata(spec, options);
-  metadata.AddThoseOf(reader);
+  std::unique_ptr<const GgufTokenizer> tokenizer;
+  if (const auto* gguf = dynamic_cast<const GgufReader*>(&weights.checkpoint())) {
+    metadata.AddThoseOf(*gguf);
+  } else {
+    // llama.cpp wants a token for each row of the embedding.
+    ASSIGN_OR_RETURN(tokenizer,
+                     GgufTokenizer::FromFolder(weights.checkpoint(),
+                                               types.harmless_norms ? spec.vocab_size : 0));
+    metadata.AddThoseOf(weights.checkpoint().config(), *tokenizer);
+  }
   ASSIGN_OR_RETURN(const std::unique_ptr<GgufWriter> writer,
                    GgufWriter::Create(files, JoinPath(folder, "model.gguf"), metadata.entries(),
                                       std::move(infos)));

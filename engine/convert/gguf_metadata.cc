@@ -7,8 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
-#include "engine/format/config.h"
-
 namespace transmla {
 namespace {
 
@@ -20,6 +18,9 @@ absl::string_view Architecture(OutputFormat format) {
 bool IsOfTheFile(absl::string_view key) {
   return key == "general.alignment" || absl::StartsWith(key, "split.");
 }
+
+// ggml's block formats as they have been since 2023; files with such tensors name it.
+constexpr uint64_t kQuantizationVersion = 2;
 
 GgufValue Float(double value) { return {GgufType::kFloat32, value}; }
 
@@ -124,6 +125,12 @@ void LatentGgufMetadata::AddThoseOf(const GgufReader& source) {
     if (key == "general.architecture" || IsOfTheFile(key) || absl::StartsWith(key, own)) continue;
     entries_.push_back({std::string(key), *source.metadata().Find(key)});
   }
+}
+
+void LatentGgufMetadata::AddThoseOf(const Config& config, const GgufTokenizer& tokenizer) {
+  entries_.push_back({"general.name", {GgufType::kString, absl::string_view(config.name)}});
+  entries_.push_back({"general.quantization_version", {GgufType::kUint32, kQuantizationVersion}});
+  entries_.insert(entries_.end(), tokenizer.entries().begin(), tokenizer.entries().end());
 }
 
 }  // namespace transmla

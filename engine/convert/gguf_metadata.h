@@ -9,9 +9,11 @@
 #include "absl/strings/string_view.h"
 
 #include "engine/convert/emit.h"
+#include "engine/format/config.h"
 #include "engine/format/gguf.h"
 #include "engine/format/gguf_reader.h"
 #include "engine/model/model_spec.h"
+#include "engine/tokenizer/gguf_export.h"
 
 namespace transmla {
 
@@ -26,6 +28,8 @@ class LatentGgufMetadata {
 
   // What `source`, which outlives this, says beyond its own architecture: its name, its tokenizer.
   void AddThoseOf(const GgufReader& source);
+  // The same of a Hugging Face folder. `config` and `tokenizer` outlive this.
+  void AddThoseOf(const Config& config, const GgufTokenizer& tokenizer);
 
   const std::vector<GgufEntry>& entries() const { return entries_; }
 

@@ -19,6 +19,7 @@
 #include "engine/convert/plan.h"
 #include "engine/convert/sequence_runner.h"
 #include "engine/format/checkpoint.h"
+#include "tests/engine/convert/named_tokenizer.h"
 #include "tests/engine/convert/tiny_conversion.h"
 #include "tests/testing/golden_tensors.h"
 #include "tests/testing/temp_folder.h"
@@ -31,6 +32,7 @@ using testing::TempFolder;
 using testing::TinyContext;
 using testing::TinyModel;
 using testing::TinyOptions;
+using testing::WithNamedTokenizer;
 
 struct Source {
   const char* folder;
@@ -45,9 +47,10 @@ class FeatureTest : public ::testing::TestWithParam<Source> {
   }
   ConvertOptions Options(Recipe recipe) const {
     ConvertOptions options = TinyOptions(GetParam().folder, folder_.File("model"));
-    options.source = Path(GetParam().file);
-    options.recipe = recipe;
     options.format = GetParam().format;
+    const bool named = options.format == OutputFormat::kGguf && *GetParam().file == '\0';
+    options.source = named ? WithNamedTokenizer(GetParam().folder, folder_) : Path(GetParam().file);
+    options.recipe = recipe;
     options.qk_rope_head_dim = 0;
     options.kv_lora_rank = 0;
     return options;
@@ -172,13 +175,22 @@ INSTANTIATE_TEST_SUITE_P(Models, FeatureTest,
 
 INSTANTIATE_TEST_SUITE_P(
     AsGguf, FeatureTest,
-    ::testing::Values(Source{"mistral_gguf", "model.gguf", OutputFormat::kGguf},
-                      Source{"qwen3_gguf", "model.gguf", OutputFormat::kGguf},
-                      Source{"qwen3_moe_gguf", "model.gguf", OutputFormat::kGguf},
-                      Source{"phi3_gguf", "model.gguf", OutputFormat::kGguf},
-                      Source{"phi3_longrope_gguf", "model.gguf", OutputFormat::kGguf},
-                      Source{"gemma2_gguf", "model.gguf", OutputFormat::kGguf},
-                      Source{"gemma3_gguf", "model.gguf", OutputFormat::kGguf}),
+    ::testing::Values(
+        Source{"mistral_gguf", "model.gguf", OutputFormat::kGguf},
+        Source{"qwen3_gguf", "model.gguf", OutputFormat::kGguf},
+        Source{"qwen3_moe_gguf", "model.gguf", OutputFormat::kGguf},
+        Source{"phi3_gguf", "model.gguf", OutputFormat::kGguf},
+        Source{"phi3_longrope_gguf", "model.gguf", OutputFormat::kGguf},
+        Source{"gemma2_gguf", "model.gguf", OutputFormat::kGguf},
+        Source{"gemma3_gguf", "model.gguf", OutputFormat::kGguf},
+        Source{"llama_tied", "", OutputFormat::kGguf},
+        Source{"llama_untied_scaled_sharded", "", OutputFormat::kGguf},
+        Source{"mimo", "", OutputFormat::kGguf}, Source{"mistral", "", OutputFormat::kGguf},
+        Source{"mixtral", "", OutputFormat::kGguf}, Source{"qwen2", "", OutputFormat::kGguf},
+        Source{"qwen3", "", OutputFormat::kGguf}, Source{"qwen3_moe", "", OutputFormat::kGguf},
+        Source{"qwen3_moe_stepped", "", OutputFormat::kGguf},
+        Source{"phi3", "", OutputFormat::kGguf}, Source{"phi3_longrope", "", OutputFormat::kGguf},
+        Source{"gemma2", "", OutputFormat::kGguf}, Source{"gemma3", "", OutputFormat::kGguf}),
     [](const auto& tested) { return std::string(tested.param.folder); });
 
 // Keys that need no RoPE go through the latent, centred where that is allowed: with a base so large
