@@ -257,7 +257,7 @@ const Command kConvertCommand = {
         "by\n"
         "                        transformers without remote code; gguf: a folder with "
         "model.gguf,\n"
-        "                        in which all but attention keeps the GGUF source's quantisation;\n"
+        "                        in which all but attention keeps the source's own types;\n"
         "                        gguf-deepseek2: the same, for llama.cpp (recipe transmla only)\n"
         "  --recipe R            best: ours, a smaller cache with the least loss (default);\n"
         "                        transmla: the paper's;\n"

@@ -2,6 +2,7 @@
 // of that.
 #include "engine/inspect.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,29 @@ absl::StatusOr<std::vector<ConversionReport>> PlanConversions(const std::string&
         PlanConversion({.source = model, .recipe = Recipe::kBest, .cache_ratio = ratio}));
   }
   return plans;
+}
+
+// How many experts all tokens go to; side by side they are one feed-forward.
+int SharedExperts(const MoeSpec& moe) {
+  return moe.intermediate_size > 0 ? moe.shared_intermediate_size / moe.intermediate_size : 0;
+}
+
+void AddExperts(const MoeSpec& moe, nlohmann::json* object) {
+  if (moe.num_experts == 0) return;
+  (*object)["n_routed_experts"] = moe.num_experts;
+  (*object)["num_experts_per_tok"] = moe.num_experts_per_tok;
+  (*object)["n_shared_experts"] = SharedExperts(moe);
+  (*object)["moe_intermediate_size"] = moe.intermediate_size;
+  (*object)["layers_with_experts"] = std::count(moe.layers.begin(), moe.layers.end(), true);
+}
+
+void PrintExperts(const MoeSpec& moe) {
+  if (moe.num_experts == 0) return;
+  PrintNow(absl::StrFormat(
+      "  experts: %d of width %d in %d of the layers, %d a token and %d shared by all\n",
+      moe.num_experts, moe.intermediate_size,
+      std::count(moe.layers.begin(), moe.layers.end(), true), moe.num_experts_per_tok,
+      SharedExperts(moe)));
 }
 
 void AddConversions(const absl::StatusOr<std::vector<ConversionReport>>& plans,
@@ -87,6 +111,7 @@ nlohmann::json ToJson(const ModelInspection& inspection) {
     object["num_key_value_heads"] = spec.gqa.num_key_value_heads;
     object["head_dim"] = spec.gqa.head_dim;
   }
+  AddExperts(spec.moe, &object);
   return object;
 }
 
@@ -117,6 +142,7 @@ absl::Status Run(absl::Span<const std::string> arguments) {
       "%d, context %d tokens\n  attention: %s\n",
       spec.name, spec.family, spec.num_layers, spec.hidden_size, spec.intermediate_size,
       spec.vocab_size, spec.max_context_tokens, Attention(spec)));
+  PrintExperts(spec.moe);
   PrintNow(absl::StrFormat("  weights: %d tensors, %s:", inspection.tensors,
                            HumanBytes(inspection.weight_bytes)));
   for (const auto& [dtype, bytes] : inspection.bytes_by_dtype) {

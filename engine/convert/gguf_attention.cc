@@ -18,9 +18,10 @@ std::string WeightName(absl::string_view stem, int layer) {
 }
 std::string BiasName(absl::string_view stem, int layer) { return LayerName(stem, layer) + ".bias"; }
 
-// The stem of the matrix whose rows are the heads' queries.
-absl::string_view QueryStem(const TensorNames& names, bool low_rank) {
-  return low_rank ? names.q_b : names.q;
+// The stem of the matrix whose rows are the heads' queries. `indirect`: of a query's low rank, or
+// of its heads behind their norms.
+absl::string_view QueryStem(const TensorNames& names, bool indirect) {
+  return indirect ? names.q_b : names.q;
 }
 
 DType TypeOfRows(DType wanted, int64_t cols) {
@@ -63,12 +64,17 @@ std::vector<TensorInfo> GgufLatentInfos(int layer, const ModelSpec& source, cons
                                         const LatentBiases& biases, bool own_output,
                                         const GgufTypes& types) {
   const TensorNames& names = LatentGgufNames();
-  const absl::string_view q = QueryStem(names, mla.q_lora_rank > 0);
+  const absl::string_view q = QueryStem(names, mla.q_lora_rank > 0 || source.qk_norm);
   const int64_t hidden = source.hidden_size;
   const int64_t heads = mla.num_attention_heads;
   const int64_t rank = mla.kv_lora_rank;
   const int64_t q_rows = heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
-  const int64_t q_cols = mla.q_lora_rank > 0 ? int64_t{mla.q_lora_rank} : hidden;
+  // What queries and cache rows are made of.
+  const int64_t q_cols = source.qk_norm        ? int64_t{source.gqa.head_dim}
+                         : mla.q_lora_rank > 0 ? int64_t{mla.q_lora_rank}
+                                               : hidden;
+  const int64_t kv_cols =
+      source.qk_norm ? 2 * int64_t{source.gqa.num_key_value_heads} * source.gqa.head_dim : hidden;
   const int64_t kv_rows = rank + mla.qk_rope_head_dim;
   std::vector<TensorInfo> infos;
   const auto add_matrix = [&](const std::string& name, DType dtype, int64_t rows, int64_t cols) {
@@ -81,9 +87,11 @@ std::vector<TensorInfo> GgufLatentInfos(int layer, const ModelSpec& source, cons
     add_matrix(WeightName(names.q_a, layer), types.latent, mla.q_lora_rank, hidden);
     if (types.harmless_norms) add_vector(LayerName(names.q_a_norm, layer), mla.q_lora_rank);
   }
-  add_matrix(WeightName(q, layer), types.matrices, q_rows, q_cols);
+  add_matrix(WeightName(q, layer), source.qk_norm ? types.per_head : types.matrices, q_rows,
+             q_cols);
   if (biases.query) add_vector(BiasName(q, layer), q_rows);
-  add_matrix(WeightName(names.kv_a, layer), types.latent, kv_rows, hidden);
+  add_matrix(WeightName(names.kv_a, layer), source.qk_norm ? types.per_head : types.latent, kv_rows,
+             kv_cols);
   if (biases.latent) add_vector(BiasName(names.kv_a, layer), kv_rows);
   if (types.harmless_norms) add_vector(LayerName(names.kv_a_norm, layer), rank);
   if (mla.qk_nope_head_dim > 0) {
@@ -119,7 +127,7 @@ std::map<std::string, std::string> GgufMatrixTypes(const ModelSpec& source, cons
 std::vector<GgufLatentTensor> GgufLatentTensors(int layer, const LatentWeights& weights,
                                                 const MlaSpec& mla, float norm_weight) {
   const TensorNames& names = LatentGgufNames();
-  const absl::string_view q = QueryStem(names, !weights.q_a.empty());
+  const absl::string_view q = QueryStem(names, !weights.q_a.empty() || weights.behind_norms);
   const int64_t nope = mla.qk_nope_head_dim, value = mla.v_head_dim;
   CHECK_EQ(weights.kv_b.rows(), mla.num_attention_heads * (nope + value));
   std::vector<GgufLatentTensor> tensors;

@@ -18,9 +18,11 @@ namespace transmla {
 struct GgufTypes {
   // BF16 in its place where rows are not whole blocks of it.
   DType matrices = DType::kQ8_0;
-  DType latent = DType::kQ8_0;    // of kv_a and q_a; alike
-  DType per_head = DType::kBF16;  // of W_UK and W_UV, no block type: they run unquantised
-  bool harmless_norms = false;    // norms of latents, which are shrunk (llama_cpp.h)
+  DType latent = DType::kQ8_0;  // of kv_a and q_a; alike
+  // Of W_UK and W_UV, and of the maps behind norms of queries and keys; no block type, since they
+  // run unquantised.
+  DType per_head = DType::kBF16;
+  bool harmless_norms = false;  // norms of latents, which are shrunk (llama_cpp.h)
 };
 
 // For --dtype `dtype`, F32, F16, BF16 or Q8_0. Shrunk latents are F32 or BF16: their weights are

@@ -11,6 +11,9 @@
 namespace transmla {
 namespace {
 
+// A name, in each of the formats.
+using NameField = absl::string_view TensorNames::*;
+
 class Collector {
  public:
   Collector(const CheckpointReader& source, const Family& family, const ModelSpec& spec)
@@ -18,12 +21,13 @@ class Collector {
         spec_(spec),
         from_(family.Names(source.format())),
         to_(kTransMla.Names(CheckpointFormat::kSafetensors)),
+        to_gguf_(kTransMla.Names(CheckpointFormat::kGguf)),
         norm_offset_(family.NormOffset(source.format())) {}
 
   std::vector<KeptTensor> Collect() {
-    Whole(to_.embedding, from_.embedding);
-    Norm(to_.final_norm, from_.final_norm);
-    if (!spec_.tie_word_embeddings) Whole(to_.output, from_.output);
+    Whole(&TensorNames::embedding);
+    Norm(&TensorNames::final_norm);
+    if (!spec_.tie_word_embeddings) Whole(&TensorNames::output);
     for (layer_ = 0; layer_ < spec_.num_layers; ++layer_) {
       CollectNorms();
       CollectAttention();
@@ -35,72 +39,79 @@ class Collector {
   }
 
  private:
-  // The patterns of one of an expert's matrices, in the source and in the result.
-  struct ExpertPatterns {
-    absl::string_view single, stacked, result;
+  // One of an expert's matrices: a tensor for each, or one of all.
+  struct ExpertPart {
+    NameField single, stacked;
   };
 
-  void Whole(absl::string_view to, absl::string_view from) {
-    kept_.push_back({.name = LayerName(to, layer_), .source_name = LayerName(from, layer_)});
+  KeptTensor Named(NameField field, absl::string_view source_pattern,
+                   absl::string_view suffix) const {
+    return {.name = absl::StrCat(LayerName(to_.*field, layer_), suffix),
+            .source_name = absl::StrCat(LayerName(source_pattern, layer_), suffix),
+            .gguf_name = absl::StrCat(LayerName(to_gguf_.*field, layer_), suffix)};
   }
-  void Norm(absl::string_view to, absl::string_view from) {
-    Whole(to, from);
+  void Whole(NameField field, absl::string_view suffix = "") {
+    kept_.push_back(Named(field, from_.*field, suffix));
+  }
+  void Norm(NameField field) {
+    Whole(field);
     kept_.back().offset = norm_offset_;
   }
   // Weight and, if there is one, bias of a projection.
-  void Projection(absl::string_view to, absl::string_view from, bool bias) {
-    for (const char* part : {".weight", ".bias"}) {
-      if (part == absl::string_view(".bias") && !bias) continue;
-      Whole(absl::StrCat(to, part), absl::StrCat(from, part));
-    }
+  void Projection(NameField stem, bool bias) {
+    Whole(stem, ".weight");
+    if (bias) Whole(stem, ".bias");
   }
 
   void CollectNorms() {
-    Norm(to_.attention_norm, from_.attention_norm);
-    Norm(to_.feed_forward_norm, from_.feed_forward_norm);
+    Norm(&TensorNames::attention_norm);
+    Norm(&TensorNames::feed_forward_norm);
     if (!spec_.post_norms) return;
-    Norm(to_.post_attention_norm, from_.post_attention_norm);
-    Norm(to_.post_feed_forward_norm, from_.post_feed_forward_norm);
+    Norm(&TensorNames::post_attention_norm);
+    Norm(&TensorNames::post_feed_forward_norm);
   }
 
   void CollectAttention() {
-    Projection(to_.attention_output, from_.attention_output, spec_.output_bias);
+    Projection(&TensorNames::attention_output, spec_.output_bias);
     if (!spec_.qk_norm) return;
-    Projection(to_.q, from_.q, spec_.qkv_bias);
-    Projection(to_.k, from_.k, spec_.qkv_bias);
-    Projection(to_.v, from_.v, spec_.qkv_bias);
-    Norm(to_.q_norm, from_.q_norm);
-    Norm(to_.k_norm, from_.k_norm);
+    Projection(&TensorNames::q, spec_.qkv_bias);
+    Projection(&TensorNames::k, spec_.qkv_bias);
+    Projection(&TensorNames::v, spec_.qkv_bias);
+    Norm(&TensorNames::q_norm);
+    Norm(&TensorNames::k_norm);
   }
 
   void CollectFeedForward() {
     if (from_.gate_up.empty()) {
-      Whole(to_.gate, from_.gate);
-      Whole(to_.up, from_.up);
+      Whole(&TensorNames::gate);
+      Whole(&TensorNames::up);
     } else {
-      for (const auto& [to, part] : {std::pair{to_.gate, 0}, std::pair{to_.up, 1}}) {
-        Whole(to, from_.gate_up);
-        kept_.back().part = part;
+      int part = 0;
+      for (const NameField field : {&TensorNames::gate, &TensorNames::up}) {
+        kept_.push_back(Named(field, from_.gate_up, ""));
+        kept_.back().part = part++;
         kept_.back().parts = 2;
       }
     }
-    Whole(to_.down, from_.down);
+    Whole(&TensorNames::down);
   }
 
   void CollectExperts() {
-    Whole(to_.router, from_.router);
-    for (const ExpertPatterns& patterns :
-         {ExpertPatterns{from_.expert_gate, from_.stacked_gate, to_.expert_gate},
-          ExpertPatterns{from_.expert_up, from_.stacked_up, to_.expert_up},
-          ExpertPatterns{from_.expert_down, from_.stacked_down, to_.expert_down}}) {
-      const bool single =
-          patterns.stacked.empty() || source_.Has(ExpertName(patterns.single, layer_, 0));
+    Whole(&TensorNames::router);
+    for (const ExpertPart& matrix :
+         {ExpertPart{&TensorNames::expert_gate, &TensorNames::stacked_gate},
+          ExpertPart{&TensorNames::expert_up, &TensorNames::stacked_up},
+          ExpertPart{&TensorNames::expert_down, &TensorNames::stacked_down}}) {
+      const absl::string_view own = from_.*matrix.single, stacked = from_.*matrix.stacked;
+      const bool single = stacked.empty() || source_.Has(ExpertName(own, layer_, 0));
       for (int e = 0; e < spec_.moe.num_experts; ++e) {
-        kept_.push_back({.name = ExpertName(patterns.result, layer_, e),
-                         .source_name = single ? ExpertName(patterns.single, layer_, e)
-                                               : LayerName(patterns.stacked, layer_),
-                         .part = single ? 0 : e,
-                         .parts = single ? 1 : spec_.moe.num_experts});
+        kept_.push_back(
+            {.name = ExpertName(to_.*matrix.single, layer_, e),
+             .source_name = single ? ExpertName(own, layer_, e) : LayerName(stacked, layer_),
+             .gguf_name = LayerName(to_gguf_.*matrix.stacked, layer_),
+             .gguf_stacked = true,
+             .part = single ? 0 : e,
+             .parts = single ? 1 : spec_.moe.num_experts});
       }
     }
   }
@@ -109,6 +120,7 @@ class Collector {
   const ModelSpec& spec_;
   const TensorNames& from_;
   const TensorNames& to_;
+  const TensorNames& to_gguf_;
   const float norm_offset_;
   int layer_ = 0;
   std::vector<KeptTensor> kept_;

@@ -15,7 +15,11 @@ namespace transmla {
 // A tensor of the result.
 struct KeptTensor {
   std::string name;         // Hugging Face: "model.layers.0.mlp.up_proj.weight"
-  std::string source_name;  // as in the file: "blk.0.ffn_up.weight"
+  std::string source_name;  // as in the source's file: "blk.0.ffn_up.weight"
+  std::string gguf_name;    // in a GGUF result: "blk.0.ffn_up.weight"
+  // One of the matrices of a tensor of that name, [matrices, rows, cols]: a layer's experts, which
+  // follow one another.
+  bool gguf_stacked = false;
   // The source tensor holds `parts` of equal numbers of rows, one below the other (experts, gate
   // and up): which of them this is.
   int part = 0;

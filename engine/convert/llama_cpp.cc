@@ -7,6 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
+#include "engine/convert/beyond_deepseek.h"
+
 namespace transmla {
 namespace {
 
@@ -36,8 +38,14 @@ absl::string_view Obstacle(const ConvertOptions& options, const ModelSpec& sourc
   if (source.qkv_bias) return "biases of queries, keys and values";
   if (source.output_bias) return "a bias of the output projection";
   if (source.moe.num_experts > 0) return "experts without one that all tokens share";
+  if (const absl::string_view feature = FeatureBeyondDeepseek(source); !feature.empty()) {
+    return feature;
+  }
   if (source.rope_magnitude != 1) return "scaled RoPE";
   for (const std::vector<float>& inv_freq : source.inv_freq) {
+    if (2 * static_cast<int>(inv_freq.size()) != source.gqa.head_dim) {
+      return "RoPE over a part of a head";
+    }
     if (!IsGeometric(inv_freq)) return "scaled RoPE";
   }
   return {};

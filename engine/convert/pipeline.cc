@@ -136,9 +136,8 @@ class Conversion {
 };
 
 // Whether `source` can become `format`.
-absl::Status CheckFormat(OutputFormat format, const CheckpointReader& source,
-                         const ModelSpec& spec) {
-  return IsGguf(format) ? CheckGgufSource(source, spec) : absl::OkStatus();
+absl::Status CheckFormat(OutputFormat format, const CheckpointReader& source) {
+  return IsGguf(format) ? CheckGgufSource(source) : absl::OkStatus();
 }
 
 absl::StatusOr<ConversionReport> Conversion::Run() {
@@ -170,7 +169,7 @@ absl::Status Conversion::Load() {
   ASSIGN_OR_RETURN(std::shared_ptr<const CheckpointReader> checkpoint,
                    OpenCheckpoint(options_.source));
   ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
-  RETURN_IF_ERROR(CheckFormat(options_.format, *checkpoint, spec));
+  RETURN_IF_ERROR(CheckFormat(options_.format, *checkpoint));
   ASSIGN_OR_RETURN(options_, ResolveOptions(options_, spec));
   report_ = PlannedReport(options_, spec);
   ASSIGN_OR_RETURN(SourceWeights weights, SourceWeights::Create(checkpoint, spec));
@@ -586,7 +585,7 @@ absl::StatusOr<ConversionReport> PlanConversion(const ConvertOptions& options) {
   ASSIGN_OR_RETURN(const std::shared_ptr<const CheckpointReader> checkpoint,
                    OpenCheckpoint(options.source));
   ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
-  RETURN_IF_ERROR(CheckFormat(options.format, *checkpoint, spec));
+  RETURN_IF_ERROR(CheckFormat(options.format, *checkpoint));
   ASSIGN_OR_RETURN(const ConvertOptions resolved, ResolveOptions(options, spec));
   RETURN_IF_ERROR(SourceWeights::Create(checkpoint, spec).status());
   return PlannedReport(resolved, spec);

@@ -17,6 +17,9 @@ constexpr int64_t kMaxTokenId = kMaxVocabSize - 1;
 // Published are 30 and 50.
 constexpr double kLargestSoftCap = 1e6;
 
+// Published is the root of hidden_size.
+constexpr double kLargestEmbeddingScale = 1e6;
+
 // Of attention: 1 / sqrt(head_dim), unless a model has a scale of its own.
 constexpr double kLeastScoreScale = 1e-6;
 constexpr double kLargestScoreScale = 1e6;
@@ -36,7 +39,9 @@ class ConfigReader {
       config_.name = std::string(name);
     }
     RETURN_IF_ERROR(ReadSizes());
+    RETURN_IF_ERROR(ReadWindows());
     RETURN_IF_ERROR(ReadExperts());
+    RETURN_IF_ERROR(ReadTaken());
     RETURN_IF_ERROR(ReadHeadDims());
     RETURN_IF_ERROR(ReadLatent());
     RETURN_IF_ERROR(ReadRope());
@@ -80,7 +85,9 @@ class ConfigReader {
 
   absl::Status ReadPerLayer(const std::string& key, int64_t most, int64_t& value) const;
   absl::Status ReadSizes();
+  absl::Status ReadWindows();
   absl::Status ReadExperts();
+  absl::Status ReadTaken();
   absl::Status ReadSoftCap(const std::string& key, std::optional<double>& cap) const;
   absl::Status ReadHeadDims();
   absl::Status ReadLatent();
@@ -131,14 +138,44 @@ absl::Status ConfigReader::ReadSizes() {
   RETURN_IF_ERROR(ReadInt(Key("context_length"), 1, kMaxContext, c.max_position_embeddings));
   RETURN_IF_ERROR(
       ReadFloatIfPresent(Key("attention.layer_norm_rms_epsilon"), 0.0, 1.0, c.rms_norm_eps));
-  int64_t window = 0;
-  RETURN_IF_ERROR(ReadIntIfPresent(Key("attention.sliding_window"), 0, kMaxContext, window));
-  if (window > 0) c.sliding_window = window;
-  RETURN_IF_ERROR(ReadIntIfPresent(Key("attention.sliding_window_pattern"), 1, kMaxLayers,
-                                   c.sliding_window_pattern));
   RETURN_IF_ERROR(ReadSoftCap(Key("attn_logit_softcapping"), c.attn_logit_softcapping));
   RETURN_IF_ERROR(ReadSoftCap(Key("final_logit_softcapping"), c.final_logit_softcapping));
   return absl::OkStatus();
+}
+
+// Every that many layers one sees all positions, or for each layer whether it has a window.
+absl::Status ConfigReader::ReadWindows() {
+  Config& c = config_;
+  int64_t window = 0;
+  RETURN_IF_ERROR(ReadIntIfPresent(Key("attention.sliding_window"), 0, kMaxContext, window));
+  if (window > 0) c.sliding_window = window;
+  const std::string key = Key("attention.sliding_window_pattern");
+  const GgufValue* found = metadata_.Find(key);
+  if (found == nullptr || found->type != GgufType::kArray) {
+    return ReadIntIfPresent(key, 1, kMaxLayers, c.sliding_window_pattern);
+  }
+  ASSIGN_OR_RETURN(const std::vector<int64_t> layers, metadata_.GetInts(key));
+  if (static_cast<int64_t>(layers.size()) != c.num_hidden_layers) {
+    return absl::InvalidArgumentError(absl::StrCat(metadata_.path(), ": metadata ", key, " has ",
+                                                   layers.size(), " elements; ", Key("block_count"),
+                                                   " is ", c.num_hidden_layers));
+  }
+  c.layer_is_windowed.assign(layers.begin(), layers.end());
+  return absl::OkStatus();
+}
+
+// What converted models say, since their sources have it (docs/checkpoint_format.md).
+absl::Status ConfigReader::ReadTaken() {
+  Config& c = config_;
+  RETURN_IF_ERROR(ReadFloatIfPresent(Key("embedding_scale"), 1e-6, kLargestEmbeddingScale,
+                                     c.embedding_multiplier));
+  if (metadata_.Has(Key("hidden_activation"))) {
+    ASSIGN_OR_RETURN(const absl::string_view name, metadata_.GetString(Key("hidden_activation")));
+    c.hidden_act = std::string(name);
+  }
+  RETURN_IF_ERROR(ReadIntIfPresent(Key("attention.source_head_count_kv"), 1, kMaxHeads,
+                                   c.source_num_key_value_heads));
+  return ReadIntIfPresent(Key("attention.source_key_length"), 1, kMaxHeadDim, c.source_head_dim);
 }
 
 absl::Status ConfigReader::ReadExperts() {
@@ -150,6 +187,10 @@ absl::Status ConfigReader::ReadExperts() {
                                    c.moe_intermediate_size));
   if (metadata_.Has(Key("expert_weights_norm"))) {
     ASSIGN_OR_RETURN(c.norm_topk_prob, metadata_.GetBool(Key("expert_weights_norm")));
+  }
+  // A layer without a router has no experts.
+  for (int64_t i = 0; c.n_routed_experts > 0 && i < c.num_hidden_layers; ++i) {
+    if (!HasTensor(absl::StrCat("blk.", i, ".ffn_gate_inp.weight"))) c.mlp_only_layers.push_back(i);
   }
   return ReadIntIfPresent(Key("leading_dense_block_count"), 0, kMaxLayers, c.first_k_dense_replace);
 }

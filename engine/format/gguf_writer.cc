@@ -28,11 +28,7 @@ absl::StatusOr<std::unique_ptr<GgufWriter>> GgufWriter::Create(FileSystem& files
 }
 
 GgufWriter::GgufWriter(FileSystem& files, std::string path, std::vector<TensorInfo> tensors)
-    : files_(files), path_(std::move(path)), queue_(path_, std::move(tensors)) {}
-
-GgufWriter::~GgufWriter() {
-  if (!finished_) Fail(absl::AbortedError("not finished")).IgnoreError();
-}
+    : TensorWriter(files, path, std::move(tensors)), path_(std::move(path)) {}
 
 std::string GgufWriter::TemporaryPath() const { return absl::StrCat(path_, ".tmp"); }
 
@@ -44,63 +40,25 @@ absl::Status GgufWriter::Open(const std::string& header, int64_t data_bytes) {
                                                      "and ", data_bytes, " of weights are needed ",
                                                      "but the disk has ", space, " left"));
   }
+  WillMake(TemporaryPath());
   ASSIGN_OR_RETURN(file_, files_.Create(TemporaryPath()));
   return file_->Append(header);
 }
 
-absl::Status GgufWriter::Append(absl::string_view name, const TensorView& rows) {
-  if (!status_.ok()) return status_;
-  if (absl::Status status = queue_.CheckNext(name, rows.dtype, rows.bytes()); !status.ok()) {
-    return Fail(std::move(status));
-  }
-  return Write({rows.as<char>(), static_cast<size_t>(rows.bytes())});
-}
-
-absl::Status GgufWriter::AppendFloats(absl::string_view name, absl::Span<const float> rows) {
-  if (!status_.ok()) return status_;
-  if (absl::Status status = queue_.CheckNextFloats(name, rows.size()); !status.ok()) {
-    return Fail(std::move(status));
-  }
-  const absl::Status status = EncodeRows(
-      queue_.due_dtype(), rows, [this](absl::string_view encoded) { return Write(encoded); });
-  return status.ok() ? status : Fail(status);
-}
-
 absl::Status GgufWriter::Write(absl::string_view bytes) {
-  if (bytes.empty()) return absl::OkStatus();
   const int64_t tensor_bytes = TensorBytes(queue_.tensors()[queue_.complete()]);
-  if (absl::Status status = file_->Append(bytes); !status.ok()) return Fail(std::move(status));
+  RETURN_IF_ERROR(file_->Append(bytes));
   if (!queue_.Wrote(static_cast<int64_t>(bytes.size()))) return absl::OkStatus();
   const int64_t padding = AlignUp(tensor_bytes, kGgufDefaultAlignment) - tensor_bytes;
   if (padding == 0) return absl::OkStatus();
-  const absl::Status status = file_->Append(std::string(static_cast<size_t>(padding), '\0'));
-  return status.ok() ? status : Fail(status);
+  return file_->Append(std::string(static_cast<size_t>(padding), '\0'));
 }
 
 absl::Status GgufWriter::Publish() {
   RETURN_IF_ERROR(file_->SyncAndClose());
   file_.reset();
-  renamed_ = true;
+  WillMake(path_);
   return files_.Rename(TemporaryPath(), path_);
-}
-
-absl::Status GgufWriter::Finish() {
-  if (!status_.ok()) return status_;
-  if (finished_) return absl::OkStatus();
-  if (absl::Status status = queue_.CheckDone(); !status.ok()) return Fail(std::move(status));
-  if (absl::Status status = Publish(); !status.ok()) return Fail(std::move(status));
-  finished_ = true;
-  return absl::OkStatus();
-}
-
-absl::Status GgufWriter::Fail(absl::Status status) {
-  if (!status_.ok()) return status_;
-  status_ = std::move(status);
-  file_.reset();
-  // A leftover that cannot be removed changes nothing in the error that is reported.
-  files_.Remove(TemporaryPath()).IgnoreError();
-  if (renamed_) files_.Remove(path_).IgnoreError();
-  return status_;
 }
 
 }  // namespace transmla

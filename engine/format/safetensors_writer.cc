@@ -61,14 +61,9 @@ absl::StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(
 SafetensorsWriter::SafetensorsWriter(FileSystem& files, std::string folder,
                                      std::vector<TensorInfo> tensors,
                                      SafetensorsWriterOptions options)
-    : files_(files),
+    : TensorWriter(files, folder, std::move(tensors)),
       folder_(std::move(folder)),
-      queue_(folder_, std::move(tensors)),
       options_(std::move(options)) {}
-
-SafetensorsWriter::~SafetensorsWriter() {
-  if (!finished_) Fail(absl::AbortedError("not finished")).IgnoreError();
-}
 
 absl::Status SafetensorsWriter::Plan() {
   const absl::Span<const TensorInfo> tensors = queue_.tensors();
@@ -146,38 +141,17 @@ std::string SafetensorsWriter::Header(const Shard& shard) const {
   return bytes + text;
 }
 
-absl::Status SafetensorsWriter::Append(absl::string_view name, const TensorView& rows) {
-  if (!status_.ok()) return status_;
-  if (absl::Status status = queue_.CheckNext(name, rows.dtype, rows.bytes()); !status.ok()) {
-    return Fail(std::move(status));
-  }
-  return Write({rows.as<char>(), static_cast<size_t>(rows.bytes())});
-}
-
-absl::Status SafetensorsWriter::AppendFloats(absl::string_view name, absl::Span<const float> rows) {
-  if (!status_.ok()) return status_;
-  if (absl::Status status = queue_.CheckNextFloats(name, rows.size()); !status.ok()) {
-    return Fail(std::move(status));
-  }
-  const absl::Status status = EncodeRows(
-      queue_.due_dtype(), rows, [this](absl::string_view encoded) { return Write(encoded); });
-  return status.ok() ? status : Fail(status);
-}
-
 absl::Status SafetensorsWriter::Write(absl::string_view bytes) {
-  if (bytes.empty()) return absl::OkStatus();
-  absl::Status status = file_ == nullptr ? OpenShard() : absl::OkStatus();
-  if (status.ok()) status = file_->Append(bytes);
-  if (!status.ok()) return Fail(std::move(status));
+  if (file_ == nullptr) RETURN_IF_ERROR(OpenShard());
+  RETURN_IF_ERROR(file_->Append(bytes));
   const bool whole = queue_.Wrote(static_cast<int64_t>(bytes.size()));
   if (!whole || queue_.complete() < shards_[shard_].end) return absl::OkStatus();
-  if (status = CloseShard(); !status.ok()) return Fail(std::move(status));
-  return absl::OkStatus();
+  return CloseShard();
 }
 
 absl::Status SafetensorsWriter::OpenShard() {
   const std::string path = TemporaryPath(shards_[shard_]);
-  made_.push_back(path);
+  WillMake(path);
   ASSIGN_OR_RETURN(file_, files_.Create(path));
   return file_->Append(Header(shards_[shard_]));
 }
@@ -193,34 +167,15 @@ absl::Status SafetensorsWriter::Publish() {
   ShardMap places;
   for (const Shard& shard : shards_) {
     const std::string path = JoinPath(folder_, shard.name);
-    made_.push_back(path);
+    WillMake(path);
     RETURN_IF_ERROR(files_.Rename(TemporaryPath(shard), path));
     for (size_t i = shard.begin; i < shard.end; ++i)
       places.emplace(queue_.tensors()[i].name, shard.name);
   }
   if (shards_.size() == 1) return absl::OkStatus();
   const std::string index = JoinPath(folder_, kIndexName);
-  made_.push_back(index);
+  WillMake(index);
   return WriteFileAtomically(files_, index, FormatShardIndex(places, total_bytes_));
-}
-
-absl::Status SafetensorsWriter::Finish() {
-  if (!status_.ok()) return status_;
-  if (finished_) return absl::OkStatus();
-  if (absl::Status status = queue_.CheckDone(); !status.ok()) return Fail(std::move(status));
-  if (absl::Status status = Publish(); !status.ok()) return Fail(std::move(status));
-  finished_ = true;
-  return absl::OkStatus();
-}
-
-absl::Status SafetensorsWriter::Fail(absl::Status status) {
-  if (!status_.ok()) return status_;
-  status_ = std::move(status);
-  file_.reset();
-  // A leftover that cannot be removed changes nothing in the error that is reported.
-  for (const std::string& path : made_) files_.Remove(path).IgnoreError();
-  made_.clear();
-  return status_;
 }
 
 }  // namespace transmla

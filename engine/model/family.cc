@@ -72,6 +72,8 @@ const TensorNames& GgufNames() {
 const TensorNames& LatentGgufNames() {
   static const TensorNames* const names = [] {
     auto* made = new TensorNames(GgufNames());
+    made->post_attention_norm = "blk.$.post_attention_norm.weight";
+    made->post_feed_forward_norm = "blk.$.post_ffw_norm.weight";
     made->q_a = "blk.$.attn_q_a";
     made->q_a_norm = "blk.$.attn_q_a_norm.weight";
     made->q_b = "blk.$.attn_q_b";

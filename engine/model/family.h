@@ -50,8 +50,8 @@ struct TensorNames {
 const TensorNames& HuggingFaceNames();
 // llama.cpp's names (ggml-org/llama.cpp, gguf-py tensor mapping).
 const TensorNames& GgufNames();
-// The same with latent attention, as in its architecture deepseek2, and inverse frequencies of each
-// layer, which are ours.
+// The same with latent attention, as in its architecture deepseek2, norms behind blocks, as in
+// gemma2, and inverse frequencies of each layer, which are ours.
 const TensorNames& LatentGgufNames();
 
 // `pattern` with `layer` in place of "$".

@@ -11,6 +11,7 @@
 #include "engine/format/gguf_reader.h"
 #include "engine/tokenizer/bpe_gguf.h"
 #include "engine/tokenizer/gguf_tokens.h"
+#include "engine/tokenizer/hf_files.h"
 #include "engine/tokenizer/limits.h"
 #include "engine/tokenizer/sentencepiece_gguf.h"
 #include "engine/tokenizer/sentencepiece_json.h"
@@ -149,8 +150,7 @@ absl::Status WriteTokenizerFiles(const CheckpointReader& source, FileSystem* fil
                                  const std::string& directory) {
   const auto* gguf = dynamic_cast<const GgufReader*>(&source);
   if (gguf == nullptr) {
-    const bool is_folder = files->Kind(source.path()) == PathKind::kFolder;
-    return CopyFolder(is_folder ? source.path() : ParentFolder(source.path()), *files, directory);
+    return CopyFolder(TokenizerFolder(*files, source), *files, directory);
   }
   const GgufMetadata& metadata = gguf->metadata();
   constexpr char kModel[] = "tokenizer.ggml.model";

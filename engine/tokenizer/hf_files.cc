@@ -44,8 +44,10 @@ absl::Status ReadRoles(const std::string& path, const json& object, HfTokenizerF
   ASSIGN_OR_RETURN(const JsonFields fields, JsonFields::Of(path, object));
   ASSIGN_OR_RETURN(const std::optional<std::string> bos, TokenField(fields, "bos_token"));
   ASSIGN_OR_RETURN(const std::optional<std::string> eos, TokenField(fields, "eos_token"));
+  ASSIGN_OR_RETURN(const std::optional<std::string> pad, TokenField(fields, "pad_token"));
   if (!out.bos_text.has_value()) out.bos_text = bos;
   if (!out.eos_text.has_value()) out.eos_text = eos;
+  if (!out.pad_text.has_value()) out.pad_text = pad;
   return absl::OkStatus();
 }
 
@@ -75,6 +77,11 @@ absl::Status ReadChatTemplate(FileSystem& files, HfTokenizerFiles& out) {
 }
 
 }  // namespace
+
+std::string TokenizerFolder(FileSystem& files, const CheckpointReader& checkpoint) {
+  const std::string& path = checkpoint.path();
+  return files.Kind(path) == PathKind::kFolder ? path : ParentFolder(path);
+}
 
 absl::StatusOr<HfTokenizerFiles> ReadHfTokenizerFiles(FileSystem& files,
                                                       const std::string& folder) {

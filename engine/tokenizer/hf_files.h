@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/base/file.h"
+#include "engine/format/checkpoint.h"
 
 namespace transmla {
 
@@ -24,12 +25,16 @@ struct HfTokenizerFiles {
   // From tokenizer_config.json, or special_tokens_map.json.
   std::optional<std::string> bos_text;
   std::optional<std::string> eos_text;
+  std::optional<std::string> pad_text;
   std::optional<bool> add_bos;  // add_bos_token
   // chat_template.jinja, or "chat_template" of tokenizer_config.json: the one called "default"
   // where there are several.
   std::string chat_template_path;
   std::optional<std::string> chat_template;
 };
+
+// The folder of a checkpoint's tokenizer files.
+std::string TokenizerFolder(FileSystem& files, const CheckpointReader& checkpoint);
 
 // Missing files are no error. InvalidArgument, naming file, field and value, for broken ones.
 absl::StatusOr<HfTokenizerFiles> ReadHfTokenizerFiles(FileSystem& files, const std::string& folder);

@@ -72,9 +72,7 @@ absl::StatusOr<LoadedTokenizer> LoadFromGguf(const GgufReader& reader) {
 
 absl::StatusOr<LoadedTokenizer> LoadFromFolder(const CheckpointReader& checkpoint) {
   FileSystem& file_system = *PosixFileSystem();
-  const std::string folder = file_system.Kind(checkpoint.path()) == PathKind::kFolder
-                                 ? checkpoint.path()
-                                 : ParentFolder(checkpoint.path());
+  const std::string folder = TokenizerFolder(file_system, checkpoint);
   ASSIGN_OR_RETURN(const HfTokenizerFiles files, ReadHfTokenizerFiles(file_system, folder));
   const Config& config = checkpoint.config();
   LoadedTokenizer loaded;

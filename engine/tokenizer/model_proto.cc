@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/status.h"
@@ -19,11 +20,12 @@ constexpr int kFixed32 = 5;
 // Field numbers of sentencepiece_model.proto.
 constexpr int kModelPieces = 1, kModelTrainerSpec = 2, kModelNormalizerSpec = 3;
 constexpr int kPieceText = 1, kPieceScore = 2, kPieceType = 3;
-constexpr int kTrainerModelType = 3, kTrainerVocabSize = 4, kTrainerByteFallback = 35;
+constexpr int kTrainerModelType = 3, kTrainerVocabSize = 4, kTrainerSpaceAsSuffix = 24,
+              kTrainerByteFallback = 35;
 constexpr int kTrainerUnkPiece = 45, kTrainerBosPiece = 46, kTrainerEosPiece = 47,
               kTrainerPadPiece = 48;
-constexpr int kNormalizerName = 1, kNormalizerAddDummyPrefix = 3,
-              kNormalizerRemoveExtraWhitespaces = 4;
+constexpr int kNormalizerName = 1, kNormalizerCharacterMap = 2, kNormalizerAddDummyPrefix = 3,
+              kNormalizerRemoveExtraWhitespaces = 4, kNormalizerEscapeWhitespaces = 5;
 
 constexpr uint64_t kUnigram = 1, kBpe = 2;  // TrainerSpec.ModelType
 
@@ -98,6 +100,103 @@ bool TakeField(absl::string_view& in, Field& field) {
   return true;
 }
 
+// Hands each field of `in` to `take`. What that returns first that is not OK; InvalidArgument,
+// beginning with `where`, if `in` is broken.
+absl::Status ForEachField(const std::string& where, absl::string_view in,
+                          absl::FunctionRef<absl::Status(const Field&)> take) {
+  const size_t size = in.size();
+  while (!in.empty()) {
+    Field field;
+    const size_t place = size - in.size();
+    if (!TakeField(in, field)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, ": broken at byte ", place, ": is no SentencePiece model"));
+    }
+    RETURN_IF_ERROR(take(field));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SentencePiece> ParsePiece(const std::string& where, absl::string_view in) {
+  SentencePiece piece;
+  RETURN_IF_ERROR(ForEachField(where, in, [&](const Field& field) {
+    if (field.number == kPieceText) piece.text = std::string(field.content);
+    if (field.number == kPieceScore && field.content.size() == sizeof(piece.score)) {
+      std::memcpy(&piece.score, field.content.data(), sizeof(piece.score));
+    }
+    if (field.number == kPieceType) piece.type = static_cast<PieceType>(field.varint);
+    return absl::OkStatus();
+  }));
+  if (piece.type < PieceType::kNormal || piece.type > PieceType::kByte) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": piece \"", piece.text,
+                                                   "\" is of type ", static_cast<int>(piece.type),
+                                                   "; types are 1 to 6"));
+  }
+  return piece;
+}
+
+absl::Status ParseTrainer(const std::string& where, absl::string_view in,
+                          SentencePieceModel& model) {
+  return ForEachField(where, in, [&](const Field& field) {
+    const std::string content(field.content);
+    switch (field.number) {
+      case kTrainerModelType:
+        model.is_unigram = field.varint == kUnigram;
+        if (!model.is_unigram && field.varint != kBpe) {
+          return absl::UnimplementedError(
+              absl::StrCat(where, ": its model_type is ", field.varint,
+                           ", words or characters; pieces (unigram, bpe) are supported"));
+        }
+        break;
+      case kTrainerSpaceAsSuffix:
+        if (field.varint != 0) {
+          return absl::UnimplementedError(
+              absl::StrCat(where, ": spaces stand behind words (treat_whitespace_as_suffix), ",
+                           "which is not supported"));
+        }
+        break;
+      case kTrainerByteFallback:
+        model.byte_fallback = field.varint != 0;
+        break;
+      case kTrainerUnkPiece:
+        model.unk = content;
+        break;
+      case kTrainerBosPiece:
+        model.bos = content;
+        break;
+      case kTrainerEosPiece:
+        model.eos = content;
+        break;
+      case kTrainerPadPiece:
+        model.pad = content;
+        break;
+      default:
+        break;
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::Status ParseNormalizer(const std::string& where, absl::string_view in,
+                             SentencePieceModel& model) {
+  return ForEachField(where, in, [&](const Field& field) {
+    if (field.number == kNormalizerCharacterMap && !field.content.empty()) {
+      return absl::UnimplementedError(
+          absl::StrCat(where, ": its normalizer has rules that rewrite characters ",
+                       "(precompiled_charsmap), which are not supported"));
+    }
+    if (field.number == kNormalizerEscapeWhitespaces && field.varint == 0) {
+      return absl::UnimplementedError(absl::StrCat(
+          where, ": its normalizer leaves spaces as they are, which is not supported"));
+    }
+    if (field.number == kNormalizerAddDummyPrefix) model.add_dummy_prefix = field.varint != 0;
+    if (field.number == kNormalizerRemoveExtraWhitespaces) {
+      model.remove_extra_whitespaces = field.varint != 0;
+    }
+    return absl::OkStatus();
+  });
+}
+
 bool IsUnknownPiece(absl::string_view piece) {
   uint64_t type = 0;
   for (Field field; !piece.empty() && TakeField(piece, field);) {
@@ -139,6 +238,25 @@ std::string SerializeModelProto(const SentencePieceModel& model) {
   return out;
 }
 
+absl::StatusOr<SentencePieceModel> ParseModelProto(const std::string& where,
+                                                   absl::string_view proto) {
+  // What the library takes for fields that are not there.
+  SentencePieceModel model = {.is_unigram = true,
+                              .remove_extra_whitespaces = true,
+                              .unk = "<unk>",
+                              .bos = "<s>",
+                              .eos = "</s>",
+                              .pad = "<pad>"};
+  RETURN_IF_ERROR(ForEachField(where, proto, [&](const Field& field) -> absl::Status {
+    if (field.number == kModelTrainerSpec) return ParseTrainer(where, field.content, model);
+    if (field.number == kModelNormalizerSpec) return ParseNormalizer(where, field.content, model);
+    if (field.number != kModelPieces) return absl::OkStatus();
+    ASSIGN_OR_RETURN(model.pieces.emplace_back(), ParsePiece(where, field.content));
+    return absl::OkStatus();
+  }));
+  return model;
+}
+
 std::string WithoutDummyPrefix(absl::string_view proto) {
   std::string normalizer;
   PutInt(kNormalizerAddDummyPrefix, 0, normalizer);
@@ -152,14 +270,7 @@ absl::StatusOr<std::string> WithControlPieces(const std::string& where, absl::st
   std::string out;
   out.reserve(proto.size() + 4 * ids.size());
   int id = 0;
-  absl::string_view rest = proto;
-  while (!rest.empty()) {
-    Field field;
-    const size_t place = proto.size() - rest.size();
-    if (!TakeField(rest, field)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, ": broken at byte ", place, ": is no SentencePiece model"));
-    }
+  RETURN_IF_ERROR(ForEachField(where, proto, [&](const Field& field) {
     if (field.number == kModelPieces && ids.contains(id++) && !IsUnknownPiece(field.content)) {
       std::string piece(field.content);
       PutInt(kPieceType, static_cast<uint64_t>(PieceType::kControl), piece);
@@ -167,7 +278,8 @@ absl::StatusOr<std::string> WithControlPieces(const std::string& where, absl::st
     } else {
       absl::StrAppend(&out, field.whole);
     }
-  }
+    return absl::OkStatus();
+  }));
   return out;
 }
 

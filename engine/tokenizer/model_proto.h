@@ -1,5 +1,5 @@
-// SentencePiece's ModelProto, the content of a tokenizer.model: writes one from a list of pieces,
-// and changes single fields of one.
+// SentencePiece's ModelProto, the content of a tokenizer.model: writes one from a list of pieces
+// and the other way round, and changes single fields of one.
 //
 // Source: sentencepiece_model.proto; Debian packages its library but not its generated code. Of
 // protobuf's wire format, a later value of a field that occurs once replaces an earlier one, and
@@ -42,6 +42,12 @@ struct SentencePieceModel {
 };
 
 std::string SerializeModelProto(const SentencePieceModel& model);
+
+// InvalidArgument, beginning with `where`, if `proto` is not in protobuf's wire format;
+// Unimplemented if the model has what SentencePieceModel cannot hold: words or characters instead
+// of pieces, rules that rewrite characters, spaces that are not U+2581 before words.
+absl::StatusOr<SentencePieceModel> ParseModelProto(const std::string& where,
+                                                   absl::string_view proto);
 
 // `proto` with add_dummy_prefix off.
 std::string WithoutDummyPrefix(absl::string_view proto);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -71,7 +72,38 @@ constexpr Entry kPipelines[] = {
     {"starcoder", SmolLm}, {"refact", SmolLm},
 };
 
+// `section` without what changes nothing: a sequence of one step, defaults that are written out,
+// and where offsets of tokens begin.
+json Plain(json section) {
+  if (!section.is_object()) return section;
+  for (const char* list : {"pretokenizers", "normalizers"}) {
+    const auto steps = section.find(list);
+    if (steps == section.end() || !steps->is_array()) continue;
+    for (json& step : *steps) step = Plain(std::move(step));
+    if (steps->empty()) return nullptr;
+    if (steps->size() == 1) return json(steps->front());
+  }
+  section.erase("trim_offsets");
+  const json type = section.value("type", json());
+  if (type == "ByteLevel") section.emplace("use_regex", true);
+  if (type == "Split") section.emplace("invert", false);
+  return section;
+}
+
 }  // namespace
+
+absl::string_view NameOfPipeline(const NamedPipeline& pipeline) {
+  const json normalizer = Plain(pipeline.normalizer);
+  const json pre_tokenizer = Plain(pipeline.pre_tokenizer);
+  for (const Entry& entry : kPipelines) {
+    const NamedPipeline named = entry.make();
+    if (named.ignore_merges == pipeline.ignore_merges && Plain(named.normalizer) == normalizer &&
+        Plain(named.pre_tokenizer) == pre_tokenizer) {
+      return entry.name;
+    }
+  }
+  return "";
+}
 
 absl::StatusOr<NamedPipeline> FindNamedPipeline(const std::string& where, absl::string_view name) {
   const auto* found = std::find_if(std::begin(kPipelines), std::end(kPipelines),

@@ -23,6 +23,10 @@ struct NamedPipeline {
 // `where` names file and field. InvalidArgument, with the names that are known, for another one.
 absl::StatusOr<NamedPipeline> FindNamedPipeline(const std::string& where, absl::string_view name);
 
+// The name of what does the same with every text, or an empty one. `pipeline.add_bos` is not looked
+// at.
+absl::string_view NameOfPipeline(const NamedPipeline& pipeline);
+
 }  // namespace transmla
 
 #endif  // TRANSMLA_ENGINE_TOKENIZER_NAMED_PIPELINES_H_

@@ -50,6 +50,12 @@ absl::StatusOr<GgufSentencePiece> SentencePieceFromGguf(const GgufMetadata& meta
     // The numbers of the types are the same.
     model.pieces[i] = {tokens.texts[i], scores[i], static_cast<PieceType>(tokens.types[i])};
     num_bytes += tokens.types[i] == GgufTokenType::kByte;
+    if (tokens.types[i] != GgufTokenType::kUnknown) continue;
+    // As a special token of Hugging Face's: its text is one where those are looked for.
+    AddedToken& unknown = read.definition.added.emplace_back();
+    unknown.id = static_cast<TokenId>(i);
+    unknown.text = tokens.texts[i];
+    unknown.special = true;
   }
   model.byte_fallback = num_bytes == kBytes;
   ASSIGN_OR_RETURN(model.add_dummy_prefix,
@@ -68,6 +74,7 @@ absl::StatusOr<GgufSentencePiece> SentencePieceFromGguf(const GgufMetadata& meta
   definition.proto = SerializeModelProto(model);
   if (tokens.bos.has_value()) definition.bos_text = model.bos;
   definition.add_bos = tokens.add_bos.value_or(true);
+  ASSIGN_OR_RETURN(definition.prefix_once, ReadBool(metadata, kGgufPrefixOnce, false));
   definition.eos = tokens.ends;
   return read;
 }

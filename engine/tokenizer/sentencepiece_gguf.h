@@ -10,6 +10,9 @@
 
 namespace transmla {
 
+// SentencePieceDefinition::prefix_once; a key of ours.
+inline constexpr char kGgufPrefixOnce[] = "tokenizer.transmla.space_prefix_once";
+
 struct GgufSentencePiece {
   SentencePieceModel model;
   SentencePieceDefinition definition;  // with the model as its proto

@@ -160,7 +160,7 @@ CONVERT = [
     ("ConvertModel: quantised weights", conversion(dtype="q4_0")),
     ("ConvertModel: quantised weights in a folder", conversion(dtype="q8_0")),
     ("ConvertModel: output format that does not exist", conversion(format="zip")),
-    ("ConvertModel: GGUF from a folder", conversion(format="gguf")),
+    ("ConvertModel: GGUF with a tokenizer that has no name there", conversion(format="gguf")),
     ("ConvertModel: odd rope dimension", conversion(qk_rope_head_dim=7)),
     ("ConvertModel: rank of four billion", conversion(kv_lora_rank=4000000000)),
     ("ConvertModel: latent wider than keys and values", conversion(qk_rope_head_dim=8, kv_lora_rank=1000)),

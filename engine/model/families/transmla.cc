@@ -114,7 +114,7 @@ absl::Status ReadTaken(const CheckpointReader& checkpoint, ModelSpec& spec) {
   spec.attention_soft_cap = static_cast<float>(config.attn_logit_softcapping.value_or(0));
   spec.final_soft_cap = static_cast<float>(config.final_logit_softcapping.value_or(0));
   spec.embedding_scale = static_cast<float>(config.embedding_multiplier);
-  spec.post_norms = checkpoint.Has(LayerName(Names().post_attention_norm, 0));
+  spec.post_norms = checkpoint.Has(LayerName(NamesIn(checkpoint).post_attention_norm, 0));
   if (config.source_head_dim > 0) {
     spec.qk_norm = true;
     spec.gqa = {.num_attention_heads = static_cast<int>(config.num_attention_heads),

@@ -42,6 +42,14 @@ class LocalTest(unittest.TestCase):
         self.assertEqual((latent["attention"], latent["kv_lora_rank"], latent["qk_rope_head_dim"]), ("mla", 32, 8))
         gguf = cli.run_json("inspect", TINY_MODELS / "llama_tied_q8_0_gguf" / "model.gguf")
         self.assertIn("q8_0", gguf["weight_bytes_by_dtype"])
+        self.assertNotIn("n_routed_experts", grouped)
+        keys = ("n_routed_experts", "num_experts_per_tok", "n_shared_experts", "moe_intermediate_size", "layers_with_experts")
+        for model, numbers in (("mixtral", [5, 2, 0, 32, 2]), ("qwen3_moe_stepped", [6, 3, 0, 20, 1]),
+                               ("deepseek_v3", [12, 3, 2, 20, 2])):
+            inspected = cli.run_json("inspect", TINY_MODELS / model)
+            self.assertEqual([inspected[key] for key in keys], numbers, model)
+        self.assertIn("experts: 12 of width 20 in 2 of the layers, 3 a token and 2 shared by all",
+                      cli.run("inspect", TINY_MODELS / "deepseek_v3").stdout)
         self.assertIn("grouped-query, 4 heads over 2", cli.run("inspect", TINY_MODELS / "llama_tied").stdout)
 
     def evaluate(self, model, *flags):

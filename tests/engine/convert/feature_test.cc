@@ -19,6 +19,7 @@
 #include "engine/convert/plan.h"
 #include "engine/convert/sequence_runner.h"
 #include "engine/format/checkpoint.h"
+#include "tests/engine/convert/named_tokenizer.h"
 #include "tests/engine/convert/tiny_conversion.h"
 #include "tests/testing/golden_tensors.h"
 #include "tests/testing/temp_folder.h"
@@ -31,10 +32,12 @@ using testing::TempFolder;
 using testing::TinyContext;
 using testing::TinyModel;
 using testing::TinyOptions;
+using testing::WithNamedTokenizer;
 
 struct Source {
   const char* folder;
   const char* file = "";  // of a GGUF model
+  OutputFormat format = OutputFormat::kTransMla;
 };
 
 class FeatureTest : public ::testing::TestWithParam<Source> {
@@ -44,7 +47,9 @@ class FeatureTest : public ::testing::TestWithParam<Source> {
   }
   ConvertOptions Options(Recipe recipe) const {
     ConvertOptions options = TinyOptions(GetParam().folder, folder_.File("model"));
-    options.source = Path(GetParam().file);
+    options.format = GetParam().format;
+    const bool named = options.format == OutputFormat::kGguf && *GetParam().file == '\0';
+    options.source = named ? WithNamedTokenizer(GetParam().folder, folder_) : Path(GetParam().file);
     options.recipe = recipe;
     options.qk_rope_head_dim = 0;
     options.kv_lora_rank = 0;
@@ -167,6 +172,26 @@ INSTANTIATE_TEST_SUITE_P(Models, FeatureTest,
                                            Source{"gemma2"}, Source{"gemma2_gguf", "model.gguf"},
                                            Source{"gemma3"}, Source{"gemma3_gguf", "model.gguf"}),
                          [](const auto& tested) { return std::string(tested.param.folder); });
+
+INSTANTIATE_TEST_SUITE_P(
+    AsGguf, FeatureTest,
+    ::testing::Values(
+        Source{"mistral_gguf", "model.gguf", OutputFormat::kGguf},
+        Source{"qwen3_gguf", "model.gguf", OutputFormat::kGguf},
+        Source{"qwen3_moe_gguf", "model.gguf", OutputFormat::kGguf},
+        Source{"phi3_gguf", "model.gguf", OutputFormat::kGguf},
+        Source{"phi3_longrope_gguf", "model.gguf", OutputFormat::kGguf},
+        Source{"gemma2_gguf", "model.gguf", OutputFormat::kGguf},
+        Source{"gemma3_gguf", "model.gguf", OutputFormat::kGguf},
+        Source{"llama_tied", "", OutputFormat::kGguf},
+        Source{"llama_untied_scaled_sharded", "", OutputFormat::kGguf},
+        Source{"mimo", "", OutputFormat::kGguf}, Source{"mistral", "", OutputFormat::kGguf},
+        Source{"mixtral", "", OutputFormat::kGguf}, Source{"qwen2", "", OutputFormat::kGguf},
+        Source{"qwen3", "", OutputFormat::kGguf}, Source{"qwen3_moe", "", OutputFormat::kGguf},
+        Source{"qwen3_moe_stepped", "", OutputFormat::kGguf},
+        Source{"phi3", "", OutputFormat::kGguf}, Source{"phi3_longrope", "", OutputFormat::kGguf},
+        Source{"gemma2", "", OutputFormat::kGguf}, Source{"gemma3", "", OutputFormat::kGguf}),
+    [](const auto& tested) { return std::string(tested.param.folder); });
 
 // Keys that need no RoPE go through the latent, centred where that is allowed: with a base so large
 // that all pairs but four turn by nothing to speak of, nothing is lost. Soft caps would see a

@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -15,9 +16,11 @@
 #include "engine/convert/evaluate.h"
 #include "engine/convert/loaded_model.h"
 #include "engine/convert/pipeline.h"
+#include "engine/convert/source_weights.h"
 #include "engine/format/gguf_header.h"
 #include "engine/format/gguf_reader.h"
 #include "engine/tokenizer/load.h"
+#include "tests/engine/convert/named_tokenizer.h"
 #include "tests/engine/convert/tiny_conversion.h"
 #include "tests/testing/temp_folder.h"
 
@@ -236,7 +239,216 @@ INSTANTIATE_TEST_SUITE_P(Models, GgufSourceTest,
                            return name.substr(0, name.find('/'));
                          });
 
+// Models with what DeepSeek's have no place for. That they compute the same, feature_test.cc shows.
+class GgufFamilyTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(GgufFamilyTest, WhatIsNotAttentionIsTheSourcesOwnBytes) {
+  const TempFolder folder;
+  ConvertOptions options = GgufOptions(GetParam(), folder.File("model"));
+  options.recipe = Recipe::kEquivalent;
+  options.evaluation_sequences = 0;
+  const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+  ASSERT_TRUE(report.ok()) << report.status();
+  const auto source = OpenGguf(options.source);
+  const auto result = OpenGguf(folder.File("model/model.gguf"));
+  const absl::StatusOr<ModelSpec> spec = ReadModelSpec(*source);
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  for (const TensorInfo& info : source->tensors()) {
+    const bool attention =
+        absl::StrContains(info.name, ".attn_qkv.") || absl::StrContains(info.name, ".attn_q.") ||
+        absl::StrContains(info.name, ".attn_k.") || absl::StrContains(info.name, ".attn_v.");
+    // Behind norms of heads, which are not linear, the source's projections stay.
+    if (attention && !spec->qk_norm) continue;
+    if (absl::StartsWith(info.name, "rope_factors_")) continue;
+    if (spec->family == "phi3" && absl::StrContains(info.name, ".ffn_up.")) {
+      const std::string gate = absl::StrReplaceAll(info.name, {{"ffn_up", "ffn_gate"}});
+      EXPECT_EQ(BytesOf(*result, gate) + BytesOf(*result, info.name), BytesOf(*source, info.name));
+      continue;
+    }
+    const absl::StatusOr<TensorView> view = result->Tensor(info.name);
+    ASSERT_TRUE(view.ok()) << view.status();
+    EXPECT_EQ(view->dtype, info.dtype) << info.name;
+    EXPECT_EQ(view->shape, info.shape) << info.name;
+    EXPECT_EQ(BytesOf(*result, info.name), BytesOf(*source, info.name)) << info.name;
+  }
+}
+
+// Maps behind norms run unquantised; the default otherwise is Q8_0, where rows are whole blocks.
+TEST_P(GgufFamilyTest, TypesAreTheReports) {
+  const TempFolder folder;
+  ConvertOptions options = GgufOptions(GetParam(), folder.File("model"));
+  options.recipe = Recipe::kBest;
+  options.qk_rope_head_dim = 6;
+  options.kv_lora_rank = 11;
+  options.evaluation_sequences = 0;
+  const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+  ASSERT_TRUE(report.ok()) << report.status();
+  const auto result = OpenGguf(folder.File("model/model.gguf"));
+  EXPECT_EQ(report->matrix_types.contains("attn_q_b"), result->Has("blk.0.attn_q_norm.weight"));
+  for (const auto& [name, type] : report->matrix_types) {
+    const absl::StatusOr<TensorView> view = result->Tensor(absl::StrCat("blk.1.", name, ".weight"));
+    ASSERT_TRUE(view.ok()) << view.status();
+    EXPECT_EQ(DTypeName(view->dtype), type) << name;
+    EXPECT_EQ(type, "bf16") << name;  // no row here is a multiple of 32
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GgufFamilyTest,
+                         ::testing::Values("mistral_gguf/model.gguf", "qwen3_gguf/model.gguf",
+                                           "qwen3_moe_gguf/model.gguf", "phi3_gguf/model.gguf",
+                                           "phi3_longrope_gguf/model.gguf",
+                                           "gemma2_gguf/model.gguf", "gemma3_gguf/model.gguf"),
+                         [](const auto& tested) {
+                           const std::string name = tested.param;
+                           return name.substr(0, name.find('/'));
+                         });
+
 constexpr char kModel[] = "llama_tied_q8_0_gguf/model.gguf";
+
+// Hugging Face folders. That they compute the same, feature_test.cc shows.
+std::shared_ptr<const CheckpointReader> OpenFolder(const std::string& path) {
+  auto reader = OpenCheckpoint(path);
+  CHECK_OK(reader.status());
+  return *std::move(reader);
+}
+
+std::shared_ptr<const GgufReader> ConvertFolder(const std::string& source,
+                                                const TempFolder& folder) {
+  ConvertOptions options = GgufOptions("", folder.File("model"));
+  options.source = source;
+  options.recipe = Recipe::kEquivalent;
+  options.evaluation_sequences = 0;
+  options.overwrite = true;
+  CHECK_OK(Convert(options, TinyContext()).status());
+  return OpenGguf(folder.File("model/model.gguf"));
+}
+
+void ExpectSameTensor(const CheckpointReader& a, const std::string& in_a, const CheckpointReader& b,
+                      const std::string& in_b) {
+  EXPECT_EQ(a.Tensor(in_a)->dtype, b.Tensor(in_b)->dtype) << in_b;
+  EXPECT_EQ(a.Tensor(in_a)->shape, b.Tensor(in_b)->shape) << in_b;
+  EXPECT_EQ(BytesOf(a, in_a), BytesOf(b, in_b)) << in_b;
+}
+
+TEST(GgufFromFolderTest, WhatIsNotAttentionIsTheSourcesOwnBytes) {
+  for (const char* model : {"llama_untied_scaled_sharded", "qwen2", "qwen3", "llama_tied"}) {
+    SCOPED_TRACE(model);
+    const TempFolder folder;
+    const std::string path = testing::WithNamedTokenizer(model, folder);
+    const auto source = OpenFolder(path);
+    const auto result = ConvertFolder(path, folder);
+    ExpectSameTensor(*source, "model.embed_tokens.weight", *result, "token_embd.weight");
+    ExpectSameTensor(*source, "model.norm.weight", *result, "output_norm.weight");
+    EXPECT_EQ(result->Has("output.weight"), !source->config().tie_word_embeddings);
+    const auto expect_layer = [&](const char* theirs, const char* ours) {
+      ExpectSameTensor(*source, absl::StrCat("model.layers.1.", theirs, ".weight"), *result,
+                       absl::StrCat("blk.1.", ours, ".weight"));
+    };
+    expect_layer("input_layernorm", "attn_norm");
+    expect_layer("post_attention_layernorm", "ffn_norm");
+    expect_layer("self_attn.o_proj", "attn_output");
+    expect_layer("mlp.gate_proj", "ffn_gate");
+    expect_layer("mlp.up_proj", "ffn_up");
+    expect_layer("mlp.down_proj", "ffn_down");
+    if (result->config().source_head_dim == 0) continue;
+    expect_layer("self_attn.q_proj", "attn_q");
+    expect_layer("self_attn.k_proj", "attn_k");
+    expect_layer("self_attn.v_proj", "attn_v");
+    expect_layer("self_attn.q_norm", "attn_q_norm");
+  }
+}
+
+TEST(GgufFromFolderTest, WhatStandsTogetherOrApartIsPutApartOrTogether) {
+  const TempFolder folder;
+  const std::string mixtral = testing::WithNamedTokenizer("mixtral", folder);
+  auto source = OpenFolder(mixtral);
+  auto result = ConvertFolder(mixtral, folder);
+  std::string experts;
+  for (int e = 0; e < 5; ++e) {
+    experts +=
+        BytesOf(*source, absl::StrCat("model.layers.1.block_sparse_moe.experts.", e, ".w2.weight"));
+  }
+  EXPECT_EQ(BytesOf(*result, "blk.1.ffn_down_exps.weight"), experts);
+  EXPECT_EQ(result->Tensor("blk.1.ffn_down_exps.weight")->shape, Shape({5, 64, 32}));
+  const std::string phi3 = testing::WithNamedTokenizer("phi3", folder);
+  source = OpenFolder(phi3);
+  result = ConvertFolder(phi3, folder);
+  EXPECT_EQ(BytesOf(*result, "blk.1.ffn_gate.weight") + BytesOf(*result, "blk.1.ffn_up.weight"),
+            BytesOf(*source, "model.layers.1.mlp.gate_up_proj.weight"));
+}
+
+// Gemma's norms multiply by 1 + weight; in GGUF the 1 is added.
+TEST(GgufFromFolderTest, NormsThatStoreTheirWeightsLess1AreAddedUp) {
+  const TempFolder folder;
+  const std::string path = testing::WithNamedTokenizer("gemma2", folder);
+  const auto source = OpenFolder(path);
+  const auto result = ConvertFolder(path, folder);
+  const absl::StatusOr<std::vector<float>> less =
+      DecodeFinite(*source->Tensor("model.layers.1.post_feedforward_layernorm.weight"), "norm");
+  const absl::StatusOr<TensorView> norm = result->Tensor("blk.1.post_ffw_norm.weight");
+  ASSERT_TRUE(less.ok() && norm.ok()) << less.status() << norm.status();
+  EXPECT_EQ(norm->dtype, DType::kF32);
+  for (size_t i = 0; i < less->size(); ++i) EXPECT_EQ(norm->as<float>()[i], (*less)[i] + 1);
+}
+
+TEST(GgufFromFolderTest, TheTokenizerGivesTheSameIds) {
+  const TempFolder folder;
+  const std::string path = testing::WithNamedTokenizer("llama_tied", folder);
+  const auto result = ConvertFolder(path, folder);
+  EXPECT_EQ(*result->metadata().GetString("tokenizer.ggml.pre"), "llama-bpe");
+  EXPECT_EQ(*result->metadata().GetString("general.name"), "llama_tied-named");
+  EXPECT_EQ(result->config().eos_token_ids, OpenFolder(path)->config().eos_token_ids);
+  EXPECT_EQ(result->config().bos_token_id, OpenFolder(path)->config().bos_token_id);
+  const absl::StatusOr<LoadedTokenizer> from = LoadTokenizer(*OpenFolder(path));
+  const absl::StatusOr<LoadedTokenizer> to = LoadTokenizer(*result);
+  ASSERT_TRUE(from.ok() && to.ok()) << from.status() << to.status();
+  EXPECT_EQ(to->chat_template->source(), from->chat_template->source());
+  EXPECT_EQ(to->tokenizer->vocab_size(), from->tokenizer->vocab_size());
+  EXPECT_EQ(to->tokenizer->bos(), from->tokenizer->bos());
+  EXPECT_EQ(to->tokenizer->eos(), from->tokenizer->eos());
+  for (const char* text : {"", "The year 1234567 was  not\n\n good.", "e\u0301t\u00e9 \U0001F600",
+                           "<|im_start|>user<tool>x</tool><|im_end|>"}) {
+    for (const bool parse_special : {false, true}) {
+      const EncodeOptions options = {.add_bos = true, .parse_special = parse_special};
+      EXPECT_EQ(*to->tokenizer->Encode(text, options), *from->tokenizer->Encode(text, options))
+          << text;
+    }
+  }
+}
+
+// llama.cpp wants vectors in float32.
+TEST(GgufFromFolderTest, Deepseek2ComputesTheSame) {
+  const TempFolder folder;
+  ConvertOptions options = GgufOptions("", folder.File("gguf"));
+  options.source = testing::WithNamedTokenizer("llama_tied", folder);
+  options.dtype = DType::kF32;
+  options.evaluation_sequences = 0;
+  ASSERT_TRUE(Convert(options, TinyContext()).ok());
+  options.destination = folder.File("deepseek2");
+  options.format = OutputFormat::kGgufDeepseek2;
+  const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_LT(Compare(folder.File("gguf"), folder.File("deepseek2")).max_logit_difference, 2e-4);
+}
+
+// Experts of two types cannot be one tensor.
+TEST(GgufFromFolderTest, ExpertsMustBeAlike) {
+  const TempFolder folder;
+  const std::string path = testing::WithNamedTokenizer("mixtral", folder);
+  std::string weights = folder.Read("mixtral-named/model.safetensors");
+  const std::string name = "experts.3.w1.weight\":{\"dtype\":\"BF16\"";
+  const size_t at = weights.find(name);
+  ASSERT_NE(at, std::string::npos);
+  weights.replace(at, name.size(), "experts.3.w1.weight\":{\"dtype\":\"F16\" ");
+  folder.Write("mixtral-named/model.safetensors", weights);
+  ConvertOptions options = GgufOptions("", folder.File("model"));
+  options.source = path;
+  options.recipe = Recipe::kEquivalent;
+  options.evaluation_sequences = 0;
+  const absl::Status status = Convert(options, TinyContext()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("experts.3.w1.weight is f16 [32, 64], but"));
+}
 
 TEST(GgufOutputTest, RowsThatAreNoBlocksAreWrittenInTwoBytes) {
   const TempFolder folder;
@@ -322,7 +534,15 @@ TEST(GgufOutputTest, Deepseek2SaysWhatItHasNoPlaceFor) {
   EXPECT_THAT(refused("mixtral_q8_0_gguf/model.gguf", Recipe::kTransMla), HasSubstr("experts"));
   EXPECT_THAT(refused("llama_untied_scaled_f16_gguf/model.gguf", Recipe::kTransMla),
               HasSubstr("scaled RoPE"));
-  EXPECT_THAT(refused("llama_tied", Recipe::kTransMla), HasSubstr("needs a GGUF source"));
+  EXPECT_THAT(refused("mistral_gguf/model.gguf", Recipe::kTransMla),
+              HasSubstr("no place for a sliding window"));
+  EXPECT_THAT(refused("qwen3_gguf/model.gguf", Recipe::kTransMla),
+              HasSubstr("no place for norms of queries and keys"));
+  EXPECT_THAT(refused("gemma2_gguf/model.gguf", Recipe::kTransMla),
+              HasSubstr("no place for a sliding window"));
+  EXPECT_THAT(refused("phi3_longrope_gguf/model.gguf", Recipe::kTransMla),
+              HasSubstr("no place for scaled RoPE"));
+  EXPECT_THAT(refused("llama_tied", Recipe::kTransMla), HasSubstr("GGUF cannot say"));
 }
 
 TEST(GgufOutputTest, SameSeedGivesTheSameBytes) {
@@ -340,13 +560,15 @@ TEST(GgufOutputTest, SameSeedGivesTheSameBytes) {
   }
 }
 
-TEST(GgufOutputTest, OtherSourcesAreRefusedBeforeAnythingIsDone) {
+// The tiny models' own tokenizer, Llama 3's behind a normalizer.
+TEST(GgufOutputTest, TokenizersWithoutANameAreRefusedBeforeAnythingIsDone) {
   const TempFolder folder;
   const ConvertOptions options = GgufOptions("llama_tied", folder.File("model"));
   for (const absl::Status& status :
        {Convert(options, TinyContext()).status(), PlanConversion(options).status()}) {
     EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr("GGUF output needs a GGUF source"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("llama_tied/tokenizer.json"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("GGUF cannot say"));
   }
   EXPECT_EQ(folder.Count(), 0);
 }

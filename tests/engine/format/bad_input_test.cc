@@ -225,6 +225,16 @@ void AddGgufConfigs(std::vector<BadInput>& cases) {
                                      Bytes<int32_t>(2));
                        },
                        {"differs between layers"}));
+  cases.push_back(Gguf("GGUF: windows of two layers in a model of one",
+                       [](GgufBuilder& b) {
+                         b.Entry("llama.attention.sliding_window_pattern", GgufType::kArray,
+                                 Bytes<uint32_t>(7) + Bytes<uint64_t>(2) + Bytes<uint8_t>(1) +
+                                     Bytes<uint8_t>(0));
+                       },
+                       {"sliding_window_pattern has 2 elements", "block_count is 1"}));
+  cases.push_back(Gguf("GGUF: embeddings times 0",
+                       [](GgufBuilder& b) { b.F32("llama.embedding_scale", 0); },
+                       {"llama.embedding_scale is 0"}));
   cases.push_back(Gguf("GGUF: rope base is not a number",
                        [](GgufBuilder& b) {
                          b.Drop("llama.rope.freq_base").F32("llama.rope.freq_base", std::nanf(""));

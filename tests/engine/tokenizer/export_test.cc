@@ -11,26 +11,20 @@
 
 #include "engine/base/file.h"
 #include "engine/format/checkpoint.h"
-#include "engine/tokenizer/load.h"
 #include "tests/engine/tokenizer/checkpoints.h"
+#include "tests/engine/tokenizer/same_tokenizer.h"
 #include "tests/testing/temp_folder.h"
 
 namespace transmla {
 namespace {
 
 using nlohmann::json;
+using testing::ExpectSameTokenizer;
 using testing::GgufBuilder;
 using testing::GgufStrings;
 using ::testing::HasSubstr;
+using testing::LoadTokenizerOf;
 using testing::TempFolder;
-
-LoadedTokenizer Load(const std::string& path) {
-  const auto checkpoint = OpenCheckpoint(path);
-  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
-  const auto loaded = LoadTokenizer(**checkpoint);
-  EXPECT_TRUE(loaded.ok()) << loaded.status();
-  return *loaded;
-}
 
 absl::Status Export(const std::string& from, const TempFolder& to) {
   const auto checkpoint = OpenCheckpoint(from);
@@ -38,32 +32,12 @@ absl::Status Export(const std::string& from, const TempFolder& to) {
   return WriteTokenizerFiles(**checkpoint, PosixFileSystem(), to.path());
 }
 
-void ExpectSame(const LoadedTokenizer& a, const LoadedTokenizer& b) {
-  EXPECT_EQ(a.tokenizer->vocab_size(), b.tokenizer->vocab_size());
-  EXPECT_EQ(a.tokenizer->bos(), b.tokenizer->bos());
-  for (TokenId id = 0; id < a.tokenizer->vocab_size(); ++id) {
-    EXPECT_EQ(a.tokenizer->TokenText(id), b.tokenizer->TokenText(id));
-    EXPECT_EQ(a.tokenizer->TokenBytes(id), b.tokenizer->TokenBytes(id));
-    EXPECT_EQ(a.tokenizer->IsControl(id), b.tokenizer->IsControl(id)) << id;
-  }
-  for (const char* text : {"", "ab ab", "a<s>b</s> ab<t>", " a  b", "a\tb漢", "<s", "abab b a"}) {
-    for (const bool parse_special : {false, true}) {
-      const EncodeOptions options = {.add_bos = true, .parse_special = parse_special};
-      EXPECT_EQ(*a.tokenizer->Encode(text, options), *b.tokenizer->Encode(text, options)) << text;
-    }
-  }
-  ASSERT_EQ(a.chat_template == nullptr, b.chat_template == nullptr);
-  if (a.chat_template != nullptr) {
-    EXPECT_EQ(a.chat_template->source(), b.chat_template->source());
-  }
-}
-
 TEST(ExportTest, ByteLevelGgufComesBackTheSame) {
   const TempFolder source, target;
   const std::string path = source.Write("m.gguf", testing::BpeGguf().Build());
   testing::WriteHfModel(target, 8);
   ASSERT_TRUE(Export(path, target).ok());
-  ExpectSame(Load(path), Load(target.path()));
+  ExpectSameTokenizer(LoadTokenizerOf(path), LoadTokenizerOf(target.path()));
   const json config = json::parse(target.Read("tokenizer_config.json"));
   EXPECT_EQ(config["tokenizer_class"], "PreTrainedTokenizerFast");
   EXPECT_EQ(config["eos_token"], "</s>");
@@ -77,7 +51,7 @@ TEST(ExportTest, SentencePieceGgufComesBackTheSame) {
   const std::string path = source.Write("m.gguf", testing::SentencePieceGguf().Build());
   testing::WriteHfModel(target, 265);
   ASSERT_TRUE(Export(path, target).ok());
-  ExpectSame(Load(path), Load(target.path()));
+  ExpectSameTokenizer(LoadTokenizerOf(path), LoadTokenizerOf(target.path()));
   const json tokenizer = json::parse(target.Read("tokenizer.json"));
   // All ways to make a piece, the best piece first; scores fall with the ids.
   EXPECT_EQ(tokenizer["model"]["merges"], json::parse(R"([["▁", "a"], ["▁a", "b"]])"));
@@ -95,7 +69,7 @@ TEST(ExportTest, FoldersAreCopied) {
   source.Write("chat_template.jinja", "{{ bos_token }}");
   source.Write("README.md", "not a tokenizer");
   ASSERT_TRUE(Export(source.path(), target).ok());
-  ExpectSame(Load(source.path()), Load(target.path()));
+  ExpectSameTokenizer(LoadTokenizerOf(source.path()), LoadTokenizerOf(target.path()));
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}) {
     EXPECT_EQ(source.Read(name), target.Read(name)) << name;
   }
