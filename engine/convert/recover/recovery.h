@@ -21,6 +21,7 @@
 #include "engine/convert/recover/frozen_model.h"
 #include "engine/convert/recover/latent_attention.h"
 #include "engine/convert/source_weights.h"
+#include "engine/convert/work_folder.h"
 #include "engine/model/decoder.h"
 
 namespace transmla {
@@ -30,11 +31,15 @@ struct RecoveryOptions {
   double learning_rate = 2e-3;
   // SOAP rather than Adam; it wants half the rate.
   bool eigenbases = false;
+  // Where training leaves a record every few steps and at its end, and goes on from one that is
+  // whole; null: none. Must hold records of this very training alone (WorkFolder's job).
+  WorkFolder* work = nullptr;
 };
 
 // KL(source ‖ converted) a token, nats, mean over a tenth of the steps.
 struct RecoveryLoss {
-  int64_t tokens = 0;  // trained on
+  int64_t tokens = 0;          // trained on
+  int64_t resumed_tokens = 0;  // of them, those that a record brought
   double first = 0;
   double last = 0;
 };
@@ -54,7 +59,8 @@ class Recovery {
 
   // One pass over `text`, in order. `source` runs on `backend`, with limits for calibration on
   // sequences of this length. Sequences of another length than the first are left out. Internal if
-  // the loss is not finite.
+  // the loss is not finite; errors of the work folder. A training that goes on from a record ends
+  // with the same bytes as one that was never interrupted.
   absl::StatusOr<RecoveryLoss> Train(Decoder& source, Backend& backend, TokenSequences text,
                                      const RecoveryOptions& options,
                                      const SequenceProgress& progress);

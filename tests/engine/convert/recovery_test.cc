@@ -3,6 +3,7 @@
 #include "engine/convert/recover/recovery.h"
 
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "engine/convert/recover/row_math.h"
 #include "tests/engine/convert/attention_reference.h"
 #include "tests/engine/convert/tiny_conversion.h"
+#include "tests/testing/temp_folder.h"
 
 namespace transmla {
 namespace {
@@ -205,10 +207,14 @@ struct Fixture {
                                      int threads = 1) const {
     ConversionContext context;
     context.make_backend = [threads] { return CreateCpuBackend({.threads = threads}); };
-    auto source = LoadModel(context, checkpoint, CalibrationLimits(21));
+    auto source =
+        LoadModel(context, checkpoint, CalibrationLimits(static_cast<int>(sequences[0].size())));
     CHECK_OK(source.status());
-    return recovery.Train(*source->decoder, *source->backend, sequences,
-                          {.learning_rate = rate, .eigenbases = eigenbases}, nullptr);
+    return recovery.Train(
+        *source->decoder, *source->backend, sequences,
+        {.learning_rate = rate, .eigenbases = eigenbases, .work = work}, [this](int done, int) {
+          return done < cancelled_after ? absl::OkStatus() : absl::CancelledError("cancelled");
+        });
   }
 
   std::shared_ptr<const CheckpointReader> checkpoint;
@@ -216,6 +222,8 @@ struct Fixture {
   std::vector<std::vector<int32_t>> text;
   double damage = 1;
   bool eigenbases = false;
+  WorkFolder* work = nullptr;
+  int cancelled_after = std::numeric_limits<int>::max();  // sequences
 };
 
 TEST(FrozenModelTest, GradientsAreSlopes) {
@@ -318,6 +326,43 @@ TEST(RecoveryTest, ThreadsDoNotChangeTheResult) {
   EXPECT_EQ(results[0].o.values(), results[1].o.values());
   const std::unique_ptr<Recovery> untrained = fixture.Start();
   EXPECT_NE(results[0].kv_b.values(), untrained->Layer(1).kv_b.values());
+}
+
+// With the eigenbases, which no option of a conversion sets.
+TEST(RecoveryTest, GoesOnFromARecord) {
+  Fixture fixture("qwen2");
+  fixture.eigenbases = true;
+  fixture.damage = 0.6;
+  // Each a step of its own; the bases are taken anew at the 1st, 3rd and 7th.
+  constexpr size_t kSteps = 8, kParts = 13;
+  std::vector<std::vector<int32_t>> text(kSteps);
+  for (size_t i = 0; i < kSteps * kParts; ++i) {
+    const std::vector<int32_t>& part = fixture.text[i % 6];
+    text[i / kParts].insert(text[i / kParts].end(), part.begin(), part.end());
+  }
+  const std::unique_ptr<Recovery> whole = fixture.Start();
+  const auto expected = fixture.Train(*whole, 1e-2, text);
+  ASSERT_TRUE(expected.ok()) << expected.status();
+
+  const testing::TempFolder folder;
+  const auto work = WorkFolder::Open(*PosixFileSystem(), folder.File("model"), "job");
+  ASSERT_TRUE(work.ok()) << work.status();
+  fixture.work = work->get();
+  fixture.cancelled_after = 5;
+  EXPECT_EQ(fixture.Train(*fixture.Start(), 1e-2, text).status().code(),
+            absl::StatusCode::kCancelled);
+  fixture.cancelled_after = std::numeric_limits<int>::max();
+  const std::unique_ptr<Recovery> resumed = fixture.Start();
+  const auto loss = fixture.Train(*resumed, 1e-2, text);
+  ASSERT_TRUE(loss.ok()) << loss.status();
+  EXPECT_EQ(loss->resumed_tokens, 4 * 13 * 21);
+  EXPECT_EQ(loss->first, expected->first);
+  EXPECT_EQ(loss->last, expected->last);
+  for (int layer = 0; layer < 2; ++layer) {
+    EXPECT_EQ(resumed->Layer(layer).q.values(), whole->Layer(layer).q.values());
+    EXPECT_EQ(resumed->Layer(layer).kv_a_bias, whole->Layer(layer).kv_a_bias);
+    EXPECT_EQ(resumed->Layer(layer).o.values(), whole->Layer(layer).o.values());
+  }
 }
 
 TEST(RecoveryTest, RefusesWhatItCannotTrainThrough) {
