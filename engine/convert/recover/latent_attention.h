@@ -18,8 +18,8 @@ namespace transmla {
 
 // What is trained of a layer, or the gradient of it. Biases that the layer does not have are empty.
 struct AttentionParameters {
-  FloatMatrix q;                          // [H·(Dn + Dr), D]
-  FloatMatrix kv_a;                       // [R + Dr, D]
+  FloatMatrix q;                          // [H·(Dn + Dr), D], or [H·(Dn + Dr), d] behind norms
+  FloatMatrix kv_a;                       // [R + Dr, D], or [R + Dr, 2·L]
   FloatMatrix kv_b;                       // [H·(Dn + Dv), R]
   FloatMatrix o;                          // [D, H·Dv]
   FloatMatrix q_bias, kv_a_bias, o_bias;  // one row each
@@ -36,8 +36,13 @@ struct AttentionShape {
   MlaSpec mla;                  // without q_lora_rank and latent_norm
   float scale = 0;              // of scores
   float rope_magnitude = 1;     // on rotated queries and keys
+  float soft_cap = 0;           // scores become cap · tanh(score / cap); 0: they stay
+  int window = 0;               // positions that a token sees, its own included; 0: all
   int length = 0;               // of each sequence
   std::vector<float> inv_freq;  // [Dr / 2]
+  // Behind norms of queries and keys: d, the width of each head's normed query. What comes in are
+  // then these queries and [normed keys; values], [N, H·d + 2·L], instead of a hidden state.
+  int normed_head_dim = 0;
 };
 
 // What Backward needs of Forward.
@@ -48,11 +53,12 @@ struct AttentionTape {
   FloatMatrix attended;  // [N, H·Dv]
 };
 
-// `in` is what the projections see, [N, D]. The block's output, [N, D].
+// `in` is what the projections see, [N, D], or what is behind the norms. The block's output, [N,
+// D].
 FloatMatrix AttentionForward(const AttentionShape& shape, const AttentionParameters& parameters,
                              const FloatMatrix& in, AttentionTape* tape);
 
-// From the gradient of the output that of `in`, [N, D]; adds those of the parameters to `gradient`.
+// From the gradient of the output that of `in`; adds those of the parameters to `gradient`.
 FloatMatrix AttentionBackward(const AttentionShape& shape, const AttentionParameters& parameters,
                               const FloatMatrix& in, const AttentionTape& tape,
                               const FloatMatrix& out_gradient, AttentionParameters* gradient);

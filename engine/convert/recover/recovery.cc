@@ -144,6 +144,7 @@ absl::StatusOr<std::unique_ptr<Recovery>> Recovery::Create(const SourceWeights& 
 
 void Recovery::SetLayer(int layer, const LatentWeights& weights, const Matrix& output) {
   CHECK(weights.q_a.empty());
+  CHECK_EQ(weights.behind_norms, frozen_.spec().qk_norm);
   layers_[layer] = {.q = ToFloats(weights.q),
                     .kv_a = ToFloats(weights.kv_a),
                     .kv_b = ToFloats(weights.kv_b),
@@ -165,53 +166,33 @@ LatentWeights Recovery::Layer(int layer) const {
   weights.kv_a_bias = RowToDoubles(parameters.kv_a_bias);
   weights.o_bias = RowToDoubles(parameters.o_bias);
   weights.inv_freq = inv_freq_[layer];
+  weights.behind_norms = frozen_.spec().qk_norm;
   return weights;
 }
 
-AttentionShape Recovery::ShapeOf(int layer, int length) const {
-  return {.mla = mla_,
-          .scale = scale_,
-          .rope_magnitude = frozen_.spec().rope_magnitude,
-          .length = length,
-          .inv_freq = inv_freq_[layer]};
+TrainedLayer Recovery::LayerOf(int layer, int length) const {
+  const ModelSpec& spec = frozen_.spec();
+  return {.model = &frozen_,
+          .layer = layer,
+          .shape = {.mla = mla_,
+                    .scale = scale_,
+                    .rope_magnitude = spec.rope_magnitude,
+                    .soft_cap = spec.attention_soft_cap,
+                    .window = spec.WindowOf(layer),
+                    .length = length,
+                    .inv_freq = inv_freq_[layer],
+                    .normed_head_dim = spec.qk_norm ? spec.gqa.head_dim : 0},
+          .parameters = &layers_[layer]};
 }
 
 absl::StatusOr<FloatMatrix> Recovery::Forward(absl::Span<const int32_t> ids,
-                                              std::vector<Tape>* tapes) const {
-  const float eps = frozen_.spec().norm_eps;
+                                              std::vector<LayerTape>* tapes) const {
   const int length = static_cast<int>(ids.size());
   tapes->resize(layers_.size());
   ASSIGN_OR_RETURN(FloatMatrix hidden, frozen_.Embed(ids));
-  for (int layer = 0; layer < frozen_.spec().num_layers; ++layer) {
-    Tape& tape = (*tapes)[layer];
-    tape.in = hidden;
-    ASSIGN_OR_RETURN(const std::vector<float> attention_norm, frozen_.AttentionNorm(layer));
-    Add(AttentionForward(ShapeOf(layer, length), layers_[layer],
-                         RmsNorm(hidden, attention_norm, eps), &tape.attention),
-        hidden);
-    tape.mid = hidden;
-    ASSIGN_OR_RETURN(const std::vector<float> norm, frozen_.FeedForwardNorm(layer));
-    ASSIGN_OR_RETURN(const FloatMatrix out,
-                     frozen_.FeedForward(layer, RmsNorm(hidden, norm, eps), &tape.feed_forward));
-    Add(out, hidden);
-  }
+  for (int layer = 0; layer < frozen_.spec().num_layers; ++layer)
+    RETURN_IF_ERROR(LayerForward(LayerOf(layer, length), &hidden, &(*tapes)[layer]));
   return hidden;
-}
-
-absl::Status Recovery::BackwardLayer(int layer, const Tape& tape, FloatMatrix* gradient,
-                                     AttentionParameters* own) const {
-  const float eps = frozen_.spec().norm_eps;
-  ASSIGN_OR_RETURN(const std::vector<float> norm, frozen_.FeedForwardNorm(layer));
-  ASSIGN_OR_RETURN(const FloatMatrix fed,
-                   frozen_.FeedForwardBackward(layer, tape.feed_forward, *gradient));
-  Add(RmsNormBackward(tape.mid, norm, eps, fed), *gradient);
-  ASSIGN_OR_RETURN(const std::vector<float> attention_norm, frozen_.AttentionNorm(layer));
-  const int length = static_cast<int>(gradient->rows());
-  const FloatMatrix attended =
-      AttentionBackward(ShapeOf(layer, length), layers_[layer],
-                        RmsNorm(tape.in, attention_norm, eps), tape.attention, *gradient, own);
-  Add(RmsNormBackward(tape.in, attention_norm, eps, attended), *gradient);
-  return absl::OkStatus();
 }
 
 absl::StatusOr<double> Recovery::Gradients(TokenSequences batch, const FloatMatrix& source,
@@ -241,8 +222,9 @@ absl::StatusOr<double> Recovery::Gradients(TokenSequences batch, const FloatMatr
   for (const double loss : losses) mean += loss / static_cast<double>(sequences);
   for (int layer = frozen_.spec().num_layers - 1; layer >= 0; --layer) {
     std::vector<AttentionParameters> own(sequences, ZerosLike(layers_[layer]));
+    const TrainedLayer of_length = LayerOf(layer, static_cast<int>(length));
     pool.ParallelFor(sequences, [&](int64_t i, int) {
-      statuses[i] = BackwardLayer(layer, tapes_[i][layer], &streams[i], &own[i]);
+      statuses[i] = LayerBackward(of_length, tapes_[i][layer], &streams[i], &own[i]);
     });
     for (const absl::Status& status : statuses) RETURN_IF_ERROR(status);
     // In order, so that the sum is the same whichever thread was first.

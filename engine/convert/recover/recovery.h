@@ -20,6 +20,7 @@
 #include "engine/convert/calibrate.h"
 #include "engine/convert/recover/frozen_model.h"
 #include "engine/convert/recover/latent_attention.h"
+#include "engine/convert/recover/trained_layer.h"
 #include "engine/convert/source_weights.h"
 #include "engine/convert/work_folder.h"
 #include "engine/model/decoder.h"
@@ -69,22 +70,12 @@ class Recovery {
   LatentWeights Layer(int layer) const;
 
  private:
-  // What a layer keeps of a sequence for the way back.
-  struct Tape {
-    FloatMatrix in;   // residual stream before the layer
-    FloatMatrix mid;  // and before its feed-forward block
-    AttentionTape attention;
-    FeedForwardTape feed_forward;
-  };
   Recovery(FrozenModel frozen, const MlaSpec& mla, double scale);
-  AttentionShape ShapeOf(int layer, int length) const;
+  // For sequences of that length.
+  TrainedLayer LayerOf(int layer, int length) const;
   // The residual stream after the last layer, for a whole sequence.
   absl::StatusOr<FloatMatrix> Forward(absl::Span<const int32_t> ids,
-                                      std::vector<Tape>* tapes) const;
-  // From the gradient of a layer's output to that of its input; adds those of its parameters to
-  // `own`.
-  absl::Status BackwardLayer(int layer, const Tape& tape, FloatMatrix* gradient,
-                             AttentionParameters* own) const;
+                                      std::vector<LayerTape>* tapes) const;
   // The loss of a batch of sequences of one length, whose source's residual stream after the last
   // layer is `source`, and its gradient, a layer each.
   absl::StatusOr<double> Gradients(TokenSequences batch, const FloatMatrix& source,
@@ -95,7 +86,7 @@ class Recovery {
   const float scale_;
   std::vector<AttentionParameters> layers_;
   std::vector<std::vector<float>> inv_freq_;
-  std::vector<std::vector<Tape>> tapes_;  // of each sequence of a step
+  std::vector<std::vector<LayerTape>> tapes_;  // of each sequence of a step
 };
 
 }  // namespace transmla

@@ -46,12 +46,11 @@ double Dot(const FloatMatrix& a, const FloatMatrix& b) {
 // difference in the middle, whose error is of third order in the step.
 template <typename Loss>
 void ExpectGradient(FloatMatrix& at, const FloatMatrix& gradient, Random& random, Loss loss,
-                    const std::string& name) {
+                    const std::string& name, double step_size = 2e-3) {
   ASSERT_EQ(at.values().size(), gradient.values().size()) << name;
   const FloatMatrix start = at;
   for (int trial = 0; trial < 3; ++trial) {
     const FloatMatrix direction = RandomFloats(at.rows(), at.cols(), random);
-    constexpr double kStep = 2e-3;
     const auto moved = [&](double step) {
       for (size_t i = 0; i < at.values().size(); ++i)
         at.values()[i] = static_cast<float>(start.values()[i] + step * direction.values()[i]);
@@ -59,10 +58,10 @@ void ExpectGradient(FloatMatrix& at, const FloatMatrix& gradient, Random& random
       at = start;
       return value;
     };
-    const double difference = (moved(kStep) - moved(-kStep)) / (2 * kStep);
+    const double difference = (moved(step_size) - moved(-step_size)) / (2 * step_size);
     const double slope = Dot(gradient, direction);
     // The loss is computed in float32: what its rounding may make of the difference, and 1 %.
-    const double noise = 1e-6 * (1 + std::abs(moved(0))) / kStep;
+    const double noise = 1e-6 * (1 + std::abs(moved(0))) / step_size;
     EXPECT_NEAR(slope, difference, 0.01 * std::abs(difference) + noise) << name;
   }
 }
@@ -83,13 +82,17 @@ AttentionShape UnevenShape() {
   return shape;
 }
 
+// Width of [normed keys; values].
+constexpr int kNormedKeysValues = 8;
+
 AttentionParameters RandomParameters(const AttentionShape& shape, Random& random) {
   const MlaSpec& mla = shape.mla;
   const int64_t q = mla.num_attention_heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
   const int64_t kv = mla.kv_lora_rank + mla.qk_rope_head_dim;
+  const bool behind_norms = shape.normed_head_dim > 0;
   AttentionParameters parameters;
-  parameters.q = RandomFloats(q, kHidden, random, 0.3);
-  parameters.kv_a = RandomFloats(kv, kHidden, random, 0.3);
+  parameters.q = RandomFloats(q, behind_norms ? shape.normed_head_dim : kHidden, random, 0.3);
+  parameters.kv_a = RandomFloats(kv, behind_norms ? kNormedKeysValues : kHidden, random, 0.3);
   parameters.kv_b = RandomFloats(mla.num_attention_heads * (mla.qk_nope_head_dim + mla.v_head_dim),
                                  mla.kv_lora_rank, random, 0.5);
   parameters.o = RandomFloats(kHidden, mla.num_attention_heads * mla.v_head_dim, random, 0.3);
@@ -129,12 +132,14 @@ TEST(LatentAttentionTest, ForwardIsTheDefinition) {
       EXPECT_NEAR(tape.attended.row(i)[j], wanted(i, j), 1e-5) << i << " " << j;
 }
 
-void CheckBackward(int length) {
+void CheckBackward(const AttentionShape& shape) {
   Random random(2);
-  AttentionShape shape = UnevenShape();
-  shape.length = length;
   AttentionParameters parameters = RandomParameters(shape, random);
-  FloatMatrix in = RandomFloats(2 * shape.length, kHidden, random);  // two sequences
+  const int64_t width =
+      shape.normed_head_dim > 0
+          ? shape.mla.num_attention_heads * shape.normed_head_dim + kNormedKeysValues
+          : kHidden;
+  FloatMatrix in = RandomFloats(2 * shape.length, width, random);  // two sequences
   const FloatMatrix wanted = RandomFloats(in.rows(), kHidden, random);
   const auto loss = [&] {
     AttentionTape tape;
@@ -152,9 +157,57 @@ void CheckBackward(int length) {
     ExpectGradient(*tensors[i], *slopes[i], random, loss, names[i]);
 }
 
-TEST(LatentAttentionTest, BackwardIsTheSlopeOfForward) { CheckBackward(9); }
-// Queries are taken in blocks of 128.
-TEST(LatentAttentionTest, BackwardIsTheSlopeOfForwardBeyondABlock) { CheckBackward(141); }
+TEST(LatentAttentionTest, BackwardIsTheSlopeOfForward) {
+  AttentionShape shape = UnevenShape();
+  for (const int length : {9, 141}) {  // queries are taken in blocks of 128
+    SCOPED_TRACE(length);
+    shape.length = length;
+    CheckBackward(shape);
+  }
+}
+
+TEST(LatentAttentionTest, BackwardIsTheSlopeOfForwardWithACap) {
+  AttentionShape shape = UnevenShape();
+  shape.soft_cap = 0.8f;
+  CheckBackward(shape);
+}
+
+TEST(LatentAttentionTest, BackwardIsTheSlopeOfForwardInAWindow) {
+  AttentionShape shape = UnevenShape();
+  shape.soft_cap = 0.8f;
+  shape.window = 4;
+  CheckBackward(shape);
+  shape.window = 130;
+  shape.length = 141;
+  CheckBackward(shape);
+}
+
+TEST(LatentAttentionTest, BackwardIsTheSlopeOfForwardBehindNorms) {
+  AttentionShape shape = UnevenShape();
+  shape.normed_head_dim = 5;
+  CheckBackward(shape);
+}
+
+// Of a sequence that is as long as the window nothing is left out, of a longer one what comes
+// first.
+TEST(LatentAttentionTest, AWindowHidesWhatIsBeforeIt) {
+  Random random(11);
+  AttentionShape shape = UnevenShape();
+  const AttentionParameters parameters = RandomParameters(shape, random);
+  const FloatMatrix in = RandomFloats(shape.length, kHidden, random);
+  FloatMatrix other = in;
+  for (int j = 0; j < kHidden; ++j) other.row(0)[j] += 1;
+  AttentionTape tape;
+  const FloatMatrix all = AttentionForward(shape, parameters, in, &tape);
+  shape.window = 3;
+  const FloatMatrix seen = AttentionForward(shape, parameters, in, &tape);
+  const FloatMatrix moved = AttentionForward(shape, parameters, other, &tape);
+  for (int t = 0; t < shape.length; ++t) {
+    const auto row = [t](const FloatMatrix& m) { return absl::MakeConstSpan(m.row(t), kHidden); };
+    EXPECT_EQ(row(all) == row(seen), t < 3) << t;
+    EXPECT_EQ(row(moved) == row(seen), t >= 3) << t;
+  }
+}
 
 TEST(RmsNormTest, BackwardIsTheSlopeOfForward) {
   Random random(3);
@@ -197,7 +250,9 @@ struct Fixture {
       CHECK_OK(attention.status());
       CHECK_OK(output.status());
       LatentWeights latent = BuildEquivalentLayer(*attention, spec.gqa, spec.inv_freq[layer]);
-      for (double& value : latent.kv_b.values()) value *= damage;
+      // Not all rows alike, which a norm behind the block would make good.
+      for (int64_t i = 0; i < latent.kv_b.rows(); i += 2)
+        for (double& value : latent.kv_b.row(i)) value *= damage;
       (*recovery)->SetLayer(layer, latent, *output);
     }
     return *std::move(recovery);
@@ -236,11 +291,11 @@ TEST(FrozenModelTest, GradientsAreSlopes) {
   const FloatMatrix wanted = RandomFloats(3, hidden, random);
   const auto feed_forward = [&] {
     FeedForwardTape tape;
-    return Dot(*model->FeedForward(1, in, &tape), wanted);
+    return Dot(*FeedForwardForward(*model, 1, in, &tape), wanted);
   };
   FeedForwardTape tape;
-  ASSERT_TRUE(model->FeedForward(1, in, &tape).ok());
-  const auto gradient = model->FeedForwardBackward(1, tape, wanted);
+  ASSERT_TRUE(FeedForwardForward(*model, 1, in, &tape).ok());
+  const auto gradient = FeedForwardBackward(*model, 1, tape, wanted);
   ASSERT_TRUE(gradient.ok()) << gradient.status();
   ExpectGradient(in, *gradient, random, feed_forward, "feed-forward");
 
@@ -251,6 +306,72 @@ TEST(FrozenModelTest, GradientsAreSlopes) {
       in, loss->gradient, random, [&] { return DistillationLoss(*model, source, in)->kl; }, "KL");
   EXPECT_GT(loss->kl, 0);
   EXPECT_NEAR(DistillationLoss(*model, in, in)->kl, 0, 1e-6);
+}
+
+// Of a layer's own parts and of what recovery trains in it.
+class LayerTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(LayerTest, GradientsAreSlopes) {
+  const Fixture fixture(GetParam());
+  auto model = FrozenModel::Create(*fixture.weights, int64_t{1} << 30);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const ModelSpec& spec = model->spec();
+  Random random(12);
+  AttentionShape shape = UnevenShape();
+  shape.soft_cap = spec.attention_soft_cap;
+  shape.length = 8;
+  if (spec.qk_norm) shape.normed_head_dim = spec.gqa.head_dim;
+  shape.mla.num_attention_heads = spec.gqa.num_attention_heads;
+  AttentionParameters parameters;
+  const int64_t heads = shape.mla.num_attention_heads, hidden = spec.hidden_size;
+  const int64_t keys_values = 2 * spec.gqa.num_key_value_heads * spec.gqa.head_dim;
+  parameters.q = RandomFloats(heads * 11, spec.qk_norm ? spec.gqa.head_dim : hidden, random, 0.08);
+  parameters.kv_a = RandomFloats(13, spec.qk_norm ? keys_values : hidden, random, 0.08);
+  parameters.kv_b = RandomFloats(heads * 9, 7, random, 0.3);
+  parameters.o = RandomFloats(hidden, heads * 4, random, 0.3);
+  FloatMatrix in = RandomFloats(8, hidden, random);
+  const FloatMatrix wanted = RandomFloats(8, hidden, random);
+  // What norms make of a small block's output is far from straight.
+  const double step = spec.post_norms ? 5e-4 : 2e-3;
+  for (int layer = 0; layer < spec.num_layers; ++layer) {
+    SCOPED_TRACE(layer);
+    shape.window = spec.WindowOf(layer);
+    const TrainedLayer trained{&*model, layer, shape, &parameters};
+    const auto loss = [&] {
+      LayerTape tape;
+      FloatMatrix stream = in;
+      EXPECT_TRUE(LayerForward(trained, &stream, &tape).ok());
+      return Dot(stream, wanted);
+    };
+    LayerTape tape;
+    FloatMatrix stream = in, gradient = wanted;
+    ASSERT_TRUE(LayerForward(trained, &stream, &tape).ok());
+    AttentionParameters own = ZerosLike(parameters);
+    ASSERT_TRUE(LayerBackward(trained, tape, &gradient, &own).ok());
+    ExpectGradient(in, gradient, random, loss, "in", step);
+    ExpectGradient(parameters.q, own.q, random, loss, "q", step);
+    ExpectGradient(parameters.kv_a, own.kv_a, random, loss, "kv_a", step);
+    ExpectGradient(parameters.kv_b, own.kv_b, random, loss, "kv_b", step);
+    ExpectGradient(parameters.o, own.o, random, loss, "o", step);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, LayerTest,
+                         ::testing::Values("llama_tied", "qwen2", "mistral", "phi3", "qwen3",
+                                           "qwen3_biased", "gemma2", "gemma3"));
+
+TEST(FrozenModelTest, TheLossOfCappedLogitsHasItsSlope) {
+  const Fixture fixture("gemma2");
+  auto model = FrozenModel::Create(*fixture.weights, int64_t{1} << 30);
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_GT(model->spec().final_soft_cap, 0);
+  Random random(13);
+  FloatMatrix in = RandomFloats(3, model->spec().hidden_size, random);
+  const FloatMatrix source = RandomFloats(3, model->spec().hidden_size, random);
+  const auto loss = DistillationLoss(*model, source, in);
+  ASSERT_TRUE(loss.ok()) << loss.status();
+  ExpectGradient(
+      in, loss->gradient, random, [&] { return DistillationLoss(*model, source, in)->kl; }, "KL");
 }
 
 TEST(FrozenModelTest, WhatIsKeptChangesNothing) {
@@ -264,9 +385,9 @@ TEST(FrozenModelTest, WhatIsKeptChangesNothing) {
     const FloatMatrix in = RandomFloats(3, model->spec().hidden_size, same);
     const FloatMatrix source = RandomFloats(3, model->spec().hidden_size, same);
     FeedForwardTape tape;
-    auto fed = model->FeedForward(1, in, &tape);
+    auto fed = FeedForwardForward(*model, 1, in, &tape);
     ASSERT_TRUE(fed.ok()) << fed.status();
-    auto back = model->FeedForwardBackward(1, tape, source);
+    auto back = FeedForwardBackward(*model, 1, tape, source);
     ASSERT_TRUE(back.ok()) << back.status();
     auto loss = DistillationLoss(*model, source, in);
     ASSERT_TRUE(loss.ok()) << loss.status();
@@ -279,10 +400,13 @@ TEST(FrozenModelTest, WhatIsKeptChangesNothing) {
   EXPECT_EQ(outputs[0], outputs[2]);
 }
 
-// Of every feature that recovery trains through: tied and untied output, scaled RoPE, biases.
+// Of every feature that recovery trains through: tied and untied output, scaled RoPE, biases,
+// windows, norms of queries and keys and behind blocks, soft caps, gelu, scaled embeddings.
 TEST(RecoveryTest, AnExactConversionHasNothingToLearn) {
   for (const char* name :
-       {"llama_tied", "llama_untied_scaled_sharded", "qwen2", "mimo", "phi3_longrope"}) {
+       {"llama_tied", "llama_untied_scaled_sharded", "qwen2", "mimo", "phi3_longrope", "mistral",
+        "phi3", "qwen3", "qwen3_biased", "qwen3_gguf/model.gguf", "gemma2",
+        "gemma2_gguf/model.gguf", "gemma3", "gemma3_gguf/model.gguf"}) {
     SCOPED_TRACE(name);
     const Fixture fixture(name);
     const std::unique_ptr<Recovery> recovery = fixture.Start();
@@ -294,8 +418,9 @@ TEST(RecoveryTest, AnExactConversionHasNothingToLearn) {
   }
 }
 
-void CheckTakesBackDamage(bool eigenbases) {
-  Fixture fixture("qwen2");
+void CheckTakesBackDamage(const char* name, bool eigenbases) {
+  SCOPED_TRACE(name);
+  Fixture fixture(name);
   fixture.eigenbases = eigenbases;
   fixture.damage = 0.6;
   const std::unique_ptr<Recovery> recovery = fixture.Start();
@@ -308,8 +433,13 @@ void CheckTakesBackDamage(bool eigenbases) {
   EXPECT_FALSE(recovery->Layer(0).o.empty());
 }
 
-TEST(RecoveryTest, TakesBackDamage) { CheckTakesBackDamage(false); }
-TEST(RecoveryTest, TakesBackDamageInEigenbases) { CheckTakesBackDamage(true); }
+TEST(RecoveryTest, TakesBackDamage) {
+  for (const char* name : {"qwen2", "mistral", "qwen3", "gemma2", "gemma3"})
+    CheckTakesBackDamage(name, /*eigenbases=*/false);
+}
+TEST(RecoveryTest, TakesBackDamageInEigenbases) {
+  for (const char* name : {"qwen2", "qwen3"}) CheckTakesBackDamage(name, /*eigenbases=*/true);
+}
 
 TEST(RecoveryTest, ThreadsDoNotChangeTheResult) {
   Fixture fixture("qwen2");
@@ -367,11 +497,11 @@ TEST(RecoveryTest, GoesOnFromARecord) {
 
 TEST(RecoveryTest, RefusesWhatItCannotTrainThrough) {
   ModelSpec spec;
-  spec.family = "gemma2";
-  spec.final_soft_cap = 30;
+  spec.family = "mixtral";
+  spec.moe.num_experts = 8;
   const absl::Status status = CheckTrainable(spec);
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("soft caps"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("experts"));
 }
 
 // Of a bowl whose axes are turned against the matrix's and of unlike scales.
