@@ -10,7 +10,6 @@
 #include "engine/base/check_range.h"
 #include "engine/base/status.h"
 #include "engine/convert/llama_cpp.h"
-#include "engine/convert/recover/frozen_model.h"
 #include "engine/convert/rotate.h"
 #include "engine/convert/stock_model.h"
 
@@ -142,7 +141,7 @@ absl::Status ValidateText(const ConvertOptions& options, const ModelSpec& source
   return absl::OkStatus();
 }
 
-absl::Status ValidateRecovery(const ConvertOptions& options, const ModelSpec& source) {
+absl::Status ValidateRecovery(const ConvertOptions& options) {
   if (options.recovery_tokens == 0) return absl::OkStatus();
   if (options.recipe == Recipe::kEquivalent)
     return absl::InvalidArgumentError(
@@ -156,7 +155,7 @@ absl::Status ValidateRecovery(const ConvertOptions& options, const ModelSpec& so
     return absl::InvalidArgumentError(absl::StrCat("recovery_learning_rate is ",
                                                    options.recovery_learning_rate,
                                                    " but must be above 0 and at most 1"));
-  return CheckTrainable(source);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -238,7 +237,7 @@ absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& sou
   }
   RETURN_IF_ERROR(ValidateFormat(options, source));
   RETURN_IF_ERROR(ValidateText(options, source));
-  RETURN_IF_ERROR(ValidateRecovery(options, source));
+  RETURN_IF_ERROR(ValidateRecovery(options));
   if (options.dtype.has_value() && !CanBeWritten(*options.dtype, options.format))
     return absl::InvalidArgumentError(absl::StrCat("dtype is ", DTypeName(*options.dtype),
                                                    " but must be ", DTypeChoice(options.format)));

@@ -7,17 +7,20 @@
 
 #include "absl/status/statusor.h"
 
+#include "engine/convert/recover/frozen_experts.h"
 #include "engine/convert/recover/frozen_model.h"
+#include "engine/convert/recover/gated_block.h"
 #include "engine/linalg/float_product.h"
 
 namespace transmla {
 
 // What FeedForwardBackward needs of FeedForwardForward.
 struct FeedForwardTape {
-  FloatMatrix gate, up;  // projections, [N, intermediate_size]
+  GatedTape gated;      // of a layer without experts
+  ExpertsTape experts;  // of one with
 };
 
-// Layer `layer`'s gated block of normed rows, [N, D]. Errors as FrozenModel's.
+// Layer `layer`'s block of normed rows, [N, D]. Errors as FrozenModel's.
 absl::StatusOr<FloatMatrix> FeedForwardForward(const FrozenModel& model, int layer,
                                                const FloatMatrix& in, FeedForwardTape* tape);
 // The gradient of its input, [N, D].

@@ -27,8 +27,16 @@ std::vector<std::string> MatricesOf(const ModelSpec& spec, int layer) {
   if (spec.qk_norm)
     for (const absl::string_view stem : {Names().q, Names().k, Names().v})
       matrices.push_back(LayerName(stem, layer) + ".weight");
-  for (const absl::string_view pattern : {Names().gate, Names().up, Names().down})
-    matrices.push_back(LayerName(pattern, layer));
+  if (!spec.HasExperts(layer)) {
+    for (const absl::string_view pattern : {Names().gate, Names().up, Names().down})
+      matrices.push_back(LayerName(pattern, layer));
+    return matrices;
+  }
+  matrices.push_back(LayerName(Names().router, layer));
+  for (int expert = 0; expert < spec.moe.num_experts; ++expert)
+    for (const absl::string_view pattern :
+         {Names().expert_gate, Names().expert_up, Names().expert_down})
+      matrices.push_back(ExpertName(pattern, layer, expert));
   return matrices;
 }
 
@@ -53,13 +61,6 @@ double InverseRms(const float* row, int64_t width, float eps) {
 }
 
 }  // namespace
-
-absl::Status CheckTrainable(const ModelSpec& spec) {
-  if (spec.moe.num_experts == 0) return absl::OkStatus();
-  return absl::UnimplementedError(
-      absl::StrCat("recovery does not train models with experts (family ", spec.family,
-                   ") yet; set recovery_tokens to 0"));
-}
 
 FloatMatrix RmsNorm(const FloatMatrix& in, const std::vector<float>& weight, float eps) {
   FloatMatrix out(in.rows(), in.cols());

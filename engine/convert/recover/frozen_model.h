@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -19,10 +18,6 @@
 #include "engine/linalg/float_product.h"
 
 namespace transmla {
-
-// Unimplemented, naming the feature, if recovery does not know how to train through a model of
-// these features.
-absl::Status CheckTrainable(const ModelSpec& spec);
 
 // x · weight / rms(x) of each row, rms² = mean(x²) + eps.
 FloatMatrix RmsNorm(const FloatMatrix& in, const std::vector<float>& weight, float eps);
@@ -44,7 +39,7 @@ struct DecodedRows {
 class FrozenModel {
  public:
   // Keeps as many matrices as fit `kept_bytes` decoded. NotFound, naming it, if the source lacks a
-  // tensor. REQUIRES: CheckTrainable.
+  // tensor.
   static absl::StatusOr<FrozenModel> Create(const SourceWeights& weights, int64_t kept_bytes);
 
   const ModelSpec& spec() const { return weights_->spec(); }

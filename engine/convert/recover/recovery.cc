@@ -137,7 +137,6 @@ Recovery::Recovery(FrozenModel frozen, const MlaSpec& mla, double scale)
 
 absl::StatusOr<std::unique_ptr<Recovery>> Recovery::Create(const SourceWeights& weights,
                                                            const MlaSpec& mla, double scale) {
-  RETURN_IF_ERROR(CheckTrainable(weights.spec()));
   ASSIGN_OR_RETURN(FrozenModel frozen, FrozenModel::Create(weights, kDecodedBytes));
   return std::unique_ptr<Recovery>(new Recovery(std::move(frozen), mla, scale));
 }

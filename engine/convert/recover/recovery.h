@@ -50,8 +50,7 @@ struct RecoveryLoss {
 // way back; see docs/conversion.md.
 class Recovery {
  public:
-  // Unimplemented for features that are not trained through yet; errors as FrozenModel's. `weights`
-  // must outlive it. `scale` multiplies scores before softmax.
+  // Errors as FrozenModel's. `weights` must outlive it. `scale` multiplies scores before softmax.
   static absl::StatusOr<std::unique_ptr<Recovery>> Create(const SourceWeights& weights,
                                                           const MlaSpec& mla, double scale);
 

@@ -191,7 +191,8 @@ TEST_P(FeatureRecoveryTest, BringsTheResultNearer) {
 
 INSTANTIATE_TEST_SUITE_P(Models, FeatureRecoveryTest,
                          ::testing::Values(Source{"mistral"}, Source{"qwen3_biased"},
-                                           Source{"gemma2"}, Source{"gemma3_gguf", "model.gguf"}),
+                                           Source{"qwen3_moe"}, Source{"gemma2"},
+                                           Source{"gemma3_gguf", "model.gguf"}),
                          [](const auto& tested) { return std::string(tested.param.folder); });
 
 // Keys that need no RoPE go through the latent, centred where that is allowed: with a base so large

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include "engine/backend/cpu/create.h"
@@ -27,7 +26,6 @@
 namespace transmla {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::TinyModel;
 
 FloatMatrix RandomFloats(int64_t rows, int64_t cols, Random& random, double scale = 1) {
@@ -358,7 +356,8 @@ TEST_P(LayerTest, GradientsAreSlopes) {
 
 INSTANTIATE_TEST_SUITE_P(Families, LayerTest,
                          ::testing::Values("llama_tied", "qwen2", "mistral", "phi3", "qwen3",
-                                           "qwen3_biased", "gemma2", "gemma3"));
+                                           "qwen3_biased", "gemma2", "gemma3", "mixtral",
+                                           "qwen3_moe", "qwen3_moe_stepped"));
 
 TEST(FrozenModelTest, TheLossOfCappedLogitsHasItsSlope) {
   const Fixture fixture("gemma2");
@@ -401,12 +400,14 @@ TEST(FrozenModelTest, WhatIsKeptChangesNothing) {
 }
 
 // Of every feature that recovery trains through: tied and untied output, scaled RoPE, biases,
-// windows, norms of queries and keys and behind blocks, soft caps, gelu, scaled embeddings.
+// windows, norms of queries and keys and behind blocks, soft caps, gelu, scaled embeddings,
+// experts.
 TEST(RecoveryTest, AnExactConversionHasNothingToLearn) {
-  for (const char* name :
-       {"llama_tied", "llama_untied_scaled_sharded", "qwen2", "mimo", "phi3_longrope", "mistral",
-        "phi3", "qwen3", "qwen3_biased", "qwen3_gguf/model.gguf", "gemma2",
-        "gemma2_gguf/model.gguf", "gemma3", "gemma3_gguf/model.gguf"}) {
+  for (const char* name : {"llama_tied", "llama_untied_scaled_sharded", "qwen2", "mimo",
+                           "phi3_longrope", "mistral", "phi3", "qwen3", "qwen3_biased",
+                           "qwen3_gguf/model.gguf", "gemma2", "gemma2_gguf/model.gguf", "gemma3",
+                           "gemma3_gguf/model.gguf", "mixtral", "mixtral_q8_0_gguf/model.gguf",
+                           "qwen3_moe", "qwen3_moe_stepped", "qwen3_moe_gguf/model.gguf"}) {
     SCOPED_TRACE(name);
     const Fixture fixture(name);
     const std::unique_ptr<Recovery> recovery = fixture.Start();
@@ -434,7 +435,7 @@ void CheckTakesBackDamage(const char* name, bool eigenbases) {
 }
 
 TEST(RecoveryTest, TakesBackDamage) {
-  for (const char* name : {"qwen2", "mistral", "qwen3", "gemma2", "gemma3"})
+  for (const char* name : {"qwen2", "mistral", "qwen3", "gemma2", "gemma3", "mixtral", "qwen3_moe"})
     CheckTakesBackDamage(name, /*eigenbases=*/false);
 }
 TEST(RecoveryTest, TakesBackDamageInEigenbases) {
@@ -493,15 +494,6 @@ TEST(RecoveryTest, GoesOnFromARecord) {
     EXPECT_EQ(resumed->Layer(layer).kv_a_bias, whole->Layer(layer).kv_a_bias);
     EXPECT_EQ(resumed->Layer(layer).o.values(), whole->Layer(layer).o.values());
   }
-}
-
-TEST(RecoveryTest, RefusesWhatItCannotTrainThrough) {
-  ModelSpec spec;
-  spec.family = "mixtral";
-  spec.moe.num_experts = 8;
-  const absl::Status status = CheckTrainable(spec);
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("experts"));
 }
 
 // Of a bowl whose axes are turned against the matrix's and of unlike scales.
