@@ -147,10 +147,6 @@ absl::Status ValidateRecovery(const ConvertOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("recovery_tokens is ", options.recovery_tokens,
                      " but recipe equivalent loses nothing; leave it out, or take recipe best"));
-  if (options.q_lora_rank > 0)
-    return absl::InvalidArgumentError(absl::StrCat(
-        "recovery_tokens is ", options.recovery_tokens, " and q_lora_rank ", options.q_lora_rank,
-        ", but recovery trains whole query projections only; leave one of them out"));
   if (!(options.recovery_learning_rate > 0 && options.recovery_learning_rate <= 1))
     return absl::InvalidArgumentError(absl::StrCat("recovery_learning_rate is ",
                                                    options.recovery_learning_rate,

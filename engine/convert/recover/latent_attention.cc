@@ -183,6 +183,46 @@ FloatMatrix Project(const FloatView& in, const FloatMatrix& weight, const FloatM
   return out;
 }
 
+// Gradients of what the first projections make, before RoPE.
+struct ProjectedGradients {
+  const FloatMatrix& q;   // [N, H·(Dn + Dr)]
+  const FloatMatrix& kv;  // [N, R + Dr]
+};
+
+// The gradient of `in`; adds those of the projections and their biases to `gradient`.
+FloatMatrix ProjectBackward(const AttentionShape& shape, const AttentionParameters& parameters,
+                            const FloatMatrix& in, const AttentionTape& tape,
+                            const ProjectedGradients& projected, AttentionParameters* gradient) {
+  const auto& [q, kv] = projected;
+  const int64_t tokens = in.rows();
+  AddRows(q, gradient->q_bias);
+  AddRows(kv, gradient->kv_a_bias);
+  FloatMatrix result(tokens, in.cols());
+  const bool low = !parameters.q_a.empty();
+  FloatMatrix q_low(tape.q_low.rows(), tape.q_low.cols());
+  const FloatMatrix& q_in = low ? tape.q_low : in;
+  FloatMatrix& q_in_gradient = low ? q_low : result;
+  for (const auto& [col, cols, row, rows] : QueryInputs(shape, parameters)) {
+    const FloatView rows_of_q = q.block(0, row, tokens, rows);
+    MultiplyFloats(rows_of_q, kYes, q_in.block(0, col, tokens, cols), kNo, /*accumulate=*/true,
+                   gradient->q.block(row, 0, rows, cols));
+    MultiplyFloats(rows_of_q, kNo, parameters.q.block(row, 0, rows, cols), kNo,
+                   /*accumulate=*/false, q_in_gradient.block(0, col, tokens, cols));
+  }
+  if (low) {
+    AddRows(q_low, gradient->q_a_bias);
+    MultiplyFloats(q_low.view(), kYes, in.view(), kNo, /*accumulate=*/true, gradient->q_a.view());
+    MultiplyFloats(q_low.view(), kNo, parameters.q_a.view(), kNo, /*accumulate=*/false,
+                   result.view());
+  }
+  const InputBlock keys = KeyInput(shape, parameters);
+  MultiplyFloats(kv.view(), kYes, in.block(0, keys.col, tokens, keys.cols), kNo,
+                 /*accumulate=*/true, gradient->kv_a.view());
+  MultiplyFloats(kv.view(), kNo, parameters.kv_a.view(), kNo, /*accumulate=*/true,
+                 result.block(0, keys.col, tokens, keys.cols));
+  return result;
+}
+
 }  // namespace
 
 AttentionParameters ZerosLike(const AttentionParameters& parameters) {
@@ -193,9 +233,12 @@ AttentionParameters ZerosLike(const AttentionParameters& parameters) {
 
 FloatMatrix AttentionForward(const AttentionShape& shape, const AttentionParameters& parameters,
                              const FloatMatrix& in, AttentionTape* tape) {
+  const bool low = !parameters.q_a.empty();
+  tape->q_low = low ? Project(in, parameters.q_a, parameters.q_a_bias) : FloatMatrix();
+  const FloatMatrix& q_in = low ? tape->q_low : in;
   tape->q = FloatMatrix(in.rows(), parameters.q.rows());
   for (const auto& [col, cols, row, rows] : QueryInputs(shape, parameters))
-    MultiplyFloats(in.block(0, col, in.rows(), cols), kNo, parameters.q.block(row, 0, rows, cols),
+    MultiplyFloats(q_in.block(0, col, in.rows(), cols), kNo, parameters.q.block(row, 0, rows, cols),
                    kYes, /*accumulate=*/false, tape->q.block(0, row, in.rows(), rows));
   AddBias(parameters.q_bias, tape->q);
   const InputBlock keys = KeyInput(shape, parameters);
@@ -271,22 +314,7 @@ FloatMatrix AttentionBackward(const AttentionShape& shape, const AttentionParame
   MultiplyFloats(spelled.view(), kNo, parameters.kv_b.view(), kNo, /*accumulate=*/false,
                  kv.block(0, 0, tokens, mla.kv_lora_rank));
   RotateAll(shape, Direction::kTransposed, q, kv);
-  AddRows(q, gradient->q_bias);
-  AddRows(kv, gradient->kv_a_bias);
-  FloatMatrix result(tokens, in.cols());
-  for (const auto& [col, cols, row, rows] : QueryInputs(shape, parameters)) {
-    const FloatView rows_of_q = std::as_const(q).block(0, row, tokens, rows);
-    MultiplyFloats(rows_of_q, kYes, in.block(0, col, tokens, cols), kNo, /*accumulate=*/true,
-                   gradient->q.block(row, 0, rows, cols));
-    MultiplyFloats(rows_of_q, kNo, parameters.q.block(row, 0, rows, cols), kNo,
-                   /*accumulate=*/false, result.block(0, col, tokens, cols));
-  }
-  const InputBlock keys = KeyInput(shape, parameters);
-  MultiplyFloats(kv.view(), kYes, in.block(0, keys.col, tokens, keys.cols), kNo,
-                 /*accumulate=*/true, gradient->kv_a.view());
-  MultiplyFloats(kv.view(), kNo, parameters.kv_a.view(), kNo, /*accumulate=*/true,
-                 result.block(0, keys.col, tokens, keys.cols));
-  return result;
+  return ProjectBackward(shape, parameters, in, tape, {q, kv}, gradient);
 }
 
 }  // namespace transmla

@@ -16,16 +16,20 @@
 
 namespace transmla {
 
-// What is trained of a layer, or the gradient of it. Biases that the layer does not have are empty.
+// What is trained of a layer, or the gradient of it. What the layer does not have is empty.
 struct AttentionParameters {
   FloatMatrix q;                          // [H·(Dn + Dr), D], or [H·(Dn + Dr), d] behind norms
   FloatMatrix kv_a;                       // [R + Dr, D], or [R + Dr, 2·L]
   FloatMatrix kv_b;                       // [H·(Dn + Dv), R]
   FloatMatrix o;                          // [D, H·Dv]
   FloatMatrix q_bias, kv_a_bias, o_bias;  // one row each
+  // Queries of low rank: [q_lora_rank, D], and one row; `q` is then [H·(Dn + Dr), q_lora_rank].
+  FloatMatrix q_a, q_a_bias;
 
   // In this order, for what is done to all alike.
-  std::vector<FloatMatrix*> All() { return {&q, &kv_a, &kv_b, &o, &q_bias, &kv_a_bias, &o_bias}; }
+  std::vector<FloatMatrix*> All() {
+    return {&q, &kv_a, &kv_b, &o, &q_bias, &kv_a_bias, &o_bias, &q_a, &q_a_bias};
+  }
 };
 
 // Zeros of the same shapes.
@@ -33,7 +37,7 @@ AttentionParameters ZerosLike(const AttentionParameters& parameters);
 
 // What does not change in training.
 struct AttentionShape {
-  MlaSpec mla;                  // without q_lora_rank and latent_norm
+  MlaSpec mla;                  // without latent_norm
   float scale = 0;              // of scores
   float rope_magnitude = 1;     // on rotated queries and keys
   float soft_cap = 0;           // scores become cap · tanh(score / cap); 0: they stay
@@ -47,6 +51,7 @@ struct AttentionShape {
 
 // What Backward needs of Forward.
 struct AttentionTape {
+  FloatMatrix q_low;     // queries of low rank before `q`, [N, q_lora_rank], or empty
   FloatMatrix q;         // rotated, [N, H·(Dn + Dr)]
   FloatMatrix kv;        // [latent | rotated rope key], [N, R + Dr]
   FloatMatrix spelled;   // a head: [k_nope | v], [N, H·(Dn + Dv)]

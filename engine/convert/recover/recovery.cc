@@ -100,6 +100,12 @@ void AddTrained(const MlaSpec& mla, AttentionParameters& parameters,
                       .col_blocks = heads(mla.v_head_dim)});
   for (FloatMatrix* bias : {&parameters.q_bias, &parameters.kv_a_bias, &parameters.o_bias})
     if (!bias->empty()) trained->push_back({.values = bias, .row_blocks = {}, .col_blocks = {}});
+  if (!parameters.q_a.empty())
+    trained->push_back({.values = &parameters.q_a,
+                        .row_blocks = {parameters.q_a.rows()},
+                        .col_blocks = {parameters.q_a.cols()}});
+  if (!parameters.q_a_bias.empty())
+    trained->push_back({.values = &parameters.q_a_bias, .row_blocks = {}, .col_blocks = {}});
 }
 
 absl::Status Save(WorkFolder& work, const std::vector<double>& losses, const Optimizer& optimizer) {
@@ -142,7 +148,7 @@ absl::StatusOr<std::unique_ptr<Recovery>> Recovery::Create(const SourceWeights& 
 }
 
 void Recovery::SetLayer(int layer, const LatentWeights& weights, const Matrix& output) {
-  CHECK(weights.q_a.empty());
+  CHECK(weights.q_a_norm.empty() && weights.kv_a_norm.empty());
   CHECK_EQ(weights.behind_norms, frozen_.spec().qk_norm);
   layers_[layer] = {.q = ToFloats(weights.q),
                     .kv_a = ToFloats(weights.kv_a),
@@ -150,13 +156,17 @@ void Recovery::SetLayer(int layer, const LatentWeights& weights, const Matrix& o
                     .o = ToFloats(output),
                     .q_bias = ToFloats(weights.q_bias),
                     .kv_a_bias = ToFloats(weights.kv_a_bias),
-                    .o_bias = ToFloats(weights.o_bias)};
+                    .o_bias = ToFloats(weights.o_bias),
+                    .q_a = ToFloats(weights.q_a),
+                    .q_a_bias = ToFloats(weights.q_a_bias)};
   inv_freq_[layer] = weights.inv_freq;
 }
 
 LatentWeights Recovery::Layer(int layer) const {
   const AttentionParameters& parameters = layers_[layer];
   LatentWeights weights;
+  weights.q_a = ToDoubles(parameters.q_a);
+  weights.q_a_bias = RowToDoubles(parameters.q_a_bias);
   weights.q = ToDoubles(parameters.q);
   weights.kv_a = ToDoubles(parameters.kv_a);
   weights.kv_b = ToDoubles(parameters.kv_b);

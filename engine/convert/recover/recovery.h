@@ -54,7 +54,7 @@ class Recovery {
   static absl::StatusOr<std::unique_ptr<Recovery>> Create(const SourceWeights& weights,
                                                           const MlaSpec& mla, double scale);
 
-  // Where training starts; each layer once, before Train. REQUIRES: a whole query projection.
+  // Where training starts; each layer once, before Train. REQUIRES: no norms of latents.
   void SetLayer(int layer, const LatentWeights& weights, const Matrix& output);
 
   // One pass over `text`, in order. `source` runs on `backend`, with limits for calibration on

@@ -85,11 +85,13 @@ constexpr int kNormedKeysValues = 8;
 
 AttentionParameters RandomParameters(const AttentionShape& shape, Random& random) {
   const MlaSpec& mla = shape.mla;
+  const int low = mla.q_lora_rank;
   const int64_t q = mla.num_attention_heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
   const int64_t kv = mla.kv_lora_rank + mla.qk_rope_head_dim;
   const bool behind_norms = shape.normed_head_dim > 0;
   AttentionParameters parameters;
-  parameters.q = RandomFloats(q, behind_norms ? shape.normed_head_dim : kHidden, random, 0.3);
+  const int q_in = behind_norms ? shape.normed_head_dim : low > 0 ? low : kHidden;
+  parameters.q = RandomFloats(q, q_in, random, 0.3);
   parameters.kv_a = RandomFloats(kv, behind_norms ? kNormedKeysValues : kHidden, random, 0.3);
   parameters.kv_b = RandomFloats(mla.num_attention_heads * (mla.qk_nope_head_dim + mla.v_head_dim),
                                  mla.kv_lora_rank, random, 0.5);
@@ -97,6 +99,10 @@ AttentionParameters RandomParameters(const AttentionShape& shape, Random& random
   parameters.q_bias = RandomFloats(1, q, random, 0.3);
   parameters.kv_a_bias = RandomFloats(1, kv, random, 0.3);
   parameters.o_bias = RandomFloats(1, kHidden, random, 0.3);
+  if (low > 0) {
+    parameters.q_a = RandomFloats(low, kHidden, random, 0.3);
+    parameters.q_a_bias = RandomFloats(1, low, random, 0.3);
+  }
   return parameters;
 }
 
@@ -150,7 +156,8 @@ void CheckBackward(const AttentionShape& shape) {
 
   ExpectGradient(in, in_gradient, random, loss, "in");
   const std::vector<FloatMatrix*> tensors = parameters.All(), slopes = gradient.All();
-  const char* const names[] = {"q", "kv_a", "kv_b", "o", "q_bias", "kv_a_bias", "o_bias"};
+  const char* const names[] = {"q",         "kv_a",   "kv_b", "o",       "q_bias",
+                               "kv_a_bias", "o_bias", "q_a",  "q_a_bias"};
   for (size_t i = 0; i < tensors.size(); ++i)
     ExpectGradient(*tensors[i], *slopes[i], random, loss, names[i]);
 }
@@ -183,6 +190,12 @@ TEST(LatentAttentionTest, BackwardIsTheSlopeOfForwardInAWindow) {
 TEST(LatentAttentionTest, BackwardIsTheSlopeOfForwardBehindNorms) {
   AttentionShape shape = UnevenShape();
   shape.normed_head_dim = 5;
+  CheckBackward(shape);
+}
+
+TEST(LatentAttentionTest, BackwardIsTheSlopeOfForwardOfQueriesOfLowRank) {
+  AttentionShape shape = UnevenShape();
+  shape.mla.q_lora_rank = 10;
   CheckBackward(shape);
 }
 
@@ -248,6 +261,7 @@ struct Fixture {
       CHECK_OK(attention.status());
       CHECK_OK(output.status());
       LatentWeights latent = BuildEquivalentLayer(*attention, spec.gqa, spec.inv_freq[layer]);
+      if (low_rank_queries) latent.q_a = Matrix::Identity(spec.hidden_size);
       // Not all rows alike, which a norm behind the block would make good.
       for (int64_t i = 0; i < latent.kv_b.rows(); i += 2)
         for (double& value : latent.kv_b.row(i)) value *= damage;
@@ -275,6 +289,7 @@ struct Fixture {
   std::vector<std::vector<int32_t>> text;
   double damage = 1;
   bool eigenbases = false;
+  bool low_rank_queries = false;  // of full rank, in truth
   WorkFolder* work = nullptr;
   int cancelled_after = std::numeric_limits<int>::max();  // sequences
 };
@@ -417,6 +432,22 @@ TEST(RecoveryTest, AnExactConversionHasNothingToLearn) {
     EXPECT_LT(loss->first, 1e-6);
     EXPECT_EQ(loss->tokens, 6 * 21);
   }
+}
+
+// In two matrices, of which the first is the identity at the beginning.
+TEST(RecoveryTest, TrainsQueriesOfLowRank) {
+  Fixture fixture("qwen2");
+  fixture.low_rank_queries = true;
+  const auto exact = fixture.Train(*fixture.Start(), 1e-9, fixture.text);
+  ASSERT_TRUE(exact.ok()) << exact.status();
+  EXPECT_LT(exact->first, 1e-6);
+  fixture.damage = 0.6;
+  const std::unique_ptr<Recovery> recovery = fixture.Start();
+  ASSERT_TRUE(fixture.Train(*recovery, 1e-2, fixture.text).ok());
+  const LatentWeights before = fixture.Start()->Layer(0), after = recovery->Layer(0);
+  EXPECT_EQ(after.q_a.rows(), before.q_a.rows());
+  EXPECT_NE(after.q_a.values(), before.q_a.values());
+  EXPECT_NE(after.q.values(), before.q.values());
 }
 
 void CheckTakesBackDamage(const char* name, bool eigenbases) {

@@ -53,6 +53,7 @@ constexpr int kSequenceOfAStep = 257;
 
 ConvertOptions TrainedOptions(Recipe recipe, const std::string& destination) {
   ConvertOptions options = Options(recipe, destination);
+  options.q_lora_rank = 20;
   options.seqlen = kSequenceOfAStep;
   options.recovery_tokens = kRecoverySteps * kSequenceOfAStep;
   return options;
