@@ -10,7 +10,6 @@
 #include "engine/base/check_range.h"
 #include "engine/base/status.h"
 #include "engine/convert/llama_cpp.h"
-#include "engine/convert/recover/frozen_model.h"
 #include "engine/convert/rotate.h"
 #include "engine/convert/stock_model.h"
 
@@ -142,21 +141,17 @@ absl::Status ValidateText(const ConvertOptions& options, const ModelSpec& source
   return absl::OkStatus();
 }
 
-absl::Status ValidateRecovery(const ConvertOptions& options, const ModelSpec& source) {
+absl::Status ValidateRecovery(const ConvertOptions& options) {
   if (options.recovery_tokens == 0) return absl::OkStatus();
   if (options.recipe == Recipe::kEquivalent)
     return absl::InvalidArgumentError(
         absl::StrCat("recovery_tokens is ", options.recovery_tokens,
                      " but recipe equivalent loses nothing; leave it out, or take recipe best"));
-  if (options.q_lora_rank > 0)
-    return absl::InvalidArgumentError(absl::StrCat(
-        "recovery_tokens is ", options.recovery_tokens, " and q_lora_rank ", options.q_lora_rank,
-        ", but recovery trains whole query projections only; leave one of them out"));
   if (!(options.recovery_learning_rate > 0 && options.recovery_learning_rate <= 1))
     return absl::InvalidArgumentError(absl::StrCat("recovery_learning_rate is ",
                                                    options.recovery_learning_rate,
                                                    " but must be above 0 and at most 1"));
-  return CheckTrainable(source);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -238,7 +233,7 @@ absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& sou
   }
   RETURN_IF_ERROR(ValidateFormat(options, source));
   RETURN_IF_ERROR(ValidateText(options, source));
-  RETURN_IF_ERROR(ValidateRecovery(options, source));
+  RETURN_IF_ERROR(ValidateRecovery(options));
   if (options.dtype.has_value() && !CanBeWritten(*options.dtype, options.format))
     return absl::InvalidArgumentError(absl::StrCat("dtype is ", DTypeName(*options.dtype),
                                                    " but must be ", DTypeChoice(options.format)));

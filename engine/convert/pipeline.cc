@@ -424,9 +424,14 @@ absl::Status Conversion::Recover() {
                                                  CalibrationLimits(options_.seqlen)));
   ASSIGN_OR_RETURN(const RecoveryLoss loss,
                    recovery_->Train(*source.decoder, *source.backend, text,
-                                    {.learning_rate = options_.recovery_learning_rate},
+                                    {.learning_rate = options_.recovery_learning_rate,
+                                     .eigenbases = false,
+                                     .work = work_.get()},
                                     SequenceReporter(0, static_cast<int>(text.size()))));
-  report_.recovery = {.tokens = loss.tokens, .kl_first = loss.first, .kl_last = loss.last};
+  report_.recovery = {.tokens = loss.tokens,
+                      .resumed_tokens = loss.resumed_tokens,
+                      .kl_first = loss.first,
+                      .kl_last = loss.last};
   return absl::OkStatus();
 }
 

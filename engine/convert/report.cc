@@ -102,6 +102,7 @@ std::string ConversionReport::ToJson() const {
   for (const LayerReport& layer : layers) json["layers"].push_back(LayerJson(layer));
   if (recovery) {
     json["recovery"] = {{"tokens", recovery->tokens},
+                        {"resumed_tokens", recovery->resumed_tokens},
                         {"kl_first", recovery->kl_first},
                         {"kl_last", recovery->kl_last}};
   }
@@ -142,6 +143,9 @@ std::string ConversionReport::ToText() const {
   if (recovery)
     absl::StrAppendFormat(&text, "recovery         %d tokens, KL from %.4f to %.4f nats a token\n",
                           recovery->tokens, recovery->kl_first, recovery->kl_last);
+  if (recovery && recovery->resumed_tokens > 0)
+    absl::StrAppendFormat(&text, "resumed          behind %d tokens of recovery\n",
+                          recovery->resumed_tokens);
   if (quality) AppendQuality(*quality, &text);
   AppendRatios("cache ratios tried, on text held back to choose:", tried, &text);
   AppendRatios("cache ratios compared, on the evaluation text:", compared, &text);

@@ -45,6 +45,7 @@ struct RatioReport {
 // KL(source ‖ converted) of the next token, nats, as training began and as it ended.
 struct RecoveryReport {
   int64_t tokens = 0;
+  int64_t resumed_tokens = 0;  // of them, taken over from a conversion that was killed
   double kl_first = 0;
   double kl_last = 0;
 };

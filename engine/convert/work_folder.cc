@@ -1,6 +1,7 @@
 #include "engine/convert/work_folder.h"
 
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include <zlib.h>
@@ -39,28 +40,45 @@ WorkFolder::~WorkFolder() {
   if (!keeps_) files_.Remove(path_).IgnoreError();
 }
 
-absl::Status WorkFolder::Write(absl::string_view name, absl::string_view bytes) {
-  const std::string partial = PathOf(absl::StrCat(name, ".partial"));
-  const uint32_t checksum = Checksum(bytes);
-  {
-    ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, files_.Create(partial));
-    RETURN_IF_ERROR(file->Append(bytes));
-    RETURN_IF_ERROR(file->Append(
-        absl::string_view(reinterpret_cast<const char*>(&checksum), sizeof(checksum))));
-  }
-  return files_.Rename(partial, PathOf(name));
+absl::Status RecordFile::Append(absl::string_view bytes) {
+  checksum_ = Checksum(bytes, checksum_);
+  return file_->Append(bytes);
 }
 
-absl::StatusOr<std::string> WorkFolder::Read(absl::string_view name) const {
-  ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> file, files_.Map(PathOf(name)));
+absl::Status RecordFile::Finish() {
+  RETURN_IF_ERROR(file_->Append(
+      absl::string_view(reinterpret_cast<const char*>(&checksum_), sizeof(checksum_))));
+  file_.reset();
+  return files_.Rename(partial_, path_);
+}
+
+absl::StatusOr<RecordFile> WorkFolder::Create(absl::string_view name) {
+  const std::string partial = PathOf(absl::StrCat(name, ".partial"));
+  ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> file, files_.Create(partial));
+  return RecordFile(files_, PathOf(name), partial, std::move(file));
+}
+
+absl::Status WorkFolder::Write(absl::string_view name, absl::string_view bytes) {
+  ASSIGN_OR_RETURN(RecordFile file, Create(name));
+  RETURN_IF_ERROR(file.Append(bytes));
+  return file.Finish();
+}
+
+absl::StatusOr<MappedRecord> WorkFolder::Map(absl::string_view name) const {
+  ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file, files_.Map(PathOf(name)));
   absl::string_view bytes = file->bytes();
   uint32_t checksum = 0;
   if (bytes.size() >= sizeof(checksum)) {
     std::memcpy(&checksum, bytes.data() + bytes.size() - sizeof(checksum), sizeof(checksum));
     bytes.remove_suffix(sizeof(checksum));
-    if (Checksum(bytes) == checksum) return std::string(bytes);
+    if (Checksum(bytes) == checksum) return MappedRecord{std::move(file), bytes};
   }
   return absl::DataLossError(absl::StrCat(file->path(), ": is damaged"));
+}
+
+absl::StatusOr<std::string> WorkFolder::Read(absl::string_view name) const {
+  ASSIGN_OR_RETURN(const MappedRecord record, Map(name));
+  return std::string(record.bytes);
 }
 
 }  // namespace transmla

@@ -11,17 +11,47 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 #include "engine/base/file.h"
+#include "engine/base/mapped_file.h"
 
 namespace transmla {
 
 // Of a file's bytes (zlib's CRC-32).
 uint32_t Checksum(absl::string_view bytes, uint32_t before = 0);
+
+// A record that is written piece by piece, without being in memory whole.
+class RecordFile {
+ public:
+  absl::Status Append(absl::string_view bytes);
+  // Only then is it there. REQUIRES: called once, at last.
+  absl::Status Finish();
+
+ private:
+  friend class WorkFolder;
+  RecordFile(FileSystem& files, std::string path, std::string partial,
+             std::unique_ptr<WritableFile> file)
+      : files_(files),
+        path_(std::move(path)),
+        partial_(std::move(partial)),
+        file_(std::move(file)) {}
+
+  FileSystem& files_;
+  std::string path_, partial_;
+  std::unique_ptr<WritableFile> file_;
+  uint32_t checksum_ = 0;
+};
+
+// A record as it lies on disk.
+struct MappedRecord {
+  std::shared_ptr<const MappedFile> file;
+  absl::string_view bytes;  // of `file`
+};
 
 // Thread-compatible.
 class WorkFolder {
@@ -43,6 +73,9 @@ class WorkFolder {
   absl::Status Write(absl::string_view name, absl::string_view bytes);
   // NotFound if it is not there, DataLoss if it is damaged.
   absl::StatusOr<std::string> Read(absl::string_view name) const;
+  // The same without copies.
+  absl::StatusOr<RecordFile> Create(absl::string_view name);
+  absl::StatusOr<MappedRecord> Map(absl::string_view name) const;
   // Leaves all records where they are at the end.
   void Keep() { keeps_ = true; }
   // Also of files that are no records; OK if there is none.

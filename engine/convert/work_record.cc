@@ -1,5 +1,7 @@
 #include "engine/convert/work_record.h"
 
+#include <utility>
+
 namespace transmla {
 namespace {
 
@@ -28,6 +30,12 @@ void RecordWriter::PutRounded(const Matrix& matrix) {
   Put(std::vector<float>(matrix.values().begin(), matrix.values().end()));
 }
 
+void RecordWriter::Put(const FloatMatrix& matrix) {
+  Put(matrix.rows());
+  Put(matrix.cols());
+  Put(matrix.values());
+}
+
 int64_t RecordReader::Number() {
   int64_t value = 0;
   if (rest_.size() < sizeof(value)) {
@@ -53,6 +61,13 @@ Matrix RecordReader::ReadRounded() {
   if (HasShape(rows, cols, values.size())) return MatrixOf(rows, cols, values);
   Fail();
   return {};
+}
+
+void RecordReader::ReadTo(FloatMatrix& to) {
+  const int64_t rows = Number(), cols = Number();
+  std::vector<float> values = Values<float>();
+  if (rows != to.rows() || cols != to.cols() || values.size() != to.values().size()) return Fail();
+  to.values() = std::move(values);
 }
 
 absl::Status RecordReader::Finish() const {

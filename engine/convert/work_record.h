@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
+#include "engine/linalg/float_product.h"
 #include "engine/linalg/matrix.h"
 
 namespace transmla {
@@ -31,6 +32,7 @@ class RecordWriter {
   // In float64, or rounded to float32.
   void Put(const Matrix& matrix);
   void PutRounded(const Matrix& matrix);
+  void Put(const FloatMatrix& matrix);
 
   std::string Take() { return std::move(bytes_); }
 
@@ -62,6 +64,8 @@ class RecordReader {
   }
   Matrix ReadMatrix();
   Matrix ReadRounded();
+  // Fails unless the matrix that was written has the shape of `to`.
+  void ReadTo(FloatMatrix& to);
 
   // DataLoss if a read went past the end, or one of whole records left something.
   absl::Status Finish() const;

@@ -381,6 +381,9 @@ def make_qwen3():
     qwen = Qwen3ForCausalLM(Qwen3Config(**ODD, head_dim=14, tie_word_embeddings=True))
     checkpoint("qwen3", qwen, torch.float16, 7)
     gguf_file("qwen3_gguf", qwen, gguf.GGMLQuantizationType.F16, "qwen3")
+    # A bias of each projection of attention, that of the output too.
+    biased = Qwen3ForCausalLM(Qwen3Config(**ODD, head_dim=14, attention_bias=True, tie_word_embeddings=True))
+    checkpoint("qwen3_biased", biased, torch.float16, 15)
 
 
 def make_mixtral():

@@ -65,6 +65,24 @@ absl::Status Eigenbasis::Refresh() {
   return absl::OkStatus();
 }
 
+void Eigenbasis::Save(RecordWriter& record) const {
+  for (const Block& block : blocks_) {
+    record.Put(block.moment);
+    record.Put(int64_t{block.vectors.empty()});
+    if (!block.vectors.empty()) record.Put(block.vectors);
+  }
+}
+
+void Eigenbasis::Load(RecordReader& record) {
+  for (Block& block : blocks_) {
+    record.ReadTo(block.moment);
+    block.vectors = {};
+    if (record.Number() != 0) continue;
+    block.vectors = FloatMatrix(block.size, block.size);
+    record.ReadTo(block.vectors);
+  }
+}
+
 void Eigenbasis::Turn(FloatMatrix& matrix, Transpose transpose) const {
   if (blocks_.empty()) return;
   FloatMatrix turned = matrix;

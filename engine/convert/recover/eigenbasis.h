@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 
+#include "engine/convert/work_record.h"
 #include "engine/linalg/float_product.h"
 
 namespace transmla {
@@ -32,6 +33,10 @@ class Eigenbasis {
   // The matrix in this basis, and back.
   void Enter(FloatMatrix& matrix) const { Turn(matrix, Transpose::kYes); }
   void Leave(FloatMatrix& matrix) const { Turn(matrix, Transpose::kNo); }
+
+  // What it has gathered, for one of the same blocks to go on from.
+  void Save(RecordWriter& record) const;
+  void Load(RecordReader& record);
 
  private:
   struct Block {

@@ -4,22 +4,55 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/status.h"
-#include "engine/convert/beyond_deepseek.h"
 #include "engine/convert/recover/row_math.h"
+#include "engine/model/family.h"
 #include "engine/tensor/block_formats.h"
 
 namespace transmla {
 namespace {
 
-constexpr char kEmbedding[] = "model.embed_tokens.weight";
-constexpr char kOutput[] = "lm_head.weight";
-constexpr char kFinalNorm[] = "model.norm.weight";
+const TensorNames& Names() { return kTransMla.Names(CheckpointFormat::kSafetensors); }
 
-std::string InLayer(int layer, absl::string_view name) {
-  return absl::StrCat("model.layers.", layer, ".", name, ".weight");
+std::string OutputName(const ModelSpec& spec) {
+  return std::string(spec.tie_word_embeddings ? Names().embedding : Names().output);
+}
+
+// Matrices of a layer, the feed-forward block's last.
+std::vector<std::string> MatricesOf(const ModelSpec& spec, int layer) {
+  std::vector<std::string> matrices;
+  if (spec.qk_norm)
+    for (const absl::string_view stem : {Names().q, Names().k, Names().v})
+      matrices.push_back(LayerName(stem, layer) + ".weight");
+  if (!spec.HasExperts(layer)) {
+    for (const absl::string_view pattern : {Names().gate, Names().up, Names().down})
+      matrices.push_back(LayerName(pattern, layer));
+    return matrices;
+  }
+  matrices.push_back(LayerName(Names().router, layer));
+  for (int expert = 0; expert < spec.moe.num_experts; ++expert)
+    for (const absl::string_view pattern :
+         {Names().expert_gate, Names().expert_up, Names().expert_down})
+      matrices.push_back(ExpertName(pattern, layer, expert));
+  return matrices;
+}
+
+std::vector<std::string> VectorsOf(const ModelSpec& spec, int layer) {
+  std::vector<std::string> vectors;
+  const auto add = [&](std::initializer_list<absl::string_view> patterns,
+                       absl::string_view suffix = "") {
+    for (const absl::string_view pattern : patterns)
+      vectors.push_back(absl::StrCat(LayerName(pattern, layer), suffix));
+  };
+  add({Names().attention_norm, Names().feed_forward_norm});
+  if (spec.post_norms) add({Names().post_attention_norm, Names().post_feed_forward_norm});
+  if (spec.qk_norm) add({Names().q_norm, Names().k_norm});
+  if (spec.qk_norm && spec.qkv_bias) add({Names().q, Names().k, Names().v}, ".bias");
+  if (spec.output_bias) add({Names().attention_output}, ".bias");
+  return vectors;
 }
 
 double InverseRms(const float* row, int64_t width, float eps) {
@@ -28,16 +61,6 @@ double InverseRms(const float* row, int64_t width, float eps) {
 }
 
 }  // namespace
-
-absl::Status CheckTrainable(const ModelSpec& spec) {
-  absl::string_view feature = FeatureBeyondDeepseek(spec);
-  if (spec.moe.num_experts > 0) feature = "experts";
-  if (spec.output_bias) feature = "a bias of the output projection";
-  if (feature.empty()) return absl::OkStatus();
-  return absl::UnimplementedError(absl::StrCat("recovery does not train models with ", feature,
-                                               " (family ", spec.family,
-                                               ") yet; set recovery_tokens to 0"));
-}
 
 FloatMatrix RmsNorm(const FloatMatrix& in, const std::vector<float>& weight, float eps) {
   FloatMatrix out(in.rows(), in.cols());
@@ -63,29 +86,32 @@ FloatMatrix RmsNormBackward(const FloatMatrix& in, const std::vector<float>& wei
   return result;
 }
 
+void AddToRows(const std::vector<float>& bias, FloatMatrix& rows) {
+  for (int64_t i = 0; i < rows.rows(); ++i)
+    for (int64_t j = 0; j < rows.cols(); ++j) rows.row(i)[j] += bias[j];
+}
+
 absl::StatusOr<FrozenModel> FrozenModel::Create(const SourceWeights& weights, int64_t kept_bytes) {
+  const ModelSpec& spec = weights.spec();
   FrozenModel model(weights);
   for (const KeptTensor& kept : weights.kept()) {
     ASSIGN_OR_RETURN(const TensorView view, SourceView(weights.checkpoint(), kept));
-    model.tensors_[kept.name] = {view, kept.source_name};
+    model.tensors_[kept.name] = {view, kept.source_name, kept.offset, nullptr};
   }
-  std::vector<std::string> needed = {kEmbedding, kFinalNorm};
-  if (!weights.spec().tie_word_embeddings) needed.push_back(kOutput);
-  for (int layer = 0; layer < weights.spec().num_layers; ++layer)
-    for (const char* name : {"input_layernorm", "post_attention_layernorm", "mlp.gate_proj",
-                             "mlp.up_proj", "mlp.down_proj"})
-      needed.push_back(InLayer(layer, name));
+  // The output first: each step reads it three times, any other matrix twice.
+  std::vector<std::string> matrices = {OutputName(spec)};
+  std::vector<std::string> needed = {std::string(Names().embedding),
+                                     std::string(Names().final_norm)};
+  for (int layer = 0; layer < spec.num_layers; ++layer) {
+    for (std::string& name : MatricesOf(spec, layer)) matrices.push_back(std::move(name));
+    for (std::string& name : VectorsOf(spec, layer)) needed.push_back(std::move(name));
+  }
+  needed.insert(needed.end(), matrices.begin(), matrices.end());
   for (const std::string& name : needed)
     if (!model.tensors_.contains(name))
       return absl::NotFoundError(absl::StrCat(weights.checkpoint().path(), ": no tensor ", name,
                                               ", which recovery trains through"));
-  // The output first: each step reads it three times, any other matrix twice.
-  std::vector<std::string> worth_keeping = {weights.spec().tie_word_embeddings ? kEmbedding
-                                                                               : kOutput};
-  for (int layer = 0; layer < weights.spec().num_layers; ++layer)
-    for (const char* name : {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"})
-      worth_keeping.push_back(InLayer(layer, name));
-  for (const std::string& name : worth_keeping) {
+  for (const std::string& name : matrices) {
     Stored& stored = model.tensors_[name];
     const int64_t bytes = int64_t{4} * stored.view.shape.rows() * stored.view.shape.cols();
     if (bytes > kept_bytes) break;
@@ -119,80 +145,37 @@ absl::StatusOr<DecodedRows> FrozenModel::Whole(const std::string& name) const {
 
 absl::StatusOr<std::vector<float>> FrozenModel::Vector(const std::string& name) const {
   const Stored& stored = tensors_.at(name);
-  return DecodeFinite(stored.view, stored.source_name);
+  ASSIGN_OR_RETURN(std::vector<float> values, DecodeFinite(stored.view, stored.source_name));
+  for (float& value : values) value += stored.offset;
+  return values;
 }
 
-absl::StatusOr<std::vector<float>> FrozenModel::AttentionNorm(int layer) const {
-  return Vector(InLayer(layer, "input_layernorm"));
-}
-absl::StatusOr<std::vector<float>> FrozenModel::FeedForwardNorm(int layer) const {
-  return Vector(InLayer(layer, "post_attention_layernorm"));
-}
-absl::StatusOr<std::vector<float>> FrozenModel::FinalNorm() const { return Vector(kFinalNorm); }
-
-absl::StatusOr<FloatMatrix> FrozenModel::FeedForward(int layer, const FloatMatrix& in,
-                                                     FeedForwardTape* tape) const {
-  const auto project = [&](const char* name, FloatMatrix* out) -> absl::Status {
-    ASSIGN_OR_RETURN(const DecodedRows weight, Whole(InLayer(layer, name)));
-    *out = FloatMatrix(in.rows(), weight.view.rows);
-    MultiplyFloats(in, Transpose::kNo, weight.view, Transpose::kYes, /*accumulate=*/false,
-                   out->view());
-    return absl::OkStatus();
-  };
-  RETURN_IF_ERROR(project("mlp.gate_proj", &tape->gate));
-  RETURN_IF_ERROR(project("mlp.up_proj", &tape->up));
-  FloatMatrix hidden(in.rows(), tape->gate.cols());
-  for (int64_t row = 0; row < hidden.rows(); ++row) {
-    const float* const gate = tape->gate.row(row);
-    const float* const up = tape->up.row(row);
-    float* const out = hidden.row(row);
-    for (int64_t i = 0; i < hidden.cols(); ++i) out[i] = gate[i] * FastSigmoid(gate[i]) * up[i];
-  }
-  ASSIGN_OR_RETURN(const DecodedRows down, Whole(InLayer(layer, "mlp.down_proj")));
-  FloatMatrix out(in.rows(), down.view.rows);
-  MultiplyFloats(hidden, Transpose::kNo, down.view, Transpose::kYes, /*accumulate=*/false,
+absl::StatusOr<FloatMatrix> FrozenModel::Multiply(const FloatView& rows, const std::string& name,
+                                                  Transpose transpose_weight) const {
+  ASSIGN_OR_RETURN(const DecodedRows weight, Whole(name));
+  FloatMatrix out(rows.rows,
+                  transpose_weight == Transpose::kYes ? weight.view.rows : weight.view.cols);
+  MultiplyFloats(rows, Transpose::kNo, weight.view, transpose_weight, /*accumulate=*/false,
                  out.view());
   return out;
-}
-
-absl::StatusOr<FloatMatrix> FrozenModel::FeedForwardBackward(
-    int layer, const FeedForwardTape& tape, const FloatMatrix& out_gradient) const {
-  ASSIGN_OR_RETURN(const DecodedRows down, Whole(InLayer(layer, "mlp.down_proj")));
-  FloatMatrix up(out_gradient.rows(), down.view.cols), gate = up;  // gradients
-  MultiplyFloats(out_gradient, Transpose::kNo, down.view, Transpose::kNo, /*accumulate=*/false,
-                 up.view());
-  for (int64_t row = 0; row < up.rows(); ++row) {
-    const float* const gates = tape.gate.row(row);
-    const float* const ups = tape.up.row(row);
-    float* const to_gate = gate.row(row);
-    float* const to_up = up.row(row);
-    for (int64_t i = 0; i < up.cols(); ++i) {
-      const float g = gates[i], sigmoid = FastSigmoid(g), hidden = to_up[i];
-      to_gate[i] = hidden * ups[i] * sigmoid * (1 + g * (1 - sigmoid));
-      to_up[i] = hidden * g * sigmoid;
-    }
-  }
-  ASSIGN_OR_RETURN(const DecodedRows gate_weight, Whole(InLayer(layer, "mlp.gate_proj")));
-  ASSIGN_OR_RETURN(const DecodedRows up_weight, Whole(InLayer(layer, "mlp.up_proj")));
-  FloatMatrix result(out_gradient.rows(), gate_weight.view.cols);
-  MultiplyFloats(gate, Transpose::kNo, gate_weight.view, Transpose::kNo, /*accumulate=*/false,
-                 result.view());
-  MultiplyFloats(up, Transpose::kNo, up_weight.view, Transpose::kNo, /*accumulate=*/true,
-                 result.view());
-  return result;
 }
 
 absl::StatusOr<FloatMatrix> FrozenModel::Embed(absl::Span<const int32_t> ids) const {
   FloatMatrix rows(static_cast<int64_t>(ids.size()), spec().hidden_size);
   for (size_t i = 0; i < ids.size(); ++i) {
-    ASSIGN_OR_RETURN(const DecodedRows row, Rows(kEmbedding, ids[i], 1));
-    std::copy_n(row.view.data, row.view.cols, rows.row(static_cast<int64_t>(i)));
+    ASSIGN_OR_RETURN(const DecodedRows row, Rows(Names().embedding, ids[i], 1));
+    std::transform(row.view.data, row.view.data + row.view.cols, rows.row(static_cast<int64_t>(i)),
+                   [this](float value) { return value * spec().embedding_scale; });
   }
   return rows;
 }
 
+absl::StatusOr<std::vector<float>> FrozenModel::FinalNorm() const {
+  return Vector(std::string(Names().final_norm));
+}
+
 absl::StatusOr<DecodedRows> FrozenModel::OutputRows(int64_t begin, int64_t count) const {
-  return Rows(spec().tie_word_embeddings ? kEmbedding : kOutput, begin, count);
+  return Rows(OutputName(spec()), begin, count);
 }
 
 }  // namespace transmla

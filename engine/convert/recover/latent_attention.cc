@@ -89,17 +89,24 @@ class Head {
                           shape_.mla.v_head_dim);
   }
 
-  // Attention's weights of queries [begin, end), [end - begin, end]; 0 for positions to come.
-  FloatMatrix Weights(const FloatMatrix& q, int64_t begin, int64_t end) const {
+  // Attention's weights of queries [begin, end), [end - begin, end]; 0 for positions that they do
+  // not see. With a soft cap, `slopes`, if not null, becomes the slope of the cap at each score.
+  FloatMatrix Weights(const FloatMatrix& q, int64_t begin, int64_t end, FloatMatrix* slopes) const {
     FloatMatrix weights(end - begin, end);
+    const bool capped = shape_.soft_cap != 0;
+    if (capped && slopes != nullptr) *slopes = FloatMatrix(end - begin, end);
     MultiplyFloats(queries(q, begin, end), kNo, keys_.block(0, 0, end, key_width()), kYes,
                    /*accumulate=*/false, weights.view());
     for (int64_t t = begin; t < end; ++t) {
-      float* const row = weights.row(t - begin);
-      ExpRow(row, t + 1, RowMax(row, t + 1), shape_.scale);
-      const auto share = static_cast<float>(1 / RowSum(t + 1, [&](int64_t s) { return row[s]; }));
-      for (int64_t s = 0; s <= t; ++s) row[s] *= share;
-      std::fill(row + t + 1, row + end, 0.0f);
+      const int64_t first = shape_.window == 0 ? 0 : std::max<int64_t>(0, t + 1 - shape_.window);
+      float* const row = weights.row(t - begin) + first;
+      const int64_t seen = t + 1 - first;
+      if (capped) Cap(row, seen, slopes == nullptr ? nullptr : slopes->row(t - begin) + first);
+      ExpRow(row, seen, RowMax(row, seen), capped ? 1.0f : shape_.scale);
+      const auto share = static_cast<float>(1 / RowSum(seen, [&](int64_t s) { return row[s]; }));
+      for (int64_t s = 0; s < seen; ++s) row[s] *= share;
+      std::fill(row - first, row, 0.0f);
+      std::fill(row + seen, row - first + end, 0.0f);
     }
     return weights;
   }
@@ -112,6 +119,16 @@ class Head {
   }
 
  private:
+  // Products of queries and keys become scores within the cap.
+  void Cap(float* row, int64_t n, float* slopes) const {
+    const float cap = shape_.soft_cap, scale = shape_.scale / cap;
+    for (int64_t s = 0; s < n; ++s) {
+      const float tanh = FastTanh(row[s] * scale);
+      if (slopes != nullptr) slopes[s] = 1 - tanh * tanh;
+      row[s] = cap * tanh;
+    }
+  }
+
   const AttentionShape& shape_;
   const int64_t first_;
   const int64_t head_;
@@ -138,11 +155,72 @@ void AddRows(const FloatMatrix& rows, FloatMatrix& bias) {
     for (int64_t j = 0; j < rows.cols(); ++j) bias.row(0)[j] += rows.row(i)[j];
 }
 
+// What a projection sees of `in`, and which of its rows do.
+struct InputBlock {
+  int64_t col, cols, row, rows;
+};
+
+// The whole of it, or each head its normed query.
+std::vector<InputBlock> QueryInputs(const AttentionShape& shape, const AttentionParameters& p) {
+  if (shape.normed_head_dim == 0) return {{0, p.q.cols(), 0, p.q.rows()}};
+  const int64_t heads = shape.mla.num_attention_heads, rows = p.q.rows() / heads;
+  std::vector<InputBlock> blocks;
+  for (int64_t h = 0; h < heads; ++h)
+    blocks.push_back({h * shape.normed_head_dim, shape.normed_head_dim, h * rows, rows});
+  return blocks;
+}
+
+// The whole of it, or what is behind the queries.
+InputBlock KeyInput(const AttentionShape& shape, const AttentionParameters& p) {
+  const int64_t queries = int64_t{shape.mla.num_attention_heads} * shape.normed_head_dim;
+  return {queries, p.kv_a.cols(), 0, p.kv_a.rows()};
+}
+
 FloatMatrix Project(const FloatView& in, const FloatMatrix& weight, const FloatMatrix& bias) {
   FloatMatrix out(in.rows, weight.rows());
   MultiplyFloats(in, kNo, weight.view(), kYes, /*accumulate=*/false, out.view());
   AddBias(bias, out);
   return out;
+}
+
+// Gradients of what the first projections make, before RoPE.
+struct ProjectedGradients {
+  const FloatMatrix& q;   // [N, H·(Dn + Dr)]
+  const FloatMatrix& kv;  // [N, R + Dr]
+};
+
+// The gradient of `in`; adds those of the projections and their biases to `gradient`.
+FloatMatrix ProjectBackward(const AttentionShape& shape, const AttentionParameters& parameters,
+                            const FloatMatrix& in, const AttentionTape& tape,
+                            const ProjectedGradients& projected, AttentionParameters* gradient) {
+  const auto& [q, kv] = projected;
+  const int64_t tokens = in.rows();
+  AddRows(q, gradient->q_bias);
+  AddRows(kv, gradient->kv_a_bias);
+  FloatMatrix result(tokens, in.cols());
+  const bool low = !parameters.q_a.empty();
+  FloatMatrix q_low(tape.q_low.rows(), tape.q_low.cols());
+  const FloatMatrix& q_in = low ? tape.q_low : in;
+  FloatMatrix& q_in_gradient = low ? q_low : result;
+  for (const auto& [col, cols, row, rows] : QueryInputs(shape, parameters)) {
+    const FloatView rows_of_q = q.block(0, row, tokens, rows);
+    MultiplyFloats(rows_of_q, kYes, q_in.block(0, col, tokens, cols), kNo, /*accumulate=*/true,
+                   gradient->q.block(row, 0, rows, cols));
+    MultiplyFloats(rows_of_q, kNo, parameters.q.block(row, 0, rows, cols), kNo,
+                   /*accumulate=*/false, q_in_gradient.block(0, col, tokens, cols));
+  }
+  if (low) {
+    AddRows(q_low, gradient->q_a_bias);
+    MultiplyFloats(q_low.view(), kYes, in.view(), kNo, /*accumulate=*/true, gradient->q_a.view());
+    MultiplyFloats(q_low.view(), kNo, parameters.q_a.view(), kNo, /*accumulate=*/false,
+                   result.view());
+  }
+  const InputBlock keys = KeyInput(shape, parameters);
+  MultiplyFloats(kv.view(), kYes, in.block(0, keys.col, tokens, keys.cols), kNo,
+                 /*accumulate=*/true, gradient->kv_a.view());
+  MultiplyFloats(kv.view(), kNo, parameters.kv_a.view(), kNo, /*accumulate=*/true,
+                 result.block(0, keys.col, tokens, keys.cols));
+  return result;
 }
 
 }  // namespace
@@ -155,15 +233,24 @@ AttentionParameters ZerosLike(const AttentionParameters& parameters) {
 
 FloatMatrix AttentionForward(const AttentionShape& shape, const AttentionParameters& parameters,
                              const FloatMatrix& in, AttentionTape* tape) {
-  tape->q = Project(in, parameters.q, parameters.q_bias);
-  tape->kv = Project(in, parameters.kv_a, parameters.kv_a_bias);
+  const bool low = !parameters.q_a.empty();
+  tape->q_low = low ? Project(in, parameters.q_a, parameters.q_a_bias) : FloatMatrix();
+  const FloatMatrix& q_in = low ? tape->q_low : in;
+  tape->q = FloatMatrix(in.rows(), parameters.q.rows());
+  for (const auto& [col, cols, row, rows] : QueryInputs(shape, parameters))
+    MultiplyFloats(q_in.block(0, col, in.rows(), cols), kNo, parameters.q.block(row, 0, rows, cols),
+                   kYes, /*accumulate=*/false, tape->q.block(0, row, in.rows(), rows));
+  AddBias(parameters.q_bias, tape->q);
+  const InputBlock keys = KeyInput(shape, parameters);
+  tape->kv =
+      Project(in.block(0, keys.col, in.rows(), keys.cols), parameters.kv_a, parameters.kv_a_bias);
   RotateAll(shape, Direction::kForward, tape->q, tape->kv);
   tape->spelled =
       Project(tape->kv.block(0, 0, in.rows(), shape.mla.kv_lora_rank), parameters.kv_b, {});
   tape->attended = FloatMatrix(in.rows(), parameters.o.cols());
   ForEachHead(shape, *tape, [&](const Head& head, int64_t) {
     head.ForEachBlock([&](int64_t begin, int64_t end) {
-      const FloatMatrix weights = head.Weights(tape->q, begin, end);
+      const FloatMatrix weights = head.Weights(tape->q, begin, end, nullptr);
       MultiplyFloats(weights.view(), kNo, head.values(std::as_const(tape->spelled), 0, end), kNo,
                      /*accumulate=*/false, head.output(tape->attended, begin, end));
     });
@@ -189,7 +276,8 @@ FloatMatrix AttentionBackward(const AttentionShape& shape, const AttentionParame
   ForEachHead(shape, tape, [&](const Head& head, int64_t first) {
     FloatMatrix keys(length, head.key_width());
     head.ForEachBlock([&](int64_t begin, int64_t end) {
-      const FloatMatrix weights = head.Weights(tape.q, begin, end);
+      FloatMatrix slopes;
+      const FloatMatrix weights = head.Weights(tape.q, begin, end, &slopes);
       const FloatView out = head.output(std::as_const(attended), begin, end);
       MultiplyFloats(weights.view(), kYes, out, kNo, /*accumulate=*/true,
                      head.values(spelled, 0, end));
@@ -197,13 +285,15 @@ FloatMatrix AttentionBackward(const AttentionShape& shape, const AttentionParame
       MultiplyFloats(out, kNo, head.values(tape.spelled, 0, end), kYes, /*accumulate=*/false,
                      scores.view());
       // Softmax: the gradient of a score is its weight times what its own gradient is above the
-      // mean; 0 for positions to come, as their weights are.
+      // mean; 0 for positions that are not seen, as their weights are.
       for (int64_t t = 0; t < scores.rows(); ++t) {
         const float* const weight = weights.row(t);
         float* const score = scores.row(t);
         const auto mean =
             static_cast<float>(RowSum(end, [&](int64_t s) { return weight[s] * score[s]; }));
         for (int64_t s = 0; s < end; ++s) score[s] = weight[s] * (score[s] - mean) * shape.scale;
+        if (!slopes.empty())
+          for (int64_t s = 0; s < end; ++s) score[s] *= slopes.row(t)[s];
       }
       MultiplyFloats(scores.view(), kNo, head.keys().block(0, 0, end, head.key_width()), kNo,
                      /*accumulate=*/false, head.queries(q, begin, end));
@@ -224,14 +314,7 @@ FloatMatrix AttentionBackward(const AttentionShape& shape, const AttentionParame
   MultiplyFloats(spelled.view(), kNo, parameters.kv_b.view(), kNo, /*accumulate=*/false,
                  kv.block(0, 0, tokens, mla.kv_lora_rank));
   RotateAll(shape, Direction::kTransposed, q, kv);
-  AddRows(q, gradient->q_bias);
-  AddRows(kv, gradient->kv_a_bias);
-  MultiplyFloats(q.view(), kYes, in.view(), kNo, /*accumulate=*/true, gradient->q.view());
-  MultiplyFloats(kv.view(), kYes, in.view(), kNo, /*accumulate=*/true, gradient->kv_a.view());
-  FloatMatrix result(tokens, in.cols());
-  MultiplyFloats(q.view(), kNo, parameters.q.view(), kNo, /*accumulate=*/false, result.view());
-  MultiplyFloats(kv.view(), kNo, parameters.kv_a.view(), kNo, /*accumulate=*/true, result.view());
-  return result;
+  return ProjectBackward(shape, parameters, in, tape, {q, kv}, gradient);
 }
 
 }  // namespace transmla

@@ -16,16 +16,20 @@
 
 namespace transmla {
 
-// What is trained of a layer, or the gradient of it. Biases that the layer does not have are empty.
+// What is trained of a layer, or the gradient of it. What the layer does not have is empty.
 struct AttentionParameters {
-  FloatMatrix q;                          // [H·(Dn + Dr), D]
-  FloatMatrix kv_a;                       // [R + Dr, D]
+  FloatMatrix q;                          // [H·(Dn + Dr), D], or [H·(Dn + Dr), d] behind norms
+  FloatMatrix kv_a;                       // [R + Dr, D], or [R + Dr, 2·L]
   FloatMatrix kv_b;                       // [H·(Dn + Dv), R]
   FloatMatrix o;                          // [D, H·Dv]
   FloatMatrix q_bias, kv_a_bias, o_bias;  // one row each
+  // Queries of low rank: [q_lora_rank, D], and one row; `q` is then [H·(Dn + Dr), q_lora_rank].
+  FloatMatrix q_a, q_a_bias;
 
   // In this order, for what is done to all alike.
-  std::vector<FloatMatrix*> All() { return {&q, &kv_a, &kv_b, &o, &q_bias, &kv_a_bias, &o_bias}; }
+  std::vector<FloatMatrix*> All() {
+    return {&q, &kv_a, &kv_b, &o, &q_bias, &kv_a_bias, &o_bias, &q_a, &q_a_bias};
+  }
 };
 
 // Zeros of the same shapes.
@@ -33,26 +37,33 @@ AttentionParameters ZerosLike(const AttentionParameters& parameters);
 
 // What does not change in training.
 struct AttentionShape {
-  MlaSpec mla;                  // without q_lora_rank and latent_norm
+  MlaSpec mla;                  // without latent_norm
   float scale = 0;              // of scores
   float rope_magnitude = 1;     // on rotated queries and keys
+  float soft_cap = 0;           // scores become cap · tanh(score / cap); 0: they stay
+  int window = 0;               // positions that a token sees, its own included; 0: all
   int length = 0;               // of each sequence
   std::vector<float> inv_freq;  // [Dr / 2]
+  // Behind norms of queries and keys: d, the width of each head's normed query. What comes in are
+  // then these queries and [normed keys; values], [N, H·d + 2·L], instead of a hidden state.
+  int normed_head_dim = 0;
 };
 
 // What Backward needs of Forward.
 struct AttentionTape {
+  FloatMatrix q_low;     // queries of low rank before `q`, [N, q_lora_rank], or empty
   FloatMatrix q;         // rotated, [N, H·(Dn + Dr)]
   FloatMatrix kv;        // [latent | rotated rope key], [N, R + Dr]
   FloatMatrix spelled;   // a head: [k_nope | v], [N, H·(Dn + Dv)]
   FloatMatrix attended;  // [N, H·Dv]
 };
 
-// `in` is what the projections see, [N, D]. The block's output, [N, D].
+// `in` is what the projections see, [N, D], or what is behind the norms. The block's output, [N,
+// D].
 FloatMatrix AttentionForward(const AttentionShape& shape, const AttentionParameters& parameters,
                              const FloatMatrix& in, AttentionTape* tape);
 
-// From the gradient of the output that of `in`, [N, D]; adds those of the parameters to `gradient`.
+// From the gradient of the output that of `in`; adds those of the parameters to `gradient`.
 FloatMatrix AttentionBackward(const AttentionShape& shape, const AttentionParameters& parameters,
                               const FloatMatrix& in, const AttentionTape& tape,
                               const FloatMatrix& out_gradient, AttentionParameters* gradient);

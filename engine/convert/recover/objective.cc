@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "engine/base/status.h"
 #include "engine/convert/recover/row_math.h"
@@ -32,6 +33,15 @@ double Diverge(float* source, float* converted, int64_t n, float share) {
   return apart / p + std::log(q / p);
 }
 
+// Logits become cap · tanh(logit / cap); their slopes, unless null.
+void CapRow(float cap, float* row, int64_t n, float* slopes) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float tanh = FastTanh(row[i] / cap);
+    if (slopes != nullptr) slopes[i] = 1 - tanh * tanh;
+    row[i] = cap * tanh;
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<Loss> DistillationLoss(const FrozenModel& model, const FloatMatrix& source,
@@ -47,6 +57,8 @@ absl::StatusOr<Loss> DistillationLoss(const FrozenModel& model, const FloatMatri
     }
     return absl::OkStatus();
   };
+  const float cap = model.spec().final_soft_cap;
+  std::vector<float> slopes(cap == 0 ? 0 : vocabulary);
   Loss loss{.kl = 0, .gradient = FloatMatrix(tokens, width)};
   for (int64_t first = 0; first < tokens; first += rows_at_once) {
     const int64_t rows = std::min(rows_at_once, tokens - first);
@@ -57,10 +69,14 @@ absl::StatusOr<Loss> DistillationLoss(const FrozenModel& model, const FloatMatri
       MultiplyFloats(converted.block(first, 0, rows, width), Transpose::kNo, weight,
                      Transpose::kYes, /*accumulate=*/false, got.block(0, begin, rows, weight.rows));
     }));
-    for (int64_t row = 0; row < rows; ++row)
-      loss.kl +=
-          Diverge(wanted.row(row), got.row(row), vocabulary, 1.0f / static_cast<float>(tokens)) /
-          static_cast<double>(tokens);
+    for (int64_t row = 0; row < rows; ++row) {
+      float* const logits = got.row(row);
+      if (cap != 0) CapRow(cap, wanted.row(row), vocabulary, nullptr);
+      if (cap != 0) CapRow(cap, logits, vocabulary, slopes.data());
+      loss.kl += Diverge(wanted.row(row), logits, vocabulary, 1.0f / static_cast<float>(tokens)) /
+                 static_cast<double>(tokens);
+      for (size_t i = 0; i < slopes.size(); ++i) logits[i] *= slopes[i];
+    }
     RETURN_IF_ERROR(for_each_block([&](int64_t begin, const FloatView& weight) {
       MultiplyFloats(got.block(0, begin, rows, weight.rows), Transpose::kNo, weight, Transpose::kNo,
                      /*accumulate=*/true, loss.gradient.block(first, 0, rows, width));

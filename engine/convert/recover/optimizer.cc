@@ -59,6 +59,35 @@ absl::Status Optimizer::Step(const std::vector<const FloatMatrix*>& gradients, T
   return absl::OkStatus();
 }
 
+absl::Status Optimizer::Save(RecordFile& file) const {
+  RecordWriter numbers;
+  numbers.Put(int64_t{step_});
+  numbers.Put(int64_t{next_refresh_});
+  RETURN_IF_ERROR(file.Append(numbers.Take()));
+  for (const State& state : states_) {
+    RecordWriter record;
+    record.Put(*state.matrix);
+    record.Put(state.mean);
+    record.Put(state.square);
+    state.row_basis.Save(record);
+    state.col_basis.Save(record);
+    RETURN_IF_ERROR(file.Append(record.Take()));
+  }
+  return absl::OkStatus();
+}
+
+void Optimizer::Load(RecordReader& record) {
+  step_ = static_cast<int>(record.Number());
+  next_refresh_ = static_cast<int>(record.Number());
+  for (State& state : states_) {
+    record.ReadTo(*state.matrix);
+    record.ReadTo(state.mean);
+    record.ReadTo(state.square);
+    state.row_basis.Load(record);
+    state.col_basis.Load(record);
+  }
+}
+
 absl::Status Optimizer::Step(State& state, const FloatMatrix& gradient) const {
   FloatMatrix turned = gradient;
   for (int64_t i = 0; i < turned.rows(); ++i)

@@ -16,6 +16,8 @@
 
 #include "engine/base/thread_pool.h"
 #include "engine/convert/recover/eigenbasis.h"
+#include "engine/convert/work_folder.h"
+#include "engine/convert/work_record.h"
 #include "engine/linalg/float_product.h"
 
 namespace transmla {
@@ -44,6 +46,12 @@ class Optimizer {
   // `gradients` as the matrices. The result does not depend on the number of threads. Errors as
   // Eigenbasis's. REQUIRES: called at most `steps` times.
   absl::Status Step(const std::vector<const FloatMatrix*>& gradients, ThreadPool& pool);
+
+  // The matrices and all that later steps depend on; an optimizer that was made of the same
+  // options and first values goes on from there. Appends to `file` one matrix at a time.
+  absl::Status Save(RecordFile& file) const;
+  // Fails `record` if it is of other matrices, some of which are overwritten then.
+  void Load(RecordReader& record);
 
  private:
   struct State {

@@ -20,7 +20,9 @@
 #include "engine/convert/calibrate.h"
 #include "engine/convert/recover/frozen_model.h"
 #include "engine/convert/recover/latent_attention.h"
+#include "engine/convert/recover/trained_layer.h"
 #include "engine/convert/source_weights.h"
+#include "engine/convert/work_folder.h"
 #include "engine/model/decoder.h"
 
 namespace transmla {
@@ -30,11 +32,15 @@ struct RecoveryOptions {
   double learning_rate = 2e-3;
   // SOAP rather than Adam; it wants half the rate.
   bool eigenbases = false;
+  // Where training leaves a record every few steps and at its end, and goes on from one that is
+  // whole; null: none. Must hold records of this very training alone (WorkFolder's job).
+  WorkFolder* work = nullptr;
 };
 
 // KL(source ‖ converted) a token, nats, mean over a tenth of the steps.
 struct RecoveryLoss {
-  int64_t tokens = 0;  // trained on
+  int64_t tokens = 0;          // trained on
+  int64_t resumed_tokens = 0;  // of them, those that a record brought
   double first = 0;
   double last = 0;
 };
@@ -44,17 +50,18 @@ struct RecoveryLoss {
 // way back; see docs/conversion.md.
 class Recovery {
  public:
-  // Unimplemented for features that are not trained through yet; errors as FrozenModel's. `weights`
-  // must outlive it. `scale` multiplies scores before softmax.
+  // Errors as FrozenModel's. `weights` must outlive it. `scale` multiplies scores before softmax.
   static absl::StatusOr<std::unique_ptr<Recovery>> Create(const SourceWeights& weights,
                                                           const MlaSpec& mla, double scale);
 
-  // Where training starts; each layer once, before Train. REQUIRES: a whole query projection.
+  // Where training starts; each layer once, before Train. REQUIRES: no norms of latents, and an
+  // output projection.
   void SetLayer(int layer, const LatentWeights& weights);
 
   // One pass over `text`, in order. `source` runs on `backend`, with limits for calibration on
   // sequences of this length. Sequences of another length than the first are left out. Internal if
-  // the loss is not finite.
+  // the loss is not finite; errors of the work folder. A training that goes on from a record ends
+  // with the same bytes as one that was never interrupted.
   absl::StatusOr<RecoveryLoss> Train(Decoder& source, Backend& backend, TokenSequences text,
                                      const RecoveryOptions& options,
                                      const SequenceProgress& progress);
@@ -63,22 +70,12 @@ class Recovery {
   LatentWeights Layer(int layer) const;
 
  private:
-  // What a layer keeps of a sequence for the way back.
-  struct Tape {
-    FloatMatrix in;   // residual stream before the layer
-    FloatMatrix mid;  // and before its feed-forward block
-    AttentionTape attention;
-    FeedForwardTape feed_forward;
-  };
   Recovery(FrozenModel frozen, const MlaSpec& mla, double scale);
-  AttentionShape ShapeOf(int layer, int length) const;
+  // For sequences of that length.
+  TrainedLayer LayerOf(int layer, int length) const;
   // The residual stream after the last layer, for a whole sequence.
   absl::StatusOr<FloatMatrix> Forward(absl::Span<const int32_t> ids,
-                                      std::vector<Tape>* tapes) const;
-  // From the gradient of a layer's output to that of its input; adds those of its parameters to
-  // `own`.
-  absl::Status BackwardLayer(int layer, const Tape& tape, FloatMatrix* gradient,
-                             AttentionParameters* own) const;
+                                      std::vector<LayerTape>* tapes) const;
   // The loss of a batch of sequences of one length, whose source's residual stream after the last
   // layer is `source`, and its gradient, a layer each.
   absl::StatusOr<double> Gradients(TokenSequences batch, const FloatMatrix& source,
@@ -89,7 +86,7 @@ class Recovery {
   const float scale_;
   std::vector<AttentionParameters> layers_;
   std::vector<std::vector<float>> inv_freq_;
-  std::vector<std::vector<Tape>> tapes_;  // of each sequence of a step
+  std::vector<std::vector<LayerTape>> tapes_;  // of each sequence of a step
 };
 
 }  // namespace transmla

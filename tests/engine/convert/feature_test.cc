@@ -163,8 +163,9 @@ TEST_P(FeatureTest, RecipesHalveTheCache) {
 
 INSTANTIATE_TEST_SUITE_P(Models, FeatureTest,
                          ::testing::Values(Source{"mistral"}, Source{"mistral_gguf", "model.gguf"},
-                                           Source{"qwen3"}, Source{"qwen3_gguf", "model.gguf"},
-                                           Source{"qwen3_moe"}, Source{"qwen3_moe_stepped"},
+                                           Source{"qwen3"}, Source{"qwen3_biased"},
+                                           Source{"qwen3_gguf", "model.gguf"}, Source{"qwen3_moe"},
+                                           Source{"qwen3_moe_stepped"},
                                            Source{"qwen3_moe_gguf", "model.gguf"}, Source{"phi3"},
                                            Source{"phi3_gguf", "model.gguf"},
                                            Source{"phi3_longrope"},
@@ -192,6 +193,32 @@ INSTANTIATE_TEST_SUITE_P(
         Source{"phi3", "", OutputFormat::kGguf}, Source{"phi3_longrope", "", OutputFormat::kGguf},
         Source{"gemma2", "", OutputFormat::kGguf}, Source{"gemma3", "", OutputFormat::kGguf}),
     [](const auto& tested) { return std::string(tested.param.folder); });
+
+// What is written after training is what was trained.
+class FeatureRecoveryTest : public FeatureTest {};
+
+TEST_P(FeatureRecoveryTest, BringsTheResultNearer) {
+  ConvertOptions options = Options(Recipe::kBest);
+  options.dtype = DType::kF32;
+  options.overwrite = true;
+  options.evaluation_sequences = 8;
+  std::vector<double> divergence;
+  for (const int64_t tokens : {0, 20'000}) {
+    options.recovery_tokens = tokens;
+    options.recovery_learning_rate = 1e-2;
+    const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+    ASSERT_TRUE(report.ok()) << report.status();
+    ASSERT_TRUE(report->quality.has_value());
+    divergence.push_back(report->quality->kl_divergence);
+  }
+  EXPECT_LT(divergence[1], 0.9 * divergence[0]);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, FeatureRecoveryTest,
+                         ::testing::Values(Source{"mistral"}, Source{"qwen3_biased"},
+                                           Source{"qwen3_moe"}, Source{"gemma2"},
+                                           Source{"gemma3_gguf", "model.gguf"}),
+                         [](const auto& tested) { return std::string(tested.param.folder); });
 
 // Keys that need no RoPE go through the latent, centred where that is allowed: with a base so large
 // that all pairs but four turn by nothing to speak of, nothing is lost. Soft caps would see a

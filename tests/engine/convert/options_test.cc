@@ -78,7 +78,6 @@ TEST(OptionsTest, WhatCannotBeIsNamed) {
       {{.cache_ratio = -0.5}, "cache_ratio is -0.5"},
       {{.recovery_tokens = -1}, "recovery_tokens is -1"},
       {{.recipe = Recipe::kEquivalent, .recovery_tokens = 512}, "equivalent loses nothing"},
-      {{.q_lora_rank = 8, .recovery_tokens = 512}, "whole query projections only"},
       {{.recovery_tokens = 512, .recovery_learning_rate = 0}, "recovery_learning_rate is 0"},
       {{.cache_ratio = 1.01}, "cache_ratio is 1.01"},
       {{.cache_ratio = std::numeric_limits<double>::quiet_NaN()}, "cache_ratio is nan"},

@@ -3,11 +3,11 @@
 #include "engine/convert/recover/recovery.h"
 
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <vector>
 
 #include "absl/types/span.h"
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include "engine/backend/cpu/create.h"
@@ -21,11 +21,11 @@
 #include "engine/convert/recover/row_math.h"
 #include "tests/engine/convert/attention_reference.h"
 #include "tests/engine/convert/tiny_conversion.h"
+#include "tests/testing/temp_folder.h"
 
 namespace transmla {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::TinyModel;
 
 FloatMatrix RandomFloats(int64_t rows, int64_t cols, Random& random, double scale = 1) {
@@ -44,12 +44,11 @@ double Dot(const FloatMatrix& a, const FloatMatrix& b) {
 // difference in the middle, whose error is of third order in the step.
 template <typename Loss>
 void ExpectGradient(FloatMatrix& at, const FloatMatrix& gradient, Random& random, Loss loss,
-                    const std::string& name) {
+                    const std::string& name, double step_size = 2e-3) {
   ASSERT_EQ(at.values().size(), gradient.values().size()) << name;
   const FloatMatrix start = at;
   for (int trial = 0; trial < 3; ++trial) {
     const FloatMatrix direction = RandomFloats(at.rows(), at.cols(), random);
-    constexpr double kStep = 2e-3;
     const auto moved = [&](double step) {
       for (size_t i = 0; i < at.values().size(); ++i)
         at.values()[i] = static_cast<float>(start.values()[i] + step * direction.values()[i]);
@@ -57,10 +56,10 @@ void ExpectGradient(FloatMatrix& at, const FloatMatrix& gradient, Random& random
       at = start;
       return value;
     };
-    const double difference = (moved(kStep) - moved(-kStep)) / (2 * kStep);
+    const double difference = (moved(step_size) - moved(-step_size)) / (2 * step_size);
     const double slope = Dot(gradient, direction);
     // The loss is computed in float32: what its rounding may make of the difference, and 1 %.
-    const double noise = 1e-6 * (1 + std::abs(moved(0))) / kStep;
+    const double noise = 1e-6 * (1 + std::abs(moved(0))) / step_size;
     EXPECT_NEAR(slope, difference, 0.01 * std::abs(difference) + noise) << name;
   }
 }
@@ -81,19 +80,29 @@ AttentionShape UnevenShape() {
   return shape;
 }
 
+// Width of [normed keys; values].
+constexpr int kNormedKeysValues = 8;
+
 AttentionParameters RandomParameters(const AttentionShape& shape, Random& random) {
   const MlaSpec& mla = shape.mla;
+  const int low = mla.q_lora_rank;
   const int64_t q = mla.num_attention_heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
   const int64_t kv = mla.kv_lora_rank + mla.qk_rope_head_dim;
+  const bool behind_norms = shape.normed_head_dim > 0;
   AttentionParameters parameters;
-  parameters.q = RandomFloats(q, kHidden, random, 0.3);
-  parameters.kv_a = RandomFloats(kv, kHidden, random, 0.3);
+  const int q_in = behind_norms ? shape.normed_head_dim : low > 0 ? low : kHidden;
+  parameters.q = RandomFloats(q, q_in, random, 0.3);
+  parameters.kv_a = RandomFloats(kv, behind_norms ? kNormedKeysValues : kHidden, random, 0.3);
   parameters.kv_b = RandomFloats(mla.num_attention_heads * (mla.qk_nope_head_dim + mla.v_head_dim),
                                  mla.kv_lora_rank, random, 0.5);
   parameters.o = RandomFloats(kHidden, mla.num_attention_heads * mla.v_head_dim, random, 0.3);
   parameters.q_bias = RandomFloats(1, q, random, 0.3);
   parameters.kv_a_bias = RandomFloats(1, kv, random, 0.3);
   parameters.o_bias = RandomFloats(1, kHidden, random, 0.3);
+  if (low > 0) {
+    parameters.q_a = RandomFloats(low, kHidden, random, 0.3);
+    parameters.q_a_bias = RandomFloats(1, low, random, 0.3);
+  }
   return parameters;
 }
 
@@ -127,12 +136,14 @@ TEST(LatentAttentionTest, ForwardIsTheDefinition) {
       EXPECT_NEAR(tape.attended.row(i)[j], wanted(i, j), 1e-5) << i << " " << j;
 }
 
-void CheckBackward(int length) {
+void CheckBackward(const AttentionShape& shape) {
   Random random(2);
-  AttentionShape shape = UnevenShape();
-  shape.length = length;
   AttentionParameters parameters = RandomParameters(shape, random);
-  FloatMatrix in = RandomFloats(2 * shape.length, kHidden, random);  // two sequences
+  const int64_t width =
+      shape.normed_head_dim > 0
+          ? shape.mla.num_attention_heads * shape.normed_head_dim + kNormedKeysValues
+          : kHidden;
+  FloatMatrix in = RandomFloats(2 * shape.length, width, random);  // two sequences
   const FloatMatrix wanted = RandomFloats(in.rows(), kHidden, random);
   const auto loss = [&] {
     AttentionTape tape;
@@ -145,14 +156,69 @@ void CheckBackward(int length) {
 
   ExpectGradient(in, in_gradient, random, loss, "in");
   const std::vector<FloatMatrix*> tensors = parameters.All(), slopes = gradient.All();
-  const char* const names[] = {"q", "kv_a", "kv_b", "o", "q_bias", "kv_a_bias", "o_bias"};
+  const char* const names[] = {"q",         "kv_a",   "kv_b", "o",       "q_bias",
+                               "kv_a_bias", "o_bias", "q_a",  "q_a_bias"};
   for (size_t i = 0; i < tensors.size(); ++i)
     ExpectGradient(*tensors[i], *slopes[i], random, loss, names[i]);
 }
 
-TEST(LatentAttentionTest, BackwardIsTheSlopeOfForward) { CheckBackward(9); }
-// Queries are taken in blocks of 128.
-TEST(LatentAttentionTest, BackwardIsTheSlopeOfForwardBeyondABlock) { CheckBackward(141); }
+TEST(LatentAttentionTest, BackwardIsTheSlopeOfForward) {
+  AttentionShape shape = UnevenShape();
+  for (const int length : {9, 141}) {  // queries are taken in blocks of 128
+    SCOPED_TRACE(length);
+    shape.length = length;
+    CheckBackward(shape);
+  }
+}
+
+TEST(LatentAttentionTest, BackwardIsTheSlopeOfForwardWithACap) {
+  AttentionShape shape = UnevenShape();
+  shape.soft_cap = 0.8f;
+  CheckBackward(shape);
+}
+
+TEST(LatentAttentionTest, BackwardIsTheSlopeOfForwardInAWindow) {
+  AttentionShape shape = UnevenShape();
+  shape.soft_cap = 0.8f;
+  shape.window = 4;
+  CheckBackward(shape);
+  shape.window = 130;
+  shape.length = 141;
+  CheckBackward(shape);
+}
+
+TEST(LatentAttentionTest, BackwardIsTheSlopeOfForwardBehindNorms) {
+  AttentionShape shape = UnevenShape();
+  shape.normed_head_dim = 5;
+  CheckBackward(shape);
+}
+
+TEST(LatentAttentionTest, BackwardIsTheSlopeOfForwardOfQueriesOfLowRank) {
+  AttentionShape shape = UnevenShape();
+  shape.mla.q_lora_rank = 10;
+  CheckBackward(shape);
+}
+
+// Of a sequence that is as long as the window nothing is left out, of a longer one what comes
+// first.
+TEST(LatentAttentionTest, AWindowHidesWhatIsBeforeIt) {
+  Random random(11);
+  AttentionShape shape = UnevenShape();
+  const AttentionParameters parameters = RandomParameters(shape, random);
+  const FloatMatrix in = RandomFloats(shape.length, kHidden, random);
+  FloatMatrix other = in;
+  for (int j = 0; j < kHidden; ++j) other.row(0)[j] += 1;
+  AttentionTape tape;
+  const FloatMatrix all = AttentionForward(shape, parameters, in, &tape);
+  shape.window = 3;
+  const FloatMatrix seen = AttentionForward(shape, parameters, in, &tape);
+  const FloatMatrix moved = AttentionForward(shape, parameters, other, &tape);
+  for (int t = 0; t < shape.length; ++t) {
+    const auto row = [t](const FloatMatrix& m) { return absl::MakeConstSpan(m.row(t), kHidden); };
+    EXPECT_EQ(row(all) == row(seen), t < 3) << t;
+    EXPECT_EQ(row(moved) == row(seen), t >= 3) << t;
+  }
+}
 
 TEST(RmsNormTest, BackwardIsTheSlopeOfForward) {
   Random random(3);
@@ -195,7 +261,10 @@ struct Fixture {
       CHECK_OK(attention.status());
       CHECK_OK(output.status());
       LatentWeights latent = BuildEquivalentLayer(*attention, spec.gqa, spec.inv_freq[layer]);
-      for (double& value : latent.kv_b.values()) value *= damage;
+      if (low_rank_queries) latent.q_a = Matrix::Identity(spec.hidden_size);
+      // Not all rows alike, which a norm behind the block would make good.
+      for (int64_t i = 0; i < latent.kv_b.rows(); i += 2)
+        for (double& value : latent.kv_b.row(i)) value *= damage;
       latent.o = *std::move(output);
       (*recovery)->SetLayer(layer, latent);
     }
@@ -206,10 +275,14 @@ struct Fixture {
                                      int threads = 1) const {
     ConversionContext context;
     context.make_backend = [threads] { return CreateCpuBackend({.threads = threads}); };
-    auto source = LoadModel(context, checkpoint, CalibrationLimits(21));
+    auto source =
+        LoadModel(context, checkpoint, CalibrationLimits(static_cast<int>(sequences[0].size())));
     CHECK_OK(source.status());
-    return recovery.Train(*source->decoder, *source->backend, sequences,
-                          {.learning_rate = rate, .eigenbases = eigenbases}, nullptr);
+    return recovery.Train(
+        *source->decoder, *source->backend, sequences,
+        {.learning_rate = rate, .eigenbases = eigenbases, .work = work}, [this](int done, int) {
+          return done < cancelled_after ? absl::OkStatus() : absl::CancelledError("cancelled");
+        });
   }
 
   std::shared_ptr<const CheckpointReader> checkpoint;
@@ -217,6 +290,9 @@ struct Fixture {
   std::vector<std::vector<int32_t>> text;
   double damage = 1;
   bool eigenbases = false;
+  bool low_rank_queries = false;  // of full rank, in truth
+  WorkFolder* work = nullptr;
+  int cancelled_after = std::numeric_limits<int>::max();  // sequences
 };
 
 TEST(FrozenModelTest, GradientsAreSlopes) {
@@ -229,11 +305,11 @@ TEST(FrozenModelTest, GradientsAreSlopes) {
   const FloatMatrix wanted = RandomFloats(3, hidden, random);
   const auto feed_forward = [&] {
     FeedForwardTape tape;
-    return Dot(*model->FeedForward(1, in, &tape), wanted);
+    return Dot(*FeedForwardForward(*model, 1, in, &tape), wanted);
   };
   FeedForwardTape tape;
-  ASSERT_TRUE(model->FeedForward(1, in, &tape).ok());
-  const auto gradient = model->FeedForwardBackward(1, tape, wanted);
+  ASSERT_TRUE(FeedForwardForward(*model, 1, in, &tape).ok());
+  const auto gradient = FeedForwardBackward(*model, 1, tape, wanted);
   ASSERT_TRUE(gradient.ok()) << gradient.status();
   ExpectGradient(in, *gradient, random, feed_forward, "feed-forward");
 
@@ -244,6 +320,73 @@ TEST(FrozenModelTest, GradientsAreSlopes) {
       in, loss->gradient, random, [&] { return DistillationLoss(*model, source, in)->kl; }, "KL");
   EXPECT_GT(loss->kl, 0);
   EXPECT_NEAR(DistillationLoss(*model, in, in)->kl, 0, 1e-6);
+}
+
+// Of a layer's own parts and of what recovery trains in it.
+class LayerTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(LayerTest, GradientsAreSlopes) {
+  const Fixture fixture(GetParam());
+  auto model = FrozenModel::Create(*fixture.weights, int64_t{1} << 30);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const ModelSpec& spec = model->spec();
+  Random random(12);
+  AttentionShape shape = UnevenShape();
+  shape.soft_cap = spec.attention_soft_cap;
+  shape.length = 8;
+  if (spec.qk_norm) shape.normed_head_dim = spec.gqa.head_dim;
+  shape.mla.num_attention_heads = spec.gqa.num_attention_heads;
+  AttentionParameters parameters;
+  const int64_t heads = shape.mla.num_attention_heads, hidden = spec.hidden_size;
+  const int64_t keys_values = 2 * spec.gqa.num_key_value_heads * spec.gqa.head_dim;
+  parameters.q = RandomFloats(heads * 11, spec.qk_norm ? spec.gqa.head_dim : hidden, random, 0.08);
+  parameters.kv_a = RandomFloats(13, spec.qk_norm ? keys_values : hidden, random, 0.08);
+  parameters.kv_b = RandomFloats(heads * 9, 7, random, 0.3);
+  parameters.o = RandomFloats(hidden, heads * 4, random, 0.3);
+  FloatMatrix in = RandomFloats(8, hidden, random);
+  const FloatMatrix wanted = RandomFloats(8, hidden, random);
+  // What norms make of a small block's output is far from straight.
+  const double step = spec.post_norms ? 5e-4 : 2e-3;
+  for (int layer = 0; layer < spec.num_layers; ++layer) {
+    SCOPED_TRACE(layer);
+    shape.window = spec.WindowOf(layer);
+    const TrainedLayer trained{&*model, layer, shape, &parameters};
+    const auto loss = [&] {
+      LayerTape tape;
+      FloatMatrix stream = in;
+      EXPECT_TRUE(LayerForward(trained, &stream, &tape).ok());
+      return Dot(stream, wanted);
+    };
+    LayerTape tape;
+    FloatMatrix stream = in, gradient = wanted;
+    ASSERT_TRUE(LayerForward(trained, &stream, &tape).ok());
+    AttentionParameters own = ZerosLike(parameters);
+    ASSERT_TRUE(LayerBackward(trained, tape, &gradient, &own).ok());
+    ExpectGradient(in, gradient, random, loss, "in", step);
+    ExpectGradient(parameters.q, own.q, random, loss, "q", step);
+    ExpectGradient(parameters.kv_a, own.kv_a, random, loss, "kv_a", step);
+    ExpectGradient(parameters.kv_b, own.kv_b, random, loss, "kv_b", step);
+    ExpectGradient(parameters.o, own.o, random, loss, "o", step);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, LayerTest,
+                         ::testing::Values("llama_tied", "qwen2", "mistral", "phi3", "qwen3",
+                                           "qwen3_biased", "gemma2", "gemma3", "mixtral",
+                                           "qwen3_moe", "qwen3_moe_stepped"));
+
+TEST(FrozenModelTest, TheLossOfCappedLogitsHasItsSlope) {
+  const Fixture fixture("gemma2");
+  auto model = FrozenModel::Create(*fixture.weights, int64_t{1} << 30);
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_GT(model->spec().final_soft_cap, 0);
+  Random random(13);
+  FloatMatrix in = RandomFloats(3, model->spec().hidden_size, random);
+  const FloatMatrix source = RandomFloats(3, model->spec().hidden_size, random);
+  const auto loss = DistillationLoss(*model, source, in);
+  ASSERT_TRUE(loss.ok()) << loss.status();
+  ExpectGradient(
+      in, loss->gradient, random, [&] { return DistillationLoss(*model, source, in)->kl; }, "KL");
 }
 
 TEST(FrozenModelTest, WhatIsKeptChangesNothing) {
@@ -257,9 +400,9 @@ TEST(FrozenModelTest, WhatIsKeptChangesNothing) {
     const FloatMatrix in = RandomFloats(3, model->spec().hidden_size, same);
     const FloatMatrix source = RandomFloats(3, model->spec().hidden_size, same);
     FeedForwardTape tape;
-    auto fed = model->FeedForward(1, in, &tape);
+    auto fed = FeedForwardForward(*model, 1, in, &tape);
     ASSERT_TRUE(fed.ok()) << fed.status();
-    auto back = model->FeedForwardBackward(1, tape, source);
+    auto back = FeedForwardBackward(*model, 1, tape, source);
     ASSERT_TRUE(back.ok()) << back.status();
     auto loss = DistillationLoss(*model, source, in);
     ASSERT_TRUE(loss.ok()) << loss.status();
@@ -272,10 +415,15 @@ TEST(FrozenModelTest, WhatIsKeptChangesNothing) {
   EXPECT_EQ(outputs[0], outputs[2]);
 }
 
-// Of every feature that recovery trains through: tied and untied output, scaled RoPE, biases.
+// Of every feature that recovery trains through: tied and untied output, scaled RoPE, biases,
+// windows, norms of queries and keys and behind blocks, soft caps, gelu, scaled embeddings,
+// experts.
 TEST(RecoveryTest, AnExactConversionHasNothingToLearn) {
-  for (const char* name :
-       {"llama_tied", "llama_untied_scaled_sharded", "qwen2", "mimo", "phi3_longrope"}) {
+  for (const char* name : {"llama_tied", "llama_untied_scaled_sharded", "qwen2", "mimo",
+                           "phi3_longrope", "mistral", "phi3", "qwen3", "qwen3_biased",
+                           "qwen3_gguf/model.gguf", "gemma2", "gemma2_gguf/model.gguf", "gemma3",
+                           "gemma3_gguf/model.gguf", "mixtral", "mixtral_q8_0_gguf/model.gguf",
+                           "qwen3_moe", "qwen3_moe_stepped", "qwen3_moe_gguf/model.gguf"}) {
     SCOPED_TRACE(name);
     const Fixture fixture(name);
     const std::unique_ptr<Recovery> recovery = fixture.Start();
@@ -287,8 +435,25 @@ TEST(RecoveryTest, AnExactConversionHasNothingToLearn) {
   }
 }
 
-void CheckTakesBackDamage(bool eigenbases) {
+// In two matrices, of which the first is the identity at the beginning.
+TEST(RecoveryTest, TrainsQueriesOfLowRank) {
   Fixture fixture("qwen2");
+  fixture.low_rank_queries = true;
+  const auto exact = fixture.Train(*fixture.Start(), 1e-9, fixture.text);
+  ASSERT_TRUE(exact.ok()) << exact.status();
+  EXPECT_LT(exact->first, 1e-6);
+  fixture.damage = 0.6;
+  const std::unique_ptr<Recovery> recovery = fixture.Start();
+  ASSERT_TRUE(fixture.Train(*recovery, 1e-2, fixture.text).ok());
+  const LatentWeights before = fixture.Start()->Layer(0), after = recovery->Layer(0);
+  EXPECT_EQ(after.q_a.rows(), before.q_a.rows());
+  EXPECT_NE(after.q_a.values(), before.q_a.values());
+  EXPECT_NE(after.q.values(), before.q.values());
+}
+
+void CheckTakesBackDamage(const char* name, bool eigenbases) {
+  SCOPED_TRACE(name);
+  Fixture fixture(name);
   fixture.eigenbases = eigenbases;
   fixture.damage = 0.6;
   const std::unique_ptr<Recovery> recovery = fixture.Start();
@@ -301,8 +466,13 @@ void CheckTakesBackDamage(bool eigenbases) {
   EXPECT_FALSE(recovery->Layer(0).o.empty());
 }
 
-TEST(RecoveryTest, TakesBackDamage) { CheckTakesBackDamage(false); }
-TEST(RecoveryTest, TakesBackDamageInEigenbases) { CheckTakesBackDamage(true); }
+TEST(RecoveryTest, TakesBackDamage) {
+  for (const char* name : {"qwen2", "mistral", "qwen3", "gemma2", "gemma3", "mixtral", "qwen3_moe"})
+    CheckTakesBackDamage(name, /*eigenbases=*/false);
+}
+TEST(RecoveryTest, TakesBackDamageInEigenbases) {
+  for (const char* name : {"qwen2", "qwen3"}) CheckTakesBackDamage(name, /*eigenbases=*/true);
+}
 
 TEST(RecoveryTest, ThreadsDoNotChangeTheResult) {
   Fixture fixture("qwen2");
@@ -321,13 +491,41 @@ TEST(RecoveryTest, ThreadsDoNotChangeTheResult) {
   EXPECT_NE(results[0].kv_b.values(), untrained->Layer(1).kv_b.values());
 }
 
-TEST(RecoveryTest, RefusesWhatItCannotTrainThrough) {
-  ModelSpec spec;
-  spec.family = "gemma2";
-  spec.final_soft_cap = 30;
-  const absl::Status status = CheckTrainable(spec);
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("soft caps"));
+// With the eigenbases, which no option of a conversion sets.
+TEST(RecoveryTest, GoesOnFromARecord) {
+  Fixture fixture("qwen2");
+  fixture.eigenbases = true;
+  fixture.damage = 0.6;
+  // Each a step of its own; the bases are taken anew at the 1st, 3rd and 7th.
+  constexpr size_t kSteps = 8, kParts = 13;
+  std::vector<std::vector<int32_t>> text(kSteps);
+  for (size_t i = 0; i < kSteps * kParts; ++i) {
+    const std::vector<int32_t>& part = fixture.text[i % 6];
+    text[i / kParts].insert(text[i / kParts].end(), part.begin(), part.end());
+  }
+  const std::unique_ptr<Recovery> whole = fixture.Start();
+  const auto expected = fixture.Train(*whole, 1e-2, text);
+  ASSERT_TRUE(expected.ok()) << expected.status();
+
+  const testing::TempFolder folder;
+  const auto work = WorkFolder::Open(*PosixFileSystem(), folder.File("model"), "job");
+  ASSERT_TRUE(work.ok()) << work.status();
+  fixture.work = work->get();
+  fixture.cancelled_after = 5;
+  EXPECT_EQ(fixture.Train(*fixture.Start(), 1e-2, text).status().code(),
+            absl::StatusCode::kCancelled);
+  fixture.cancelled_after = std::numeric_limits<int>::max();
+  const std::unique_ptr<Recovery> resumed = fixture.Start();
+  const auto loss = fixture.Train(*resumed, 1e-2, text);
+  ASSERT_TRUE(loss.ok()) << loss.status();
+  EXPECT_EQ(loss->resumed_tokens, 4 * 13 * 21);
+  EXPECT_EQ(loss->first, expected->first);
+  EXPECT_EQ(loss->last, expected->last);
+  for (int layer = 0; layer < 2; ++layer) {
+    EXPECT_EQ(resumed->Layer(layer).q.values(), whole->Layer(layer).q.values());
+    EXPECT_EQ(resumed->Layer(layer).kv_a_bias, whole->Layer(layer).kv_a_bias);
+    EXPECT_EQ(resumed->Layer(layer).o.values(), whole->Layer(layer).o.values());
+  }
 }
 
 // Of a bowl whose axes are turned against the matrix's and of unlike scales.

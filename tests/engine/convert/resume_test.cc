@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 #include <string>
 
 #include "absl/strings/match.h"
@@ -43,25 +44,53 @@ ConvertOptions Options(Recipe recipe, const std::string& destination) {
   return options;
 }
 
-class ResumeTest : public ::testing::TestWithParam<Recipe> {};
+// A change late enough for calibration to be done.
+constexpr int kBehindCalibration = 26;
+
+// Training of 5 steps of a sequence each, so records behind the 4th and the last.
+constexpr int kRecoverySteps = 5;
+constexpr int kSequenceOfAStep = 257;
+
+ConvertOptions TrainedOptions(Recipe recipe, const std::string& destination) {
+  ConvertOptions options = Options(recipe, destination);
+  options.q_lora_rank = 20;
+  options.seqlen = kSequenceOfAStep;
+  options.recovery_tokens = kRecoverySteps * kSequenceOfAStep;
+  return options;
+}
+
+struct Conversion {
+  const char* name;
+  ConvertOptions (*options)(Recipe recipe, const std::string& destination);
+  Recipe recipe;
+};
+
+class ResumeTest : public ::testing::TestWithParam<Conversion> {
+ protected:
+  ConvertOptions OptionsTo(const std::string& destination) const {
+    return GetParam().options(GetParam().recipe, destination);
+  }
+};
 
 TEST_P(ResumeTest, AfterAKillAtAnyChangeTheResultIsTheSame) {
   const TempFolder folder;
-  const ConvertOptions undisturbed = Options(GetParam(), folder.File("undisturbed"));
+  const ConvertOptions undisturbed = OptionsTo(folder.File("undisturbed"));
   ASSERT_TRUE(Convert(undisturbed, TinyContext()).ok());
   const std::map<std::string, std::string> expected = ResultIn(undisturbed.destination);
 
-  ConvertOptions options = Options(GetParam(), folder.File("model"));
+  ConvertOptions options = OptionsTo(folder.File("model"));
   options.overwrite = true;
   int most_resumed = 0;
-  int killed = 0;
-  for (bool passed = false; !passed;) {
+  std::set<int64_t> resumed_steps;
+  // Changes before recovery and behind it are those of the recipe without it.
+  int killed = options.recovery_tokens > 0 ? kBehindCalibration : 0;
+  for (bool enough = false; !enough;) {
     FaultyFileSystem files(++killed, absl::InternalError("killed"), /*for_good=*/true);
     files.Kill();
     ConversionContext context = TinyContext();
     context.files = &files;
     const absl::StatusOr<ConversionReport> first = Convert(options, context);
-    passed = files.changes() < killed;
+    const bool passed = files.changes() < killed;
     ASSERT_EQ(first.ok(), passed) << first.status();
     // Durability is not what is tested, and takes its time.
     FaultyFileSystem sound(0, absl::OkStatus(), false);
@@ -69,18 +98,27 @@ TEST_P(ResumeTest, AfterAKillAtAnyChangeTheResultIsTheSame) {
     const absl::StatusOr<ConversionReport> second = Convert(options, context);
     ASSERT_TRUE(second.ok()) << "killed at change " << killed << ": " << second.status();
     most_resumed = std::max(most_resumed, second->resumed_layers);
+    if (second->recovery) resumed_steps.insert(second->recovery->resumed_tokens / kSequenceOfAStep);
     ASSERT_EQ(ResultIn(options.destination) == expected, true) << "killed at change " << killed;
     // The two results; nothing of the work is left beside them, nor of the killed conversion.
     ASSERT_EQ(folder.Count(), 2) << "killed at change " << killed;
+    enough = passed || resumed_steps.contains(kRecoverySteps);
   }
   // A lossless conversion calibrates nothing.
-  EXPECT_EQ(most_resumed, GetParam() == Recipe::kEquivalent ? 0 : testing::kTinyLayers);
+  EXPECT_EQ(most_resumed, options.recipe == Recipe::kEquivalent ? 0 : testing::kTinyLayers);
   EXPECT_GT(killed, 30);
+  if (options.recovery_tokens > 0) {
+    EXPECT_EQ(resumed_steps, (std::set<int64_t>{0, 4, kRecoverySteps}));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Recipes, ResumeTest,
-                         ::testing::Values(Recipe::kBest, Recipe::kTransMla, Recipe::kEquivalent),
-                         [](const auto& tested) { return std::string(RecipeName(tested.param)); });
+                         ::testing::Values(Conversion{"best", Options, Recipe::kBest},
+                                           Conversion{"transmla", Options, Recipe::kTransMla},
+                                           Conversion{"equivalent", Options, Recipe::kEquivalent},
+                                           Conversion{"best_and_recovery", TrainedOptions,
+                                                      Recipe::kBest}),
+                         [](const auto& tested) { return std::string(tested.param.name); });
 
 // Kills after that many changes; what the work folder holds then.
 void KillAt(const ConvertOptions& options, int change) {
@@ -90,9 +128,6 @@ void KillAt(const ConvertOptions& options, int change) {
   context.files = &files;
   ASSERT_FALSE(Convert(options, context).ok());
 }
-
-// A change late enough for calibration to be done.
-constexpr int kBehindCalibration = 26;
 
 TEST(TakeOverTest, AnotherJobStartsAnew) {
   const TempFolder folder;
@@ -143,6 +178,27 @@ TEST(TakeOverTest, DamagedRecordsAreComputedAnew) {
   const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_EQ(report->resumed_layers, 0);
+  EXPECT_EQ(ResultIn(options.destination) == ResultIn(undisturbed.destination), true);
+}
+
+// Kills where training is done and its record the last there is.
+TEST(TakeOverTest, ADamagedRecordOfTrainingIsComputedAnew) {
+  const TempFolder folder;
+  const ConvertOptions undisturbed = TrainedOptions(Recipe::kBest, folder.File("undisturbed"));
+  ASSERT_TRUE(Convert(undisturbed, TinyContext()).ok());
+  const ConvertOptions options = TrainedOptions(Recipe::kBest, folder.File("model"));
+  const std::string record = folder.File(".model.transmla-work/recovery.record");
+  for (int change = kBehindCalibration; !std::filesystem::exists(record); ++change)
+    KillAt(options, change);
+  {
+    std::fstream file(record, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(std::filesystem::file_size(record) / 2));
+    file.put('\x5a').put('\x5a');
+  }
+  const absl::StatusOr<ConversionReport> report = Convert(options, TinyContext());
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->resumed_layers, testing::kTinyLayers);
+  EXPECT_EQ(report->recovery->resumed_tokens, 0);
   EXPECT_EQ(ResultIn(options.destination) == ResultIn(undisturbed.destination), true);
 }
 

@@ -45,6 +45,7 @@ constexpr TinyModel kModels[] = {
     {"mistral"},
     {"mistral_gguf", "model.gguf"},
     {"qwen3"},
+    {"qwen3_biased"},
     {"qwen3_gguf", "model.gguf"},
     {"mixtral"},
     {"mixtral_q8_0_gguf", "model.gguf"},
