@@ -279,7 +279,7 @@ const Command kConvertCommand = {
         "  --balance-kv-ratio X  best: weight of keys; transmla: of values, 0 for none (1)\n"
         "  --recovery-tokens N   train the result on that much of the text, to predict what "
         "SOURCE\n"
-        "                        predicts: a third to a half of the loss for minutes of time (0)\n"
+        "                        predicts: a quarter to a third of the loss for minutes of time (0)\n"
         "  --recovery-learning-rate X  size of its steps (0.002)\n"
         "  --text A,B            calibration text files (none: the model samples its own text)\n"
         "  --nsamples N          calibration sequences (128)\n"
