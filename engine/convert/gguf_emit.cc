@@ -147,6 +147,7 @@ absl::Status WriteLatentGguf(FileSystem& files, const std::string& folder,
     for (const KeptTensor& part : tensor.parts) {
       RETURN_IF_ERROR(CopyPart(weights.checkpoint(), part, tensor.info, *writer));
     }
+    weights.checkpoint().ReleasePages();
   }
   for (int layer = 0; layer < spec.num_layers; ++layer) {
     ASSIGN_OR_RETURN(LatentWeights latent, source.layer(layer));
