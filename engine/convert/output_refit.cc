@@ -137,12 +137,6 @@ class RefitSums : public DecoderObserver {
   Matrix square_, cross_;
 };
 
-FloatMatrix ToFloats(const Matrix& m) {
-  FloatMatrix floats(m.rows(), m.cols());
-  std::copy(m.values().begin(), m.values().end(), floats.values().begin());
-  return floats;
-}
-
 // One refit, layer by layer.
 class Refit {
  public:

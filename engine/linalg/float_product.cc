@@ -65,6 +65,12 @@ bool BlasIsRight() {
 
 }  // namespace
 
+FloatMatrix ToFloats(const Matrix& m) {
+  FloatMatrix floats(m.rows(), m.cols());
+  std::copy(m.values().begin(), m.values().end(), floats.values().begin());
+  return floats;
+}
+
 void MultiplyFloats(const FloatView& a, Transpose transpose_a, const FloatView& b,
                     Transpose transpose_b, bool accumulate, const MutableFloatView& c) {
   CHECK_EQ(transpose_a == Transpose::kNo ? a.rows : a.cols, c.rows);

@@ -64,6 +64,9 @@ class FloatMatrix {
   std::vector<float> values_;
 };
 
+// Rounded.
+FloatMatrix ToFloats(const Matrix& m);
+
 // c = op(a) · op(b), or c += op(a) · op(b) if `accumulate`. REQUIRES: dimensions agree (CHECKed).
 void MultiplyFloats(const FloatView& a, Transpose transpose_a, const FloatView& b,
                     Transpose transpose_b, bool accumulate, const MutableFloatView& c);

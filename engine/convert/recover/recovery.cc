@@ -27,13 +27,6 @@ constexpr int64_t kDecodedBytes = int64_t{2} << 30;
 constexpr int kStepsBetweenRecords = 4;
 constexpr absl::string_view kRecord = "recovery.record";
 
-FloatMatrix ToFloats(const Matrix& m) {
-  FloatMatrix floats(m.rows(), m.cols());
-  std::transform(m.values().begin(), m.values().end(), floats.values().begin(),
-                 [](double value) { return static_cast<float>(value); });
-  return floats;
-}
-
 FloatMatrix ToFloats(const std::vector<double>& v) {
   if (v.empty()) return {};
   FloatMatrix floats(1, static_cast<int64_t>(v.size()));
