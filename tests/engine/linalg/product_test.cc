@@ -6,19 +6,14 @@
 
 #include "gtest/gtest.h"
 
-#include "engine/base/random.h"
+#include "tests/engine/linalg/random_matrix.h"
 
 namespace transmla {
 namespace {
 
-Matrix RandomMatrix(int64_t rows, int64_t cols, uint64_t seed) {
-  Random random(seed);
-  Matrix m(rows, cols);
-  for (double& value : m.values()) value = random.Normal();
-  return m;
-}
+using testing::RandomMatrix;
 
-class ProductTest : public testing::TestWithParam<std::tuple<int, int, int, bool, bool>> {};
+class ProductTest : public ::testing::TestWithParam<std::tuple<int, int, int, bool, bool>> {};
 
 TEST_P(ProductTest, MatchesTheDefinition) {
   const auto [m, n, k, transpose_a, transpose_b] = GetParam();
@@ -44,9 +39,9 @@ TEST_P(ProductTest, MatchesTheDefinition) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, ProductTest,
-                         testing::Combine(testing::Values(1, 7, 65), testing::Values(1, 33),
-                                          testing::Values(1, 40, 129), testing::Bool(),
-                                          testing::Bool()));
+                         ::testing::Combine(::testing::Values(1, 7, 65), ::testing::Values(1, 33),
+                                            ::testing::Values(1, 40, 129), ::testing::Bool(),
+                                            ::testing::Bool()));
 
 TEST(ProductTest, TakesBlocksOfLargerMatrices) {
   const Matrix big = RandomMatrix(9, 11, 3);

@@ -5,18 +5,13 @@
 
 #include "gtest/gtest.h"
 
-#include "engine/base/random.h"
 #include "engine/linalg/product.h"
+#include "tests/engine/linalg/random_matrix.h"
 
 namespace transmla {
 namespace {
 
-Matrix RandomMatrix(int64_t rows, int64_t cols, uint64_t seed) {
-  Random random(seed);
-  Matrix m(rows, cols);
-  for (double& value : m.values()) value = random.Normal();
-  return m;
-}
+using testing::RandomMatrix;
 
 // G·Gᵀ + I: positive definite, with a condition number of about n.
 Matrix RandomDefinite(int64_t n, uint64_t seed) {
@@ -26,7 +21,7 @@ Matrix RandomDefinite(int64_t n, uint64_t seed) {
   return a;
 }
 
-class SymmetricSolveTest : public testing::TestWithParam<int> {};
+class SymmetricSolveTest : public ::testing::TestWithParam<int> {};
 
 TEST_P(SymmetricSolveTest, FindsTheSolutionThatTheRowsWereMadeOf) {
   const int n = GetParam();
@@ -45,7 +40,7 @@ TEST_P(SymmetricSolveTest, FindsTheSolutionThatTheRowsWereMadeOf) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, SymmetricSolveTest, testing::Values(1, 2, 3, 17, 64, 97));
+INSTANTIATE_TEST_SUITE_P(Sizes, SymmetricSolveTest, ::testing::Values(1, 2, 3, 17, 64, 97));
 
 TEST(SymmetricSolveTest, TheCheckSeesAWrongElement) {
   const Matrix a = RandomDefinite(20, 3), rows = RandomMatrix(4, 20, 5);
