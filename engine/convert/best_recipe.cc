@@ -271,10 +271,10 @@ absl::Status BestRecipe::RefitOutputProjections() {
   ASSIGN_OR_RETURN(result.model,
                    FittedModel(source_, *this, options_, *source_model_.backend, &spec));
   result.bias = [this](int layer) -> absl::StatusOr<std::vector<double>> {
-    ASSIGN_OR_RETURN(const std::string record, work_->Read(RecordName(kFitted, layer)));
-    ASSIGN_OR_RETURN(FittedLayer fitted, ParseFittedLayer(record));
+    ASSIGN_OR_RETURN(FittedLayer fitted, ReadRecord(kFitted, layer));
     return std::move(fitted.weights.o_bias);
   };
+  result.has = [this](int layer) { return ReadRecord(kRefitted, layer).ok(); };
   result.keep = [this](int layer, const Matrix& output,
                        const std::vector<double>& bias) -> absl::Status {
     ASSIGN_OR_RETURN(FittedLayer fitted, ReadLayer(layer));
@@ -306,13 +306,17 @@ absl::Status BestRecipe::Fit(TokenSequences calibration, TokenSequences, Convers
   return progress_.Advance(1, 1, layers);
 }
 
+absl::StatusOr<FittedLayer> BestRecipe::ReadRecord(absl::string_view what, int layer) const {
+  ASSIGN_OR_RETURN(const std::string record, work_->Read(RecordName(what, layer)));
+  return ParseFittedLayer(record);
+}
+
 absl::StatusOr<FittedLayer> BestRecipe::ReadLayer(int layer) const {
   if (FitsOutput()) {
-    const absl::StatusOr<std::string> refitted = work_->Read(RecordName(kRefitted, layer));
-    if (refitted.ok()) return ParseFittedLayer(*refitted);
+    absl::StatusOr<FittedLayer> refitted = ReadRecord(kRefitted, layer);
+    if (refitted.ok()) return refitted;
   }
-  ASSIGN_OR_RETURN(const std::string record, work_->Read(RecordName(kFitted, layer)));
-  return ParseFittedLayer(record);
+  return ReadRecord(kFitted, layer);
 }
 
 absl::StatusOr<LatentWeights> BestRecipe::Layer(int layer) const {

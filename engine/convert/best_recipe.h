@@ -45,6 +45,7 @@ class BestRecipe : public FittedRecipe {
   absl::StatusOr<AttentionStatistics> Statistics(int layer) const;
   // Of records about a layer that begin so; results of other shapes have others.
   std::string RecordName(absl::string_view what, int layer) const;
+  absl::StatusOr<FittedLayer> ReadRecord(absl::string_view what, int layer) const;
   // The layer with its own output projection if it is refitted already, or else without.
   absl::StatusOr<FittedLayer> ReadLayer(int layer) const;
   // What the keys' root is multiplied by.

@@ -3,27 +3,14 @@
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 
 #include "engine/base/status.h"
 #include "engine/convert/work_record.h"
 
 namespace transmla {
 
-std::string LayerPass::RecordName(int layer) const {
-  return absl::StrFormat("%s-%03d.record", name_, layer);
-}
-
-int LayerPass::FinishedLayers() const {
-  int finished = 0;
-  while (finished < num_layers() && work_.Read(RecordName(finished)).ok()) ++finished;
-  if (finished == 0 || finished == num_layers()) return finished;
-  const absl::StatusOr<std::string> record = work_.Read(RecordName(finished - 1));
-  return record.ok() && streams_.IsWhole(finished, RecordReader(*record).Number()) ? finished : 0;
-}
-
 absl::StatusOr<int> LayerPass::Observe(LayerStatistics& statistics) {
-  const int finished = FinishedLayers();
+  const int finished = FinishedLayers(work_, name_, num_layers(), {&streams_});
   if (finished == 0) RETURN_IF_ERROR(streams_.Embed());
   for (int layer = finished; layer < num_layers(); ++layer) {
     uint32_t checksum = 0;  // of the streams that the next layer reads
@@ -34,15 +21,15 @@ absl::StatusOr<int> LayerPass::Observe(LayerStatistics& statistics) {
     }
     RecordWriter record;
     record.Put(int64_t{checksum});
-    RETURN_IF_ERROR(
-        work_.Write(RecordName(layer), absl::StrCat(record.Take(), statistics.Take(layer))));
+    RETURN_IF_ERROR(work_.Write(LayerRecordName(name_, layer),
+                                absl::StrCat(record.Take(), statistics.Take(layer))));
     RETURN_IF_ERROR(streams_.Remove(layer));
   }
   return finished;
 }
 
 absl::StatusOr<std::string> LayerPass::Record(int layer) const {
-  ASSIGN_OR_RETURN(std::string record, work_.Read(RecordName(layer)));
+  ASSIGN_OR_RETURN(std::string record, work_.Read(LayerRecordName(name_, layer)));
   record.erase(0, sizeof(int64_t));  // the checksum
   return record;
 }

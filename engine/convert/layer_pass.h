@@ -44,12 +44,9 @@ class LayerPass {
 
  private:
   int num_layers() const { return streams_.model().spec->num_layers; }
-  std::string RecordName(int layer) const;
   LayerStreams::Progress ProgressOf(int layer) const {
     return [this, layer](int done, int total) { return progress_(layer, done, total); };
   }
-  // Layers that are done and whose successor can go on; 0 if in doubt.
-  int FinishedLayers() const;
 
   WorkFolder& work_;
   const std::string name_;

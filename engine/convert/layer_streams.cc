@@ -9,6 +9,7 @@
 #include "engine/base/checked_math.h"
 #include "engine/base/status.h"
 #include "engine/convert/sequence_runner.h"
+#include "engine/convert/work_record.h"
 
 namespace transmla {
 namespace {
@@ -149,6 +150,24 @@ absl::Status LayerStreams::Attend(int layer, DecoderObserver& observer, const Pr
       [&](LayerDecoder& decoder, const RaggedBatch& batch, KvStore* store,
           absl::Span<float> hidden) { return decoder.Attend(batch, store, hidden, observer); },
       progress);
+}
+
+std::string LayerRecordName(absl::string_view pass, int layer) {
+  return absl::StrFormat("%s-%03d.record", pass, layer);
+}
+
+int FinishedLayers(const WorkFolder& work, absl::string_view pass, int num_layers,
+                   absl::Span<const LayerStreams* const> streams) {
+  int finished = 0;
+  while (finished < num_layers && work.Read(LayerRecordName(pass, finished)).ok()) ++finished;
+  if (finished == 0 || finished == num_layers) return finished;
+  const absl::StatusOr<std::string> record = work.Read(LayerRecordName(pass, finished - 1));
+  if (!record.ok()) return 0;
+  RecordReader reader(*record);
+  for (const LayerStreams* part : streams) {
+    if (!part->IsWhole(finished, reader.Number())) return 0;
+  }
+  return finished;
 }
 
 }  // namespace transmla

@@ -98,6 +98,14 @@ class LayerStreams {
   const TokenSequences sequences_;
 };
 
+// The record of a pass about a layer.
+std::string LayerRecordName(absl::string_view pass, int layer);
+
+// Layers of `pass` that are done and whose successor can go on; 0 if in doubt. Each record begins
+// with the checksums of the streams behind its layer, in this order.
+int FinishedLayers(const WorkFolder& work, absl::string_view pass, int num_layers,
+                   absl::Span<const LayerStreams* const> streams);
+
 }  // namespace transmla
 
 #endif  // TRANSMLA_ENGINE_CONVERT_LAYER_STREAMS_H_

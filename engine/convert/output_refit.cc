@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 
 #include "engine/base/status.h"
 #include "engine/convert/work_record.h"
@@ -152,7 +151,7 @@ class Refit {
         result_streams_(work, name + "-result", result.model, text) {}
 
   absl::Status Run() {
-    const int finished = FinishedLayers();
+    const int finished = Finished();
     if (finished == 0) {
       RETURN_IF_ERROR(source_streams_.Embed());
       RETURN_IF_ERROR(result_streams_.Embed());
@@ -166,9 +165,6 @@ class Refit {
 
  private:
   int num_layers() const { return weights_.spec().num_layers; }
-  std::string RecordName(int layer) const {
-    return absl::StrFormat("%s-%03d.record", name_, layer);
-  }
   LayerStreams::Progress Part(int layer, int part) const {
     constexpr int kParts = 3;
     return [this, layer, part](int done, int total) {
@@ -176,18 +172,15 @@ class Refit {
     };
   }
 
-  // Layers that are done and whose successor can go on; 0 if in doubt.
-  int FinishedLayers() const {
-    int finished = 0;
-    while (finished < num_layers() && work_.Read(RecordName(finished)).ok()) ++finished;
-    if (finished == 0 || finished == num_layers()) return finished;
-    const absl::StatusOr<std::string> record = work_.Read(RecordName(finished - 1));
-    if (!record.ok()) return 0;
-    RecordReader reader(*record);
-    const int64_t source = reader.Number(), result = reader.Number();
-    return source_streams_.IsWhole(finished, source) && result_streams_.IsWhole(finished, result)
-               ? finished
-               : 0;
+  // Layers that need not be run again: as FinishedLayers, and nothing that was kept of them is
+  // lost.
+  int Finished() const {
+    const int finished =
+        FinishedLayers(work_, name_, num_layers(), {&source_streams_, &result_streams_});
+    for (int layer = 0; layer < finished; ++layer) {
+      if (!result_.has(layer)) return 0;
+    }
+    return finished;
   }
 
   absl::Status RunLayer(int layer) {
@@ -213,7 +206,7 @@ class Refit {
       ASSIGN_OR_RETURN(checksum, result_streams_.Run(layer, nullptr, Part(layer, 2)));
     }
     record.Put(int64_t{checksum});
-    RETURN_IF_ERROR(work_.Write(RecordName(layer), record.Take()));
+    RETURN_IF_ERROR(work_.Write(LayerRecordName(name_, layer), record.Take()));
     for (LayerStreams* streams : {&source_streams_, &result_streams_})
       RETURN_IF_ERROR(streams->Remove(layer));
     return work_.Remove(attended_name);

@@ -30,6 +30,8 @@ struct RefittedModel {
   // Replaces a layer's projection, [D, H·Dv], and that bias.
   std::function<absl::Status(int layer, const Matrix& output, const std::vector<double>& bias)>
       keep;
+  // Whether the model still has what `keep` was given for the layer.
+  std::function<bool(int layer)> has;
 };
 
 // Refits every layer of `result`, a conversion of `source`, whose weights are `weights`. Files in

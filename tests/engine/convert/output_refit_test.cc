@@ -83,6 +83,7 @@ struct Models {
     CHECK_OK(model.status());
     result.model = *std::move(model);
     result.bias = [this](int) -> absl::StatusOr<std::vector<double>> { return Bias(); };
+    result.has = [this](int layer) { return kept.contains(layer); };
     result.keep = [this](int layer, const Matrix& output, const std::vector<double>& bias) {
       kept[layer] = {output, bias};
       return absl::OkStatus();
@@ -226,6 +227,20 @@ TEST_P(OutputRefitTest, GoesOnBehindALayerThatIsDone) {
     for (size_t i = 0; i < output.values().size(); ++i)
       ASSERT_EQ(output.values()[i], projection.first.values()[i]);
     EXPECT_EQ(resumed.kept[layer].second, projection.second);
+  }
+}
+
+TEST_P(OutputRefitTest, StartsOverIfWhatWasKeptIsLost) {
+  Models models(GetParam());
+  ASSERT_TRUE(models.Refit().ok());
+  const auto before = models.kept;
+  models.kept.erase(0);
+  ASSERT_TRUE(models.Refit().ok());
+  ASSERT_EQ(models.kept.size(), before.size());
+  for (const auto& [layer, projection] : before) {
+    const Matrix& output = models.kept[layer].first;
+    for (size_t i = 0; i < output.values().size(); ++i)
+      ASSERT_EQ(output.values()[i], projection.first.values()[i]);
   }
 }
 
