@@ -4,7 +4,7 @@
 #   A GoogleTest binary, registered with CTest as one test. Label `gpu` marks tests that need a device.
 # transmla_benchmark(NAME SRCS… DEPS…)
 #   A Google Benchmark binary.
-# transmla_isa_sources(TARGET AVX2 file… AVX512 file…)
+# transmla_isa_sources(TARGET AVX2 file… AVX512 file… AVX512VNNI file…)
 #   Compiles the named files of TARGET for one instruction set each; nothing but their own kernels may be in them.
 
 function(transmla_library name)
@@ -48,12 +48,15 @@ function(transmla_benchmark name)
 endfunction()
 
 function(transmla_isa_sources target)
-  cmake_parse_arguments(ARG "" "" "AVX2;AVX512" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "AVX2;AVX512;AVX512VNNI" ${ARGN})
   if(ARG_AVX2)
     set_source_files_properties(${ARG_AVX2} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
   endif()
+  set(avx512 "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512")
   if(ARG_AVX512)
-    set_source_files_properties(${ARG_AVX512} PROPERTIES COMPILE_OPTIONS
-      "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512")
+    set_source_files_properties(${ARG_AVX512} PROPERTIES COMPILE_OPTIONS "${avx512}")
+  endif()
+  if(ARG_AVX512VNNI)
+    set_source_files_properties(${ARG_AVX512VNNI} PROPERTIES COMPILE_OPTIONS "${avx512};-mavx512vnni")
   endif()
 endfunction()

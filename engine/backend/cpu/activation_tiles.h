@@ -4,8 +4,8 @@
 // their own, max|x| / 127. Eight tokens make a tile, the last tile has what is left; in a tile of T
 // tokens, each 32 columns take 48 T bytes:
 //
-//   int8 q[T][32], float scale[T], float sum[3][T]: scale · Σ q over all 32, over the first 16,
-//   over the last 16 of them
+//   int8 q[T][32], float scale[T], float sum[T]: scale · Σ q, int32 minus_sum[T]: -Σ q,
+//   int32 minus_first[T]: -Σ q over the first 16 of the 32
 //
 // Tiles follow one another, so tile i of rows of k elements begins at i · 8 · 48 · k / 32.
 #ifndef TRANSMLA_ENGINE_BACKEND_CPU_ACTIVATION_TILES_H_

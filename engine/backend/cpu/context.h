@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "engine/backend/cpu/arena.h"
-#include "engine/backend/cpu/kernels.h"
+#include "engine/backend/cpu/instruction_set.h"
 #include "engine/base/thread_pool.h"
 
 namespace transmla::cpu {
@@ -21,8 +21,10 @@ struct CpuContext {
   // Activation tiles of a product (activation_tiles.h); products of more tokens go in turns.
   static constexpr int64_t kTileBytes = int64_t{32} << 20;
 
-  const Kernels* kernels = nullptr;
-  bool quantised_activations = false;  // CpuOptions
+  const InstructionSet* instruction_set = nullptr;
+  const Kernels* kernels = nullptr;      // of instruction_set
+  const PanelKernels* panels = nullptr;  // of instruction_set
+  bool quantised_activations = false;    // CpuOptions
   std::unique_ptr<ThreadPool> pool;
   std::vector<Arena> scratch;  // [pool->threads()], kScratchBytes each
   Arena partials;              // kPartialBytes

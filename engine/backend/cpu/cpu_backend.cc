@@ -30,23 +30,6 @@ namespace {
 // first step.
 constexpr int64_t kUsualRopePairs = 128;
 
-absl::StatusOr<const Kernels*> ChooseKernels(const std::string& name) {
-  const CpuInfo& cpu = GetCpuInfo();
-  const bool best = name == "auto";
-  if (name == "avx512" || (best && cpu.avx512)) {
-    if (cpu.avx512) return &kAvx512Kernels;
-  } else if (name == "avx2" || (best && cpu.avx2)) {
-    if (cpu.avx2) return &kAvx2Kernels;
-  } else if (name == "generic" || best) {
-    return &kGenericKernels;
-  } else {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "instruction set \"", name, "\" is unknown; use auto, generic, avx2 or avx512"));
-  }
-  return absl::InvalidArgumentError(absl::StrCat("this machine (", cpu.model_name,
-                                                 ") lacks instruction set ", name, "; use auto"));
-}
-
 class CpuTensor : public DeviceTensor {
  public:
   explicit CpuTensor(const Shape& shape) : tensor_(DType::kF32, shape) {
@@ -67,14 +50,16 @@ class CpuTensor : public DeviceTensor {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> CpuBackend::Create(const CpuOptions& options) {
-  ASSIGN_OR_RETURN(const Kernels* kernels, ChooseKernels(options.instruction_set));
+  ASSIGN_OR_RETURN(const InstructionSet* set, FindInstructionSet(options.instruction_set));
   if (options.threads < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("threads is ", options.threads, "; use 0 for all usable cores, or a number"));
   }
   auto backend = std::unique_ptr<CpuBackend>(new CpuBackend);
   CpuContext& context = backend->context_;
-  context.kernels = kernels;
+  context.instruction_set = set;
+  context.kernels = set->kernels;
+  context.panels = set->panels;
   const int threads = options.threads == 0 ? GetCpuInfo().usable_cores : options.threads;
   for (int i = 0; i < threads; ++i) {
     ASSIGN_OR_RETURN(Arena scratch, Arena::Create(CpuContext::kScratchBytes));
@@ -89,12 +74,13 @@ absl::StatusOr<std::unique_ptr<Backend>> CpuBackend::Create(const CpuOptions& op
 
 DeviceInfo CpuBackend::info() const {
   const CpuInfo& cpu = GetCpuInfo();
-  return {.name = absl::StrCat(cpu.model_name.empty() ? "CPU" : cpu.model_name, ", ",
-                               context_.pool->threads(), " threads, ", context_.kernels->name,
-                               context_.quantised_activations ? ", 8-bit products" : ""),
-          .memory_bytes = cpu.memory_bytes,
-          .host_threads = context_.pool->threads(),
-          .activation_dtype = DType::kF32};
+  return {
+      .name = absl::StrCat(cpu.model_name.empty() ? "CPU" : cpu.model_name, ", ",
+                           context_.pool->threads(), " threads, ", context_.instruction_set->name,
+                           context_.quantised_activations ? ", 8-bit products" : ""),
+      .memory_bytes = cpu.memory_bytes,
+      .host_threads = context_.pool->threads(),
+      .activation_dtype = DType::kF32};
 }
 
 absl::StatusOr<WeightPtr> CpuBackend::DoPack(const WeightSource& source) {

@@ -14,8 +14,8 @@ namespace transmla {
 
 struct CpuOptions {
   int threads = 0;  // 0: all usable cores (CpuInfo)
-  // "auto", or one of "generic", "avx2", "avx512" to hold it back (tests run each that the machine
-  // has).
+  // "auto", or one of "generic", "avx2", "avx512", "avx512vnni" to hold it back (tests run each
+  // that the machine has).
   std::string instruction_set = "auto";
   // Rounds what is multiplied with a block-quantised weight to 8 bits, 32 elements a scale, and
   // multiplies integers: several times faster, for an error of at most 1/254 of the greatest of the

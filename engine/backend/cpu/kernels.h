@@ -1,5 +1,5 @@
 // Kernels: the inner loops of the CPU backend as a table of functions, one table an instruction
-// set.
+// set (instruction_set.h).
 //
 // Each table lives in a translation unit of its own (kernels_generic.cc, kernels_avx2.cc,
 // kernels_avx512.cc), compiled for that set and made of intrinsics and of functions with internal
@@ -36,26 +36,6 @@ struct DotArgs {
   int64_t out_stride = 0;  // floats from token to token
 };
 
-// out[t, r] = Σ_k w[r, k] · x[t, k] (+ bias[r]) (+ out[t, r] if accumulate) with w in panels
-// (panel_format.h) and x in activation tiles (activation_tiles.h).
-struct PanelDotArgs {
-  DType dtype = DType::kQ8_0;
-  const uint8_t* panels = nullptr;  // ceil(rows / 8)
-  int64_t panel_bytes = 0;
-  int rows = 0;
-  const uint8_t* tiles = nullptr;  // rows of k elements for all tokens
-  int tokens = 0;
-  int64_t k = 0;
-  const float* bias = nullptr;  // [rows], or none
-  bool accumulate = false;
-  float* out = nullptr;        // [tokens, rows]
-  int64_t out_stride = 0;      // floats from token to token
-  uint8_t* scratch = nullptr;  // ceil(rows / 8) · PanelScratchBytes(k), aligned to 4 bytes
-};
-
-// Room that a panel of k columns, unpacked, may take.
-constexpr int64_t PanelScratchBytes(int64_t k) { return k / 32 * 384; }
-
 // o[r, c] = o[r, c] · alpha[r] + Σ_{begin <= j < end} p[r, j] · v[j, c], j ascending.
 struct WeightedSumArgs {
   const float* p = nullptr;  // [rows, p_stride]
@@ -78,8 +58,6 @@ struct SoftmaxState {
 };
 
 struct Kernels {
-  const char* name;  // as in CpuOptions::instruction_set
-
   // Decodes n elements of a row; equal to DequantizeRow bit for bit. n is a whole number of blocks.
   void (*dequantize)(DType dtype, const void* row, int64_t n, float* out);
 
@@ -93,12 +71,6 @@ struct Kernels {
   // Dots that decode `dtype` in registers, made for few tokens. False, with nothing done, for a
   // type that this table decodes only as rows.
   bool (*dot_fused)(DType dtype, const DotArgs& args);
-
-  // Writes one tile of `tokens` <= kTileTokens rows of k elements, `stride` floats apart; k a
-  // multiple of 32. The same bytes in every table.
-  void (*quantize_tile)(const float* x, int64_t stride, int tokens, int64_t k, uint8_t* tile);
-  // Dots with panels, for any number of tokens.
-  void (*panel_dot)(const PanelDotArgs& args);
 
   // out[c] = in[c] / sqrt(mean(in²) + eps) · weight[c]; `out` may be `in`.
   void (*rms_norm)(const float* in, const float* weight, float eps, int64_t n, float* out);

@@ -7,6 +7,6 @@
 
 namespace transmla::cpu {
 
-const Kernels kAvx2Kernels = SimdKernels("avx2");
+const Kernels kAvx2Kernels = kSimdKernels;
 
 }  // namespace transmla::cpu

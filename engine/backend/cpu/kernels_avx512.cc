@@ -12,6 +12,6 @@
 
 namespace transmla::cpu {
 
-const Kernels kAvx512Kernels = SimdKernels("avx512");
+const Kernels kAvx512Kernels = kSimdKernels;
 
 }  // namespace transmla::cpu

@@ -3,8 +3,6 @@
 #include "engine/backend/cpu/kernels.h"
 #include "engine/backend/cpu/vec_generic.h"
 #include "engine/backend/cpu/kernels_inl.h"
-#include "engine/backend/cpu/lanes_generic.h"
-#include "engine/backend/cpu/panel_dot_inl.h"
 // clang-format on
 #include "engine/tensor/block_formats.h"
 
@@ -25,13 +23,10 @@ void DequantizeScalar(DType dtype, const void* row, int64_t n, float* out) {
 }
 
 const Kernels kGenericKernels = {
-    .name = "generic",
     .dequantize = DequantizeScalar,
     .dequantize_i8 = DequantizeI8,
     .dot_f32 = Dot<DecodeF32>,
     .dot_fused = DotFused,
-    .quantize_tile = QuantizeTile,
-    .panel_dot = PanelDot,
     .rms_norm = RmsNorm,
     .rms_norm_add = RmsNormAdd,
     .silu_mul = SiluMul,

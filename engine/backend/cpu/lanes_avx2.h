@@ -1,5 +1,5 @@
-// Lanes: the eight rows of a panel (panel_format.h) in AVX registers, for panel_dot_inl.h. Included
-// by the translation units that have AVX2, which AVX-512's has too.
+// Lanes: the eight rows of a panel (panel_format.h) in AVX registers, for panel_blocks_inl.h.
+// Included by the translation units of panels that have AVX2, which AVX-512's has too.
 #ifndef TRANSMLA_ENGINE_BACKEND_CPU_LANES_AVX2_H_
 #define TRANSMLA_ENGINE_BACKEND_CPU_LANES_AVX2_H_
 
@@ -11,6 +11,7 @@ namespace transmla::cpu {
 namespace {
 
 struct Lanes {
+  static constexpr int kWidth = 8;
   using I = __m256i;  // 32 bytes, 16 int16 or 8 int32
   using F = __m256;   // 8 floats
 
@@ -50,7 +51,13 @@ struct Lanes {
   }
   // Sums of two neighbouring 16-bit lanes.
   static I SumPairs(I a) { return _mm256_madd_epi16(a, _mm256_set1_epi16(1)); }
+  static I Zero32() { return _mm256_setzero_si256(); }
   static I Add32(I a, I b) { return _mm256_add_epi32(a, b); }
+  static I Sub32(I a, I b) { return _mm256_sub_epi32(a, b); }
+  template <int kBits>
+  static I ShiftLeft32(I a) {
+    return _mm256_slli_epi32(a, kBits);
+  }
   static F ToFloat(I a) { return _mm256_cvtepi32_ps(a); }
 
   static F Zero() { return _mm256_setzero_ps(); }

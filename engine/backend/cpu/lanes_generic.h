@@ -1,5 +1,5 @@
 // Lanes: the eight rows of a panel (panel_format.h) in pairs of SSE registers, for
-// panel_dot_inl.h. Included by kernels_generic.cc alone.
+// panel_blocks_inl.h. Included by panels_generic.cc alone.
 #ifndef TRANSMLA_ENGINE_BACKEND_CPU_LANES_GENERIC_H_
 #define TRANSMLA_ENGINE_BACKEND_CPU_LANES_GENERIC_H_
 
@@ -13,6 +13,7 @@ namespace transmla::cpu {
 namespace {
 
 struct Lanes {
+  static constexpr int kWidth = 8;
   struct I {
     __m128i low, high;
   };
@@ -70,7 +71,13 @@ struct Lanes {
     const __m128i ones = _mm_set1_epi16(1);
     return {_mm_madd_epi16(a.low, ones), _mm_madd_epi16(a.high, ones)};
   }
+  static I Zero32() { return {_mm_setzero_si128(), _mm_setzero_si128()}; }
   static I Add32(I a, I b) { return {_mm_add_epi32(a.low, b.low), _mm_add_epi32(a.high, b.high)}; }
+  static I Sub32(I a, I b) { return {_mm_sub_epi32(a.low, b.low), _mm_sub_epi32(a.high, b.high)}; }
+  template <int kBits>
+  static I ShiftLeft32(I a) {
+    return {_mm_slli_epi32(a.low, kBits), _mm_slli_epi32(a.high, kBits)};
+  }
   static F ToFloat(I a) { return {_mm_cvtepi32_ps(a.low), _mm_cvtepi32_ps(a.high)}; }
 
   static F Zero() { return {_mm_setzero_ps(), _mm_setzero_ps()}; }

@@ -4,6 +4,7 @@
 
 #include "engine/backend/cpu/activation_tiles.h"
 #include "engine/backend/cpu/panel_format.h"
+#include "engine/backend/cpu/panel_kernels.h"
 #include "engine/base/checked_math.h"
 
 namespace transmla::cpu {
@@ -24,8 +25,9 @@ int64_t RowsPerTask(int64_t k) {
 
 // As above, in whole panels whose unpacked form fits the workspace.
 int64_t PanelRowsPerTask(int64_t k) {
-  const int64_t panels = CpuContext::kScratchBytes / PanelScratchBytes(k);
-  return std::clamp(panels * kPanelRows, int64_t{kPanelRows}, kTaskRows);
+  const int64_t pair_rows = 2 * kPanelRows;
+  const int64_t pairs = CpuContext::kScratchBytes / PanelScratchBytes(pair_rows, k);
+  return std::clamp(pairs * pair_rows, pair_rows, kTaskRows);
 }
 
 void RunFloatProduct(CpuContext& context, const Product& p) {
@@ -64,7 +66,7 @@ void RunFloatProduct(CpuContext& context, const Product& p) {
 
 // Tokens [first, first + tokens), whose tiles fit the workspace.
 void RunPanelTokens(CpuContext& context, const Product& p, int first, int tokens) {
-  const Kernels& kernels = *context.kernels;
+  const PanelKernels& kernels = *context.panels;
   const int64_t token_bytes = TileTokenBytes(p.k);
   uint8_t* const tiles = reinterpret_cast<uint8_t*>(context.tiles.data());
   context.pool->ParallelFor(CeilDiv(tokens, kTileTokens), [&](int64_t tile, int) {
@@ -89,7 +91,7 @@ void RunPanelTokens(CpuContext& context, const Product& p, int first, int tokens
     dot.out = p.out + first * p.out_stride + row;
     dot.out_stride = p.out_stride;
     dot.scratch = reinterpret_cast<uint8_t*>(context.Scratch(worker));
-    kernels.panel_dot(dot);
+    kernels.dot(dot);
   });
 }
 

@@ -1,4 +1,4 @@
-// Panels: how a quantised weight is kept for integer products (kernels.h, panel_dot).
+// Panels: how a quantised weight is kept for integer products (panel_kernels.h).
 //
 // Eight neighbouring rows make a panel, whose bytes lie side by side in the order in which a
 // product reads them: block by block along k, 32 columns a block. In a block, code (r, 4 g + i) of
@@ -50,7 +50,6 @@ struct PanelFormat {
   constexpr int bytes() const {
     return head_bytes() + head_blocks() * (scale_bytes() + code_bytes());
   }
-  constexpr bool has_offset() const { return affine || centre != 0; }
 };
 
 inline constexpr PanelFormat kPanelQ4_0 = {4, 8, false, false, 1};

@@ -8,8 +8,6 @@
 #include "engine/backend/cpu/block_decode_inl.h"
 #include "engine/backend/cpu/kernels.h"
 #include "engine/backend/cpu/kernels_inl.h"
-#include "engine/backend/cpu/lanes_avx2.h"
-#include "engine/backend/cpu/panel_dot_inl.h"
 
 namespace transmla::cpu {
 namespace {
@@ -66,25 +64,20 @@ void Dequantize(DType dtype, const void* row, int64_t n, float* out) {
   }
 }
 
-constexpr Kernels SimdKernels(const char* name) {
-  return {
-      .name = name,
-      .dequantize = Dequantize,
-      .dequantize_i8 = DequantizeI8,
-      .dot_f32 = Dot<DecodeF32>,
-      .dot_fused = DotFused,
-      .quantize_tile = QuantizeTile,
-      .panel_dot = PanelDot,
-      .rms_norm = RmsNorm,
-      .rms_norm_add = RmsNormAdd,
-      .silu_mul = SiluMul,
-      .gelu_tanh_mul = GeluTanhMul,
-      .soft_cap = SoftCap,
-      .exp = ExpRow,
-      .softmax_tile = SoftmaxTile,
-      .weighted_sum = WeightedSum,
-  };
-}
+constexpr Kernels kSimdKernels = {
+    .dequantize = Dequantize,
+    .dequantize_i8 = DequantizeI8,
+    .dot_f32 = Dot<DecodeF32>,
+    .dot_fused = DotFused,
+    .rms_norm = RmsNorm,
+    .rms_norm_add = RmsNormAdd,
+    .silu_mul = SiluMul,
+    .gelu_tanh_mul = GeluTanhMul,
+    .soft_cap = SoftCap,
+    .exp = ExpRow,
+    .softmax_tile = SoftmaxTile,
+    .weighted_sum = WeightedSum,
+};
 
 }  // namespace
 }  // namespace transmla::cpu

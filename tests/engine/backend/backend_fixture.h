@@ -21,13 +21,15 @@
 namespace transmla {
 
 inline const std::vector<std::string>& BackendNames() {
-  static const auto* const names = new std::vector<std::string>{"generic", "avx2", "avx512"};
+  static const auto* const names =
+      new std::vector<std::string>{"generic", "avx2", "avx512", "avx512vnni"};
   return *names;
 }
 
 inline bool MachineHas(const std::string& name) {
   return name == "generic" || (name == "avx2" && GetCpuInfo().avx2) ||
-         (name == "avx512" && GetCpuInfo().avx512);
+         (name == "avx512" && GetCpuInfo().avx512) ||
+         (name == "avx512vnni" && GetCpuInfo().avx512_vnni);
 }
 
 inline std::unique_ptr<Backend> MakeBackend(const std::string& name, int threads) {

@@ -1,0 +1,258 @@
+// How products read panels (panel_format.h) and write activation tiles (activation_tiles.h), over
+// an abstract vector type, Lanes. Included, after a Lanes, by the translation unit of one
+// instruction set; everything here has internal linkage for the reason that kernels.h gives.
+#ifndef TRANSMLA_ENGINE_BACKEND_CPU_PANEL_BLOCKS_INL_H_
+#define TRANSMLA_ENGINE_BACKEND_CPU_PANEL_BLOCKS_INL_H_
+
+#include <cstdint>
+
+#include "engine/backend/cpu/activation_tiles.h"
+#include "engine/backend/cpu/panel_format.h"
+#include "engine/backend/cpu/panel_kernels.h"
+#include "engine/tensor/dtype.h"
+
+namespace transmla::cpu {
+namespace {
+
+#define TRANSMLA_INLINE inline __attribute__((always_inline))
+
+template <int kValue>
+struct Number {
+  static constexpr int value = kValue;
+};
+
+// fn(Number<kBegin>), …, fn(Number<kEnd - 1>).
+template <int kBegin, int kEnd, typename Fn>
+TRANSMLA_INLINE void Unroll(const Fn& fn) {
+  if constexpr (kBegin < kEnd) {
+    fn(Number<kBegin>{});
+    Unroll<kBegin + 1, kEnd>(fn);
+  }
+}
+
+TRANSMLA_INLINE float FloatAt(const uint8_t* p) {
+  float value;
+  __builtin_memcpy(&value, p, sizeof(value));
+  return value;
+}
+
+// --- codes ---
+
+// Group g of the codes of a block, as unsigned bytes (8-bit codes: as they are, signed).
+template <int kBits, int g>
+TRANSMLA_INLINE Lanes::I Code(const uint8_t* codes) {
+  if constexpr (kBits == 8) {
+    return Lanes::LoadBytes(codes + 32 * g);
+  } else {
+    const Lanes::I pair = Lanes::LoadBytes(codes + 32 * (g % 4));
+    const Lanes::I mask = Lanes::SetByte(15);
+    const Lanes::I nibbles =
+        g < 4 ? Lanes::And(pair, mask) : Lanes::And(Lanes::ShiftRight<4>(pair), mask);
+    if constexpr (kBits == 4) {
+      return nibbles;
+    } else {
+      constexpr int kShift = kBits == 5 ? g : 2 * (g % 4);
+      const Lanes::I all = Lanes::LoadBytes(codes + 128 + (kBits == 5 ? 0 : 32 * (g / 4)));
+      const Lanes::I upper = Lanes::SetByte(kBits == 5 ? 0x10 : 0x30);
+      if constexpr (kShift <= 4) {
+        return Lanes::Or(nibbles, Lanes::And(Lanes::ShiftLeft<4 - kShift>(all), upper));
+      } else {
+        return Lanes::Or(nibbles, Lanes::And(Lanes::ShiftRight<kShift - 4>(all), upper));
+      }
+    }
+  }
+}
+
+// --- blocks: 32 columns of a panel, with scales as floats ---
+
+template <PanelFormat P>
+struct PackedBlock {
+  static constexpr PanelFormat kFormat = P;
+
+  const uint8_t* codes;
+  Lanes::F scale[P.parts];
+  Lanes::F offset;  // affine only
+
+  template <int g>
+  TRANSMLA_INLINE Lanes::I Group() const {
+    return Code<P.code_bits, g>(codes);
+  }
+};
+
+// Calls fn(b, block) for each block of a panel of k columns.
+template <PanelFormat P, typename Fn>
+TRANSMLA_INLINE void ForEachBlock(const uint8_t* panel, int64_t k, const Fn& fn) {
+  constexpr int kHeadBytes = P.head_bytes();
+  constexpr int kHeadBlocks = P.head_blocks();
+  constexpr int kScaleBytes = P.scale_bytes();
+  constexpr int kCodeBytes = P.code_bytes();
+  for (int64_t b = 0; b < k / kPanelBlock;) {
+    const Lanes::F scale = Lanes::LoadHalves(panel);
+    const Lanes::F offset = P.affine ? Lanes::LoadHalves(panel + 2 * kPanelRows) : scale;
+    panel += kHeadBytes;
+    for (int i = 0; i < kHeadBlocks; ++i, ++b) {
+      PackedBlock<P> block;
+      Unroll<0, P.parts>([&](auto p) __attribute__((always_inline)) {
+        block.scale[p.value] = scale;
+        if constexpr (P.nested) {
+          const uint8_t* factors = panel + kPanelRows * p.value;
+          block.scale[p.value] =
+              Lanes::Mul(scale, P.affine ? Lanes::LoadU8(factors) : Lanes::LoadI8(factors));
+        }
+      });
+      block.offset = offset;
+      if constexpr (P.affine && P.nested) {
+        block.offset = Lanes::Mul(
+            offset, Lanes::Mul(Lanes::Set1(-1.0f), Lanes::LoadU8(panel + kPanelRows * P.parts)));
+      }
+      block.codes = panel + kScaleBytes;
+      panel = block.codes + kCodeBytes;
+      fn(b, block);
+    }
+  }
+}
+
+// --- tiles ---
+
+// Where tokens [first_token, kStride) of a tile of kStride tokens lie for 32 columns.
+template <int kStride>
+struct TileBlock {
+  const uint8_t* q;
+  const uint8_t* scales;
+
+  TRANSMLA_INLINE TileBlock(const uint8_t* tile, int64_t block, int first_token) {
+    const uint8_t* p = tile + block * (kTileBlockTokenBytes * kStride);
+    q = p + kTileBlock * first_token;
+    scales = p + kTileBlock * kStride + 4 * first_token;
+  }
+  // Columns 4 g to 4 g + 3.
+  TRANSMLA_INLINE const uint8_t* Columns(int g, int t) const { return q + kTileBlock * t + 4 * g; }
+  TRANSMLA_INLINE float Scale(int t) const { return FloatAt(scales + 4 * t); }
+  TRANSMLA_INLINE float Sum(int t) const { return FloatAt(scales + 4 * (kStride + t)); }
+  TRANSMLA_INLINE const uint8_t* MinusSum(int t) const { return scales + 4 * (2 * kStride + t); }
+  TRANSMLA_INLINE const uint8_t* MinusFirst(int t) const { return scales + 4 * (3 * kStride + t); }
+};
+
+// fn(Number<T>, tile, token) for each tile.
+template <typename Fn>
+TRANSMLA_INLINE void ForEachTile(const PanelDotArgs& a, const Fn& fn) {
+  for (int token = 0; token < a.tokens; token += kTileTokens) {
+    const uint8_t* tile = a.tiles + a.k / kTileBlock * kTileBlockTokenBytes * token;
+    switch (a.tokens - token) {
+      case 1:
+        return fn(Number<1>{}, tile, token);
+      case 2:
+        return fn(Number<2>{}, tile, token);
+      case 3:
+        return fn(Number<3>{}, tile, token);
+      case 4:
+        return fn(Number<4>{}, tile, token);
+      case 5:
+        return fn(Number<5>{}, tile, token);
+      case 6:
+        return fn(Number<6>{}, tile, token);
+      case 7:
+        return fn(Number<7>{}, tile, token);
+      default:
+        fn(Number<kTileTokens>{}, tile, token);
+    }
+  }
+}
+
+// What a part's sum of code · q is too large by if codes are too large by kCentre, a power of two
+// or 0; negative, for each lane the same.
+template <typename V, PanelFormat P, int kCentre, int part, typename Tile>
+TRANSMLA_INLINE typename V::I MinusCentre(const Tile& x, int t) {
+  if constexpr (kCentre == 0) {
+    return V::Zero32();
+  } else {
+    constexpr int kShift = __builtin_ctz(kCentre);
+    typename V::I sum = V::Broadcast4(P.parts == 2 && part == 0 ? x.MinusFirst(t) : x.MinusSum(t));
+    if constexpr (part == 1) sum = V::Sub32(sum, V::Broadcast4(x.MinusFirst(t)));
+    return V::template ShiftLeft32<kShift>(sum);
+  }
+}
+
+// Rounds 32 elements; writes them to `q`, and to `rest`, `stride` bytes apart, what
+// activation_tiles.h puts behind them.
+inline void QuantizeBlock(const float* x, uint8_t* q, uint8_t* rest, int stride) {
+  // Below, a scale's inverse would overflow; the elements count as 0.
+  constexpr float kLeast = 1e-30f;
+  Lanes::F max = Lanes::Zero();
+  for (int i = 0; i < kTileBlock; i += 8) max = Lanes::MaxAbs(max, Lanes::Load(x + i));
+  const float greatest = Lanes::ReduceMax(max);
+  const float scale = greatest < kLeast ? 0.0f : greatest / 127;
+  const Lanes::F inverse = Lanes::Set1(greatest < kLeast ? 0.0f : 127 / greatest);
+  Lanes::I rounded[4];
+  for (int i = 0; i < 4; ++i) {
+    rounded[i] = Lanes::Round(Lanes::Mul(Lanes::Load(x + 8 * i), inverse));
+  }
+  Lanes::StoreBytes(q, rounded[0], rounded[1], rounded[2], rounded[3]);
+  const int32_t minus_first = -Lanes::Sum32(Lanes::Add32(rounded[0], rounded[1]));
+  const int32_t minus_sum = minus_first - Lanes::Sum32(Lanes::Add32(rounded[2], rounded[3]));
+  const float sum = scale * static_cast<float>(-minus_sum);
+  __builtin_memcpy(rest, &scale, 4);
+  __builtin_memcpy(rest + stride, &sum, 4);
+  __builtin_memcpy(rest + 2 * stride, &minus_sum, 4);
+  __builtin_memcpy(rest + 3 * stride, &minus_first, 4);
+}
+
+void QuantizeTile(const float* x, int64_t stride, int tokens, int64_t k, uint8_t* tile) {
+  for (int t = 0; t < tokens; ++t) {
+    uint8_t* out = tile;
+    for (int64_t c = 0; c < k; c += kTileBlock, out += kTileBlockTokenBytes * tokens) {
+      QuantizeBlock(x + t * stride + c, out + kTileBlock * t, out + kTileBlock * tokens + 4 * t,
+                    4 * tokens);
+    }
+  }
+}
+
+// --- results ---
+
+// Stores lanes [row, row + V::kWidth) of a token, those that the matrix has.
+template <typename V>
+inline void StoreRows(const PanelDotArgs& a, int row, int token, typename V::F sum) {
+  float* out = a.out + token * a.out_stride + row;
+  const int rows = a.rows - row;
+  if (rows >= V::kWidth) {
+    if (a.bias != nullptr) sum = V::Add(sum, V::Load(a.bias + row));
+    V::Store(out, a.accumulate ? V::Add(V::Load(out), sum) : sum);
+    return;
+  }
+  float lanes[V::kWidth];
+  V::Store(lanes, sum);
+  for (int r = 0; r < rows; ++r) {
+    const float biased = a.bias != nullptr ? lanes[r] + a.bias[row + r] : lanes[r];
+    out[r] = a.accumulate ? out[r] + biased : biased;
+  }
+}
+
+// Dots::template Run<P>(a) with the format of a.dtype.
+template <typename Dots>
+void WithPanelFormat(const PanelDotArgs& a) {
+  switch (a.dtype) {
+    case DType::kQ4_0:
+      return Dots::template Run<kPanelQ4_0>(a);
+    case DType::kQ4_1:
+      return Dots::template Run<kPanelQ4_1>(a);
+    case DType::kQ5_0:
+      return Dots::template Run<kPanelQ5_0>(a);
+    case DType::kQ5_1:
+      return Dots::template Run<kPanelQ5_1>(a);
+    case DType::kQ8_0:
+      return Dots::template Run<kPanelQ8_0>(a);
+    case DType::kQ4_K:
+      return Dots::template Run<kPanelQ4_K>(a);
+    case DType::kQ5_K:
+      return Dots::template Run<kPanelQ5_K>(a);
+    case DType::kQ6_K:
+      return Dots::template Run<kPanelQ6_K>(a);
+    default:
+      return;  // never: weights of other types are not kept in panels
+  }
+}
+
+}  // namespace
+}  // namespace transmla::cpu
+
+#endif  // TRANSMLA_ENGINE_BACKEND_CPU_PANEL_BLOCKS_INL_H_

@@ -1,0 +1,186 @@
+// Integer products of panels with activation tiles (panel_kernels.h) on machines that add four byte
+// products to 32 bits in one instruction (AVX-512 VNNI). Included by panels_avx512vnni.cc alone.
+//
+// For each block of 32 columns, the rows and a token:
+//
+//   out += (Σ (code - centre) · q) · (scale of the row · scale of the token) + offset of the row ·
+//   Σ x
+//
+// The instruction wants one unsigned factor: 8-bit codes become unsigned around a centre of 128.
+// The inner sum begins at -centre · Σ q, which the tile knows. Few tokens meet panels as they are,
+// eight rows a vector; for many, panels are unpacked in pairs first, sixteen rows a vector. Both
+// give the same bits.
+#ifndef TRANSMLA_ENGINE_BACKEND_CPU_PANEL_DOT_VNNI_INL_H_
+#define TRANSMLA_ENGINE_BACKEND_CPU_PANEL_DOT_VNNI_INL_H_
+
+#include <cstdint>
+
+#include "engine/backend/cpu/activation_tiles.h"
+#include "engine/backend/cpu/lanes_avx512vnni.h"
+#include "engine/backend/cpu/panel_blocks_inl.h"
+#include "engine/backend/cpu/panel_format.h"
+#include "engine/backend/cpu/panel_kernels.h"
+
+namespace transmla::cpu {
+namespace {
+
+// Group g of a block's codes as unsigned bytes.
+template <PanelFormat P, int g>
+TRANSMLA_INLINE VnniLanes::I UnsignedCode(const uint8_t* codes) {
+  const VnniLanes::I code = Code<P.code_bits, g>(codes);
+  return P.code_bits == 8 ? VnniLanes::Xor(code, VnniLanes::SetByte(0x80)) : code;
+}
+
+// What UnsignedCode is too large by.
+template <PanelFormat P>
+constexpr int kUnsignedCentre = P.code_bits == 8 ? 128 : P.centre;
+
+// A block of a panel as it is, as DotBlock wants it.
+template <PanelFormat P>
+struct PanelBlock {
+  const PackedBlock<P>& packed;
+
+  template <int part>
+  TRANSMLA_INLINE VnniLanes::F Scale() const {
+    return packed.scale[part];
+  }
+  TRANSMLA_INLINE VnniLanes::F Offset() const { return packed.offset; }
+  template <int g>
+  TRANSMLA_INLINE VnniLanes::I Group() const {
+    return UnsignedCode<P, g>(packed.codes);
+  }
+};
+
+// A block of two panels, unpacked: float scales [parts][16], float offsets [16] if affine, codes
+// [8][64].
+template <PanelFormat P>
+struct PairBlock {
+  static constexpr int kFloats = (P.parts + (P.affine ? 1 : 0)) * 2 * kPanelRows;
+  static constexpr int kBytes = 4 * kFloats + 2 * kPanelBlock * kPanelRows;
+
+  const uint8_t* bytes;
+
+  TRANSMLA_INLINE WideVnniLanes::F Floats(int i) const {
+    return WideVnniLanes::Load(reinterpret_cast<const float*>(bytes) + 2 * kPanelRows * i);
+  }
+  template <int part>
+  TRANSMLA_INLINE WideVnniLanes::F Scale() const {
+    return Floats(part);
+  }
+  TRANSMLA_INLINE WideVnniLanes::F Offset() const { return Floats(P.parts); }
+  template <int g>
+  TRANSMLA_INLINE WideVnniLanes::I Group() const {
+    return WideVnniLanes::LoadBytes(bytes + 4 * kFloats + 64 * g);
+  }
+};
+
+// Unpacks one panel as half 0 or 1 of a pair.
+template <PanelFormat P>
+void ExpandHalf(const uint8_t* panel, int64_t k, int half, uint8_t* out) {
+  using Block = PairBlock<P>;
+  ForEachBlock<P>(
+      panel, k, [&](int64_t, const PackedBlock<P>& block) __attribute__((always_inline)) {
+        float* floats = reinterpret_cast<float*>(out) + kPanelRows * half;
+        for (int p = 0; p < P.parts; ++p) Lanes::Store(floats + 2 * kPanelRows * p, block.scale[p]);
+        if constexpr (P.affine) Lanes::Store(floats + 2 * kPanelRows * P.parts, block.offset);
+        uint8_t* codes = out + 4 * Block::kFloats + 32 * half;
+        Unroll<0, kPanelGroups>([&](auto g) __attribute__((always_inline)) {
+          Lanes::StoreBytes(codes + 64 * g.value, UnsignedCode<P, g.value>(block.codes));
+        });
+        out += Block::kBytes;
+      });
+}
+
+// Adds the products of a block with T tokens.
+template <typename V, PanelFormat P, int T, typename Block, typename Tile>
+TRANSMLA_INLINE void DotBlock(const Block& block, const Tile& x, typename V::F (&acc)[T]) {
+  constexpr int kGroups = kPanelGroups / P.parts;
+  Unroll<0, P.parts>([&](auto part) __attribute__((always_inline)) {
+    typename V::I sum[T];
+    Unroll<0, T>([&](auto t) __attribute__((always_inline)) {
+      sum[t.value] = MinusCentre<V, P, kUnsignedCentre<P>, part.value>(x, t.value);
+    });
+    Unroll<part.value * kGroups, (part.value + 1) * kGroups>([&](
+        auto g) __attribute__((always_inline)) {
+      const typename V::I code = block.template Group<g.value>();
+      Unroll<0, T>([&](auto t) __attribute__((always_inline)) {
+        sum[t.value] =
+            V::AddProducts(sum[t.value], code, V::Broadcast4(x.Columns(g.value, t.value)));
+      });
+    });
+    const typename V::F scale = block.template Scale<part.value>();
+    Unroll<0, T>([&](auto t) __attribute__((always_inline)) {
+      const typename V::F factor = V::Mul(scale, V::Set1(x.Scale(t.value)));
+      acc[t.value] = V::Fma(V::ToFloat(sum[t.value]), factor, acc[t.value]);
+    });
+  });
+  if constexpr (P.affine) {
+    const typename V::F offset = block.Offset();
+    Unroll<0, T>([&](auto t) __attribute__((always_inline)) {
+      acc[t.value] = V::Fma(offset, V::Set1(x.Sum(t.value)), acc[t.value]);
+    });
+  }
+}
+
+template <PanelFormat P, int T>
+void DotPacked(const PanelDotArgs& a, const uint8_t* tile, int token) {
+  using V = VnniLanes;
+  for (int row = 0; row < a.rows; row += kPanelRows) {
+    V::F acc[T];
+    Unroll<0, T>([&](auto t) __attribute__((always_inline)) { acc[t.value] = V::Zero(); });
+    ForEachBlock<P>(
+        a.panels + row / kPanelRows * a.panel_bytes,
+        a.k, [&](int64_t b, const PackedBlock<P>& block) __attribute__((always_inline)) {
+          DotBlock<V, P, T>(PanelBlock<P>{block}, TileBlock<T>(tile, b, 0), acc);
+        });
+    for (int t = 0; t < T; ++t) StoreRows<V>(a, row, token + t, acc[t]);
+  }
+}
+
+template <PanelFormat P, int T>
+void DotPairs(const PanelDotArgs& a, const uint8_t* tile, int token) {
+  using V = WideVnniLanes;
+  const uint8_t* p = a.scratch;
+  for (int row = 0; row < a.rows; row += V::kWidth) {
+    V::F acc[T];
+    Unroll<0, T>([&](auto t) __attribute__((always_inline)) { acc[t.value] = V::Zero(); });
+    for (int64_t b = 0; b < a.k / kPanelBlock; ++b, p += PairBlock<P>::kBytes) {
+      DotBlock<V, P, T>(PairBlock<P>{p}, TileBlock<T>(tile, b, 0), acc);
+    }
+    for (int t = 0; t < T; ++t) StoreRows<V>(a, row, token + t, acc[t]);
+  }
+}
+
+// From so many tokens on unpacking panels pays.
+constexpr int kExpandTokens = 2 * kTileTokens + 1;
+
+struct VnniDots {
+  template <PanelFormat P>
+  static void Run(const PanelDotArgs& a) {
+    if (a.tokens < kExpandTokens) {
+      ForEachTile(a, [&](auto tokens, const uint8_t* tile, int token) {
+        DotPacked<P, tokens.value>(a, tile, token);
+      });
+      return;
+    }
+    uint8_t* out = a.scratch;
+    const int panels = (a.rows + kPanelRows - 1) / kPanelRows;
+    for (int panel = 0; panel < panels; panel += 2) {
+      ExpandHalf<P>(a.panels + panel * a.panel_bytes, a.k, 0, out);
+      // The last panel may be alone: its pair's other half is then what the scratch held, and its
+      // rows are not stored.
+      if (panel + 1 < panels) ExpandHalf<P>(a.panels + (panel + 1) * a.panel_bytes, a.k, 1, out);
+      out += a.k / kPanelBlock * PairBlock<P>::kBytes;
+    }
+    ForEachTile(a, [&](auto tokens, const uint8_t* tile, int token) {
+      DotPairs<P, tokens.value>(a, tile, token);
+    });
+  }
+};
+
+#undef TRANSMLA_INLINE
+
+}  // namespace
+}  // namespace transmla::cpu
+
+#endif  // TRANSMLA_ENGINE_BACKEND_CPU_PANEL_DOT_VNNI_INL_H_
