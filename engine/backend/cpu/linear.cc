@@ -17,16 +17,22 @@ constexpr int kFusedTokens = 4;
 // Rows of a task: enough that handing out tasks costs nothing, few enough that two threads finish
 // together and that decoded rows stay in the second-level cache.
 constexpr int64_t kTaskRows = 32;
+constexpr int kPiecesPerThread = 4;
 constexpr int64_t kDecodedFloats = 128 * 1024;
 
 int64_t RowsPerTask(int64_t k) {
   return std::clamp(kDecodedFloats / k / 4 * 4, int64_t{4}, kTaskRows);
 }
 
-// As above, in whole panels whose unpacked form fits the workspace.
-int64_t PanelRowsPerTask(int64_t k) {
+// In whole panels. Those that are unpacked fit the workspace; those that are not are handed out in
+// few long pieces, which a processor reads ahead in.
+int64_t PanelRowsPerTask(const ThreadPool& pool, const Product& p) {
   const int64_t pair_rows = 2 * kPanelRows;
-  const int64_t pairs = CpuContext::kScratchBytes / PanelScratchBytes(pair_rows, k);
+  if (p.tokens <= kPackedTokens) {
+    const int64_t piece = CeilDiv(p.rows, int64_t{kPiecesPerThread} * pool.threads());
+    return std::max(kTaskRows, CeilDiv(piece, pair_rows) * pair_rows);
+  }
+  const int64_t pairs = CpuContext::kScratchBytes / PanelScratchBytes(pair_rows, p.k);
   return std::clamp(pairs * pair_rows, pair_rows, kTaskRows);
 }
 
@@ -75,7 +81,7 @@ void RunPanelTokens(CpuContext& context, const Product& p, int first, int tokens
                           std::min(kTileTokens, tokens - token), p.k, tiles + token * token_bytes);
   });
   const int64_t panel_bytes = PanelBytes(p.weight->dtype(), p.k);
-  const int64_t task_rows = PanelRowsPerTask(p.k);
+  const int64_t task_rows = PanelRowsPerTask(*context.pool, p);
   context.pool->ParallelFor(CeilDiv(p.rows, task_rows), [&](int64_t task, int worker) {
     const int64_t row = task * task_rows;
     PanelDotArgs dot;

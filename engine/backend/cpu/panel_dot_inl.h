@@ -164,13 +164,10 @@ void DotExpanded(const PanelDotArgs& a, const uint8_t* tile, int token) {
   for (; row < a.rows; row += kPanelRows) DotExpandedPart<Block, 1, T, T>(a, tile, token, row, 0);
 }
 
-// From so many tokens on unpacking a panel once is cheaper than in each tile.
-constexpr int kExpandTokens = 2 * kTileTokens + 1;
-
 struct PairDots {
   template <PanelFormat P>
   static void Run(const PanelDotArgs& a) {
-    if (a.tokens < kExpandTokens) {
+    if (a.tokens <= kPackedTokens) {
       ForEachTile(a, [&](auto tokens, const uint8_t* tile, int token) {
         DotPacked<P, tokens.value>(a, tile, token);
       });

@@ -151,13 +151,10 @@ void DotPairs(const PanelDotArgs& a, const uint8_t* tile, int token) {
   }
 }
 
-// From so many tokens on unpacking panels pays.
-constexpr int kExpandTokens = 2 * kTileTokens + 1;
-
 struct VnniDots {
   template <PanelFormat P>
   static void Run(const PanelDotArgs& a) {
-    if (a.tokens < kExpandTokens) {
+    if (a.tokens <= kPackedTokens) {
       ForEachTile(a, [&](auto tokens, const uint8_t* tile, int token) {
         DotPacked<P, tokens.value>(a, tile, token);
       });

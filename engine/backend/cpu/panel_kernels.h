@@ -14,6 +14,10 @@
 
 namespace transmla::cpu {
 
+// Up to so many tokens panels are multiplied as they are, without workspace; for more, unpacking
+// them once is cheaper.
+inline constexpr int kPackedTokens = 16;
+
 // out[t, r] = Σ_k w[r, k] · x[t, k] (+ bias[r]) (+ out[t, r] if accumulate).
 struct PanelDotArgs {
   DType dtype = DType::kQ8_0;
