@@ -37,6 +37,10 @@ ABSL_FLAG(std::string, tls_client_ca, "",
 ABSL_FLAG(std::string, device, "cpu", "Where the model runs: cpu or cuda:N.");
 ABSL_FLAG(int, threads, 0, "CPU threads, 0 to 1024. 0: all usable cores.");
 ABSL_FLAG(
+    bool, quantised_activations, true,
+    "On the cpu, multiply quantised weights as 8-bit integers: several times faster, slightly "
+    "rounded. False: in 32-bit floats.");
+ABSL_FLAG(
     std::string, cache_memory, "",
     "Memory for the cache: bytes (512MiB, 2GiB), or on the cpu a share of what is free (25%). "
     "Default: a quarter of what is left after the weights.");
@@ -118,6 +122,7 @@ absl::Status FillEngine(EngineOptions* engine) {
   engine->max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests);
   engine->max_queued_tokens = absl::GetFlag(FLAGS_max_queued_tokens);
   engine->prefix_cache = absl::GetFlag(FLAGS_prefix_cache);
+  engine->quantised_activations = absl::GetFlag(FLAGS_quantised_activations);
   engine->spill_folder = absl::GetFlag(FLAGS_spill_folder);
   if (!engine->spill_folder.empty() && !engine->prefix_cache) {
     return BadFlag("spill_folder", "needs --prefix-cache");

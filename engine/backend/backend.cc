@@ -78,6 +78,17 @@ absl::Status Backend::Linear(const LinearArgs& args) {
   return Remember(DoLinear(args));
 }
 
+absl::Status Backend::LinearGroup(absl::Span<const LinearArgs> group) {
+  RETURN_IF_ERROR(dead_);
+  RETURN_IF_ERROR(CheckLinearGroup(group, {batch_, activation_}));
+  return Remember(DoLinearGroup(group));
+}
+
+absl::Status Backend::DoLinearGroup(absl::Span<const LinearArgs> group) {
+  for (const LinearArgs& args : group) RETURN_IF_ERROR(DoLinear(args));
+  return absl::OkStatus();
+}
+
 absl::Status Backend::PerHeadLinear(const PerHeadLinearArgs& args) {
   RETURN_IF_ERROR(dead_);
   RETURN_IF_ERROR(CheckPerHeadLinear(args, {batch_, activation_}));

@@ -62,6 +62,9 @@ class Backend {
   absl::Status Embedding(const EmbeddingArgs& args);
   absl::Status Norm(const NormArgs& args);
   absl::Status Linear(const LinearArgs& args);
+  // Products of the same `in`, with the results of Linear for each; a backend may run them as one.
+  // No `out` may overlap another. REQUIRES: at least one.
+  absl::Status LinearGroup(absl::Span<const LinearArgs> group);
   absl::Status PerHeadLinear(const PerHeadLinearArgs& args);
   absl::Status GqaCacheWrite(const GqaCacheWriteArgs& args);
   absl::Status MlaCacheWrite(const MlaCacheWriteArgs& args);
@@ -100,6 +103,8 @@ class Backend {
   virtual absl::Status DoEmbedding(const EmbeddingArgs& args) = 0;
   virtual absl::Status DoNorm(const NormArgs& args) = 0;
   virtual absl::Status DoLinear(const LinearArgs& args) = 0;
+  // One by one, unless the backend knows better.
+  virtual absl::Status DoLinearGroup(absl::Span<const LinearArgs> group);
   virtual absl::Status DoPerHeadLinear(const PerHeadLinearArgs& args) = 0;
   virtual absl::Status DoGqaCacheWrite(const GqaCacheWriteArgs& args) = 0;
   virtual absl::Status DoMlaCacheWrite(const MlaCacheWriteArgs& args) = 0;

@@ -327,6 +327,17 @@ absl::Status CheckLinear(const LinearArgs& args, const StepFacts& step) {
   return absl::OkStatus();
 }
 
+absl::Status CheckLinearGroup(absl::Span<const LinearArgs> group, const StepFacts& step) {
+  if (group.empty()) return Invalid("a group of linears is empty");
+  for (const LinearArgs& args : group) {
+    RETURN_IF_ERROR(CheckLinear(args, step));
+    if (args.in.data != group[0].in.data || args.in.shape != group[0].in.shape) {
+      return Invalid("a group of linears reads more than one tensor");
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckPerHeadLinear(const PerHeadLinearArgs& args, const StepFacts& step) {
   RETURN_IF_ERROR(CheckActivation(args.in, "per-head in", 3, step));
   RETURN_IF_ERROR(CheckActivation(args.out, "per-head out", 3, step));

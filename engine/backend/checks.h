@@ -36,6 +36,7 @@ absl::Status CheckBatch(const RaggedBatch& batch, const StepLimits& limits);
 absl::Status CheckEmbedding(const EmbeddingArgs& args, const StepFacts& step);
 absl::Status CheckNorm(const NormArgs& args, const StepFacts& step);
 absl::Status CheckLinear(const LinearArgs& args, const StepFacts& step);
+absl::Status CheckLinearGroup(absl::Span<const LinearArgs> group, const StepFacts& step);
 absl::Status CheckPerHeadLinear(const PerHeadLinearArgs& args, const StepFacts& step);
 absl::Status CheckGqaCacheWrite(const GqaCacheWriteArgs& args, const StepFacts& step);
 absl::Status CheckMlaCacheWrite(const MlaCacheWriteArgs& args, const StepFacts& step);

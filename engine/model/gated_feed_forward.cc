@@ -45,8 +45,8 @@ class GatedFeedForward : public FeedForward {
     const MutableTensorView gate = gate_->Rows(step.normed.shape[0]);
     const MutableTensorView up = up_->Rows(step.normed.shape[0]);
     RETURN_IF_ERROR(
-        backend_->Linear({.in = step.normed, .weight = weights.gate.get(), .out = gate}));
-    RETURN_IF_ERROR(backend_->Linear({.in = step.normed, .weight = weights.up.get(), .out = up}));
+        backend_->LinearGroup({{{.in = step.normed, .weight = weights.gate.get(), .out = gate},
+                                {.in = step.normed, .weight = weights.up.get(), .out = up}}}));
     RETURN_IF_ERROR(backend_->GatedActivation(
         {.gate = gate, .up = up, .activation = spec_.activation, .out = gate}));
     return backend_->Linear(

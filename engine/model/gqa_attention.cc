@@ -120,12 +120,10 @@ class GqaAttentionBlock : public Attention {
   absl::Status Project(const AttentionStep& step, const MutableTensorView& q,
                        const MutableTensorView& k, const MutableTensorView& v) {
     const Layer& layer = layers_[step.layer];
-    RETURN_IF_ERROR(backend_->Linear(
-        {.in = step.normed, .weight = layer.q.get(), .bias = layer.q_bias.get(), .out = q}));
-    RETURN_IF_ERROR(backend_->Linear(
-        {.in = step.normed, .weight = layer.k.get(), .bias = layer.k_bias.get(), .out = k}));
-    return backend_->Linear(
-        {.in = step.normed, .weight = layer.v.get(), .bias = layer.v_bias.get(), .out = v});
+    return backend_->LinearGroup(
+        {{{.in = step.normed, .weight = layer.q.get(), .bias = layer.q_bias.get(), .out = q},
+          {.in = step.normed, .weight = layer.k.get(), .bias = layer.k_bias.get(), .out = k},
+          {.in = step.normed, .weight = layer.v.get(), .bias = layer.v_bias.get(), .out = v}}});
   }
 
   // Each head by itself.

@@ -86,22 +86,22 @@ class DirectProjections : public MlaProjections {
   absl::Status Run(int index, const TensorView& hidden, const MutableTensorView& q,
                    const MutableTensorView& kv) override {
     const Layer& layer = layers_[index];
-    TensorView in = hidden;
-    if (layer.q_a != nullptr) {
-      const MutableTensorView q_a = q_a_->Rows(hidden.shape[0]);
-      RETURN_IF_ERROR(backend_->Linear(
-          {.in = hidden, .weight = layer.q_a.get(), .bias = layer.q_a_bias.get(), .out = q_a}));
-      if (layer.q_a_norm != nullptr) {
-        RETURN_IF_ERROR(backend_->Norm(
-            {.in = q_a, .weight = layer.q_a_norm.get(), .eps = spec_.norm_eps, .out = q_a}));
-      }
-      in = q_a;
-    }
     const MutableTensorView q_rows = Reshape(q, Shape({q.shape[0], q.shape[1] * q.shape[2]}));
-    RETURN_IF_ERROR(backend_->Linear(
-        {.in = in, .weight = layer.q.get(), .bias = layer.q_bias.get(), .out = q_rows}));
-    return backend_->Linear(
-        {.in = hidden, .weight = layer.kv_a.get(), .bias = layer.kv_a_bias.get(), .out = kv});
+    const LinearArgs to_kv{
+        .in = hidden, .weight = layer.kv_a.get(), .bias = layer.kv_a_bias.get(), .out = kv};
+    LinearArgs to_q{
+        .in = hidden, .weight = layer.q.get(), .bias = layer.q_bias.get(), .out = q_rows};
+    if (layer.q_a == nullptr) return backend_->LinearGroup({{to_q, to_kv}});
+    const MutableTensorView q_a = q_a_->Rows(hidden.shape[0]);
+    RETURN_IF_ERROR(backend_->LinearGroup(
+        {{{.in = hidden, .weight = layer.q_a.get(), .bias = layer.q_a_bias.get(), .out = q_a},
+          to_kv}}));
+    if (layer.q_a_norm != nullptr) {
+      RETURN_IF_ERROR(backend_->Norm(
+          {.in = q_a, .weight = layer.q_a_norm.get(), .eps = spec_.norm_eps, .out = q_a}));
+    }
+    to_q.in = q_a;
+    return backend_->Linear(to_q);
   }
 
  private:
@@ -161,9 +161,9 @@ class NormedProjections : public MlaProjections {
     const MutableTensorView v_in = v_->Rows(tokens);
     const MutableTensorView q_heads = Reshape(q_in, Shape({tokens, heads, dim}));
     const MutableTensorView k_heads = Reshape(k_in, Shape({tokens, groups, dim}));
-    RETURN_IF_ERROR(Project(layer.q, hidden, q_in));
-    RETURN_IF_ERROR(Project(layer.k, hidden, k_in));
-    RETURN_IF_ERROR(Project(layer.v, hidden, v_in));
+    RETURN_IF_ERROR(
+        backend_->LinearGroup({{ArgsOf(layer.q, hidden, q_in), ArgsOf(layer.k, hidden, k_in),
+                                ArgsOf(layer.v, hidden, v_in)}}));
     RETURN_IF_ERROR(NormHeads(layer.q_norm, q_heads));
     RETURN_IF_ERROR(NormHeads(layer.k_norm, k_heads));
     RETURN_IF_ERROR(
@@ -193,10 +193,9 @@ class NormedProjections : public MlaProjections {
     return {.weight = from.Matrix(stem, rows, spec_.hidden_size), .bias = from.Bias(stem, rows)};
   }
 
-  absl::Status Project(const Projection& projection, const TensorView& in,
-                       const MutableTensorView& out) {
-    return backend_->Linear(
-        {.in = in, .weight = projection.weight.get(), .bias = projection.bias.get(), .out = out});
+  static LinearArgs ArgsOf(const Projection& projection, const TensorView& in,
+                           const MutableTensorView& out) {
+    return {.in = in, .weight = projection.weight.get(), .bias = projection.bias.get(), .out = out};
   }
 
   absl::Status NormHeads(const WeightPtr& weight, const MutableTensorView& heads) {

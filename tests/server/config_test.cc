@@ -9,6 +9,7 @@
 
 ABSL_DECLARE_FLAG(std::string, model);
 ABSL_DECLARE_FLAG(std::string, cache_dtype);
+ABSL_DECLARE_FLAG(bool, quantised_activations);
 
 namespace transmla {
 namespace {
@@ -88,6 +89,13 @@ TEST(ConfigTest, NamesTheModelAfterItsFile) {
   EXPECT_FALSE(ConfigFromFlags().ok());
   absl::SetFlag(&FLAGS_cache_dtype, "int8");
   EXPECT_EQ(ConfigFromFlags()->engine.cache_dtype, DType::kI8);
+}
+
+TEST(ConfigTest, IntegerProductsCanBeTurnedOff) {
+  absl::SetFlag(&FLAGS_model, "model.gguf");
+  EXPECT_TRUE(ConfigFromFlags()->engine.quantised_activations);
+  absl::SetFlag(&FLAGS_quantised_activations, false);
+  EXPECT_FALSE(ConfigFromFlags()->engine.quantised_activations);
 }
 
 }  // namespace

@@ -146,6 +146,11 @@ absl::Status CpuBackend::DoLinear(const LinearArgs& args) {
   return absl::OkStatus();
 }
 
+absl::Status CpuBackend::DoLinearGroup(absl::Span<const LinearArgs> group) {
+  cpu::LinearGroup(context_, group);
+  return absl::OkStatus();
+}
+
 absl::Status CpuBackend::DoPerHeadLinear(const PerHeadLinearArgs& args) {
   cpu::PerHeadLinear(context_, args);
   return absl::OkStatus();

@@ -33,6 +33,7 @@ class CpuBackend final : public Backend {
   absl::Status DoEmbedding(const EmbeddingArgs& args) override;
   absl::Status DoNorm(const NormArgs& args) override;
   absl::Status DoLinear(const LinearArgs& args) override;
+  absl::Status DoLinearGroup(absl::Span<const LinearArgs> group) override;
   absl::Status DoPerHeadLinear(const PerHeadLinearArgs& args) override;
   absl::Status DoGqaCacheWrite(const GqaCacheWriteArgs& args) override;
   absl::Status DoMlaCacheWrite(const MlaCacheWriteArgs& args) override;

@@ -2,6 +2,10 @@
 
 #include <algorithm>
 
+#include "absl/algorithm/container.h"
+#include "absl/container/inlined_vector.h"
+#include "absl/types/span.h"
+
 #include "engine/backend/cpu/activation_tiles.h"
 #include "engine/backend/cpu/panel_format.h"
 #include "engine/backend/cpu/panel_kernels.h"
@@ -36,87 +40,105 @@ int64_t PanelRowsPerTask(const ThreadPool& pool, const Product& p) {
   return std::clamp(pairs * pair_rows, pair_rows, kTaskRows);
 }
 
-void RunFloatProduct(CpuContext& context, const Product& p) {
+int64_t FloatTasks(const Product& p) { return CeilDiv(p.rows, RowsPerTask(p.k)) * p.matrices; }
+
+void RunFloatTask(CpuContext& context, const Product& p, int64_t task, int worker) {
   const Kernels& kernels = *context.kernels;
   const CpuWeight& weight = *p.weight;
   const int64_t task_rows = RowsPerTask(p.k);
-  const int64_t tasks = CeilDiv(p.rows, task_rows);
-  context.pool->ParallelFor(tasks * p.matrices, [&](int64_t task, int worker) {
-    const int64_t matrix = task / tasks;
-    const int64_t row = task % tasks * task_rows;
-    const int64_t rows = std::min(task_rows, p.rows - row);
-    DotArgs dot;
-    dot.w = weight.data() + (matrix * p.rows + row) * weight.row_bytes();
-    dot.w_stride = weight.row_bytes();
-    dot.rows = static_cast<int>(rows);
-    dot.x = p.in + matrix * p.in_step;
-    dot.x_stride = p.in_stride;
-    dot.tokens = p.tokens;
-    dot.k = p.k;
-    dot.bias = p.bias == nullptr ? nullptr : p.bias + row;
-    dot.accumulate = p.accumulate;
-    dot.out = p.out + matrix * p.out_step + row;
-    dot.out_stride = p.out_stride;
-    if (weight.dtype() == DType::kF32) return kernels.dot_f32(dot);
-    if (p.tokens <= kFusedTokens && kernels.dot_fused(weight.dtype(), dot)) return;
-    float* decoded = context.Scratch(worker);
-    for (int64_t r = 0; r < rows; ++r) {
-      kernels.dequantize(weight.dtype(), static_cast<const std::byte*>(dot.w) + r * dot.w_stride,
-                         p.k, decoded + r * p.k);
-    }
-    dot.w = decoded;
-    dot.w_stride = p.k * static_cast<int64_t>(sizeof(float));
-    kernels.dot_f32(dot);
-  });
+  const int64_t matrix_tasks = CeilDiv(p.rows, task_rows);
+  const int64_t matrix = task / matrix_tasks;
+  const int64_t row = task % matrix_tasks * task_rows;
+  const int64_t rows = std::min(task_rows, p.rows - row);
+  DotArgs dot;
+  dot.w = weight.data() + (matrix * p.rows + row) * weight.row_bytes();
+  dot.w_stride = weight.row_bytes();
+  dot.rows = static_cast<int>(rows);
+  dot.x = p.in + matrix * p.in_step;
+  dot.x_stride = p.in_stride;
+  dot.tokens = p.tokens;
+  dot.k = p.k;
+  dot.bias = p.bias == nullptr ? nullptr : p.bias + row;
+  dot.accumulate = p.accumulate;
+  dot.out = p.out + matrix * p.out_step + row;
+  dot.out_stride = p.out_stride;
+  if (weight.dtype() == DType::kF32) return kernels.dot_f32(dot);
+  if (p.tokens <= kFusedTokens && kernels.dot_fused(weight.dtype(), dot)) return;
+  float* decoded = context.Scratch(worker);
+  for (int64_t r = 0; r < rows; ++r) {
+    kernels.dequantize(weight.dtype(), static_cast<const std::byte*>(dot.w) + r * dot.w_stride, p.k,
+                       decoded + r * p.k);
+  }
+  dot.w = decoded;
+  dot.w_stride = p.k * static_cast<int64_t>(sizeof(float));
+  kernels.dot_f32(dot);
 }
 
-// Tokens [first, first + tokens), whose tiles fit the workspace.
-void RunPanelTokens(CpuContext& context, const Product& p, int first, int tokens) {
-  const PanelKernels& kernels = *context.panels;
-  const int64_t token_bytes = TileTokenBytes(p.k);
-  uint8_t* const tiles = reinterpret_cast<uint8_t*>(context.tiles.data());
-  context.pool->ParallelFor(CeilDiv(tokens, kTileTokens), [&](int64_t tile, int) {
-    const int token = static_cast<int>(tile) * kTileTokens;
-    kernels.quantize_tile(p.in + (first + token) * p.in_stride, p.in_stride,
-                          std::min(kTileTokens, tokens - token), p.k, tiles + token * token_bytes);
-  });
+int64_t PanelTasks(const CpuContext& context, const Product& p) {
+  return CeilDiv(p.rows, PanelRowsPerTask(*context.pool, p));
+}
+
+// REQUIRES: context.tiles holds the product's tokens.
+void RunPanelTask(CpuContext& context, const Product& p, int64_t task, int worker) {
   const int64_t panel_bytes = PanelBytes(p.weight->dtype(), p.k);
   const int64_t task_rows = PanelRowsPerTask(*context.pool, p);
-  context.pool->ParallelFor(CeilDiv(p.rows, task_rows), [&](int64_t task, int worker) {
-    const int64_t row = task * task_rows;
-    PanelDotArgs dot;
-    dot.dtype = p.weight->dtype();
-    dot.panels = p.weight->panels() + row / kPanelRows * panel_bytes;
-    dot.panel_bytes = panel_bytes;
-    dot.rows = static_cast<int>(std::min(task_rows, p.rows - row));
-    dot.tiles = tiles;
-    dot.tokens = tokens;
-    dot.k = p.k;
-    dot.bias = p.bias == nullptr ? nullptr : p.bias + row;
-    dot.accumulate = p.accumulate;
-    dot.out = p.out + first * p.out_stride + row;
-    dot.out_stride = p.out_stride;
-    dot.scratch = reinterpret_cast<uint8_t*>(context.Scratch(worker));
-    kernels.dot(dot);
+  const int64_t row = task * task_rows;
+  PanelDotArgs dot;
+  dot.dtype = p.weight->dtype();
+  dot.panels = p.weight->panels() + row / kPanelRows * panel_bytes;
+  dot.panel_bytes = panel_bytes;
+  dot.rows = static_cast<int>(std::min(task_rows, p.rows - row));
+  dot.tiles = reinterpret_cast<const uint8_t*>(context.tiles.data());
+  dot.tokens = p.tokens;
+  dot.k = p.k;
+  dot.bias = p.bias == nullptr ? nullptr : p.bias + row;
+  dot.accumulate = p.accumulate;
+  dot.out = p.out + row;
+  dot.out_stride = p.out_stride;
+  dot.scratch = reinterpret_cast<uint8_t*>(context.Scratch(worker));
+  context.panels->dot(dot);
+}
+
+// Writes activation tiles of the tokens of a product.
+void FillTiles(CpuContext& context, const Product& p) {
+  const int64_t token_bytes = TileTokenBytes(p.k);
+  uint8_t* const tiles = reinterpret_cast<uint8_t*>(context.tiles.data());
+  context.pool->ParallelFor(CeilDiv(p.tokens, kTileTokens), [&](int64_t tile, int) {
+    const int token = static_cast<int>(tile) * kTileTokens;
+    context.panels->quantize_tile(p.in + token * p.in_stride, p.in_stride,
+                                  std::min(kTileTokens, p.tokens - token), p.k,
+                                  tiles + token * token_bytes);
   });
 }
 
-// REQUIRES: one matrix: those of heads are not kept in panels.
-void RunPanelProduct(CpuContext& context, const Product& p) {
-  const int turn = static_cast<int>(std::min<int64_t>(
-      p.tokens, CpuContext::kTileBytes / TileTokenBytes(p.k) / kTileTokens * kTileTokens));
-  for (int first = 0; first < p.tokens; first += turn) {
-    RunPanelTokens(context, p, first, std::min(turn, p.tokens - first));
+bool InPanels(const Product& p) { return p.weight->panels() != nullptr; }
+
+// Tokens whose tiles fit the workspace.
+int TileRoom(int64_t k) {
+  return static_cast<int>(CpuContext::kTileBytes / TileTokenBytes(k) / kTileTokens * kTileTokens);
+}
+
+// Products of the same rows `in` in one loop, so that threads wait for one another once. REQUIRES:
+// the tokens fit TileRoom if any weight is in panels; those are of one matrix (those of heads are
+// not kept in panels).
+void RunTogether(CpuContext& context, absl::Span<const Product> products) {
+  if (const auto panels = absl::c_find_if(products, InPanels); panels != products.end()) {
+    FillTiles(context, *panels);
   }
+  const auto tasks = [&](const Product& p) {
+    return InPanels(p) ? PanelTasks(context, p) : FloatTasks(p);
+  };
+  int64_t total = 0;
+  for (const Product& p : products) total += tasks(p);
+  context.pool->ParallelFor(total, [&](int64_t task, int worker) {
+    const Product* p = products.data();
+    for (; task >= tasks(*p); ++p) task -= tasks(*p);
+    InPanels(*p) ? RunPanelTask(context, *p, task, worker)
+                 : RunFloatTask(context, *p, task, worker);
+  });
 }
 
-}  // namespace
-
-void RunProduct(CpuContext& context, const Product& p) {
-  p.weight->panels() != nullptr ? RunPanelProduct(context, p) : RunFloatProduct(context, p);
-}
-
-void Linear(CpuContext& context, const LinearArgs& args) {
+Product ProductOf(const LinearArgs& args) {
   Product product;
   product.weight = &AsCpu(*args.weight);
   product.rows = args.weight->shape()[0];
@@ -128,7 +150,29 @@ void Linear(CpuContext& context, const LinearArgs& args) {
   product.accumulate = args.accumulate;
   product.out = args.out.as<float>();
   product.out_stride = product.rows;
-  RunProduct(context, product);
+  return product;
+}
+
+}  // namespace
+
+void RunProduct(CpuContext& context, const Product& p) {
+  const int turn = InPanels(p) ? TileRoom(p.k) : p.tokens;
+  for (int first = 0; first < p.tokens; first += turn) {
+    Product part = p;
+    part.in += first * p.in_stride;
+    part.out += first * p.out_stride;
+    part.tokens = std::min(turn, p.tokens - first);
+    RunTogether(context, {&part, 1});
+  }
+}
+
+void Linear(CpuContext& context, const LinearArgs& args) { RunProduct(context, ProductOf(args)); }
+
+void LinearGroup(CpuContext& context, absl::Span<const LinearArgs> group) {
+  absl::InlinedVector<Product, 4> products;
+  for (const LinearArgs& args : group) products.push_back(ProductOf(args));
+  if (products[0].tokens <= TileRoom(products[0].k)) return RunTogether(context, products);
+  for (const Product& product : products) RunProduct(context, product);
 }
 
 void PerHeadLinear(CpuContext& context, const PerHeadLinearArgs& args) {

@@ -2,6 +2,8 @@
 #ifndef TRANSMLA_ENGINE_BACKEND_CPU_LINEAR_H_
 #define TRANSMLA_ENGINE_BACKEND_CPU_LINEAR_H_
 
+#include "absl/types/span.h"
+
 #include "engine/backend/cpu/context.h"
 #include "engine/backend/cpu/weight.h"
 #include "engine/backend/op_args.h"
@@ -28,6 +30,8 @@ struct Product {
 void RunProduct(CpuContext& context, const Product& product);
 
 void Linear(CpuContext& context, const LinearArgs& args);
+// At least one product.
+void LinearGroup(CpuContext& context, absl::Span<const LinearArgs> group);
 void PerHeadLinear(CpuContext& context, const PerHeadLinearArgs& args);
 
 }  // namespace transmla::cpu

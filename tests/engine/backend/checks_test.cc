@@ -136,6 +136,12 @@ TEST_P(ChecksTest, WrongShapesAreRefusedAndLeaveTheBackendAlive) {
   std::vector<float> values(3);
   invalid(backend().Read(out.view(), absl::MakeSpan(values)), "elements");
   EXPECT_TRUE(backend().Linear({.in = in.view(), .weight = w, .out = out.view()}).ok());
+  const LinearArgs good{.in = in.view(), .weight = w, .out = out.view()};
+  invalid(backend().LinearGroup({}), "empty");
+  invalid(backend().LinearGroup({{good, {.in = in.view(), .out = out.view()}}}), "missing");
+  Activations other(backend(), {2, 6});
+  invalid(backend().LinearGroup({{good, {.in = other.view(), .weight = w, .out = out.view()}}}),
+          "more than one");
   EXPECT_EQ(out.Read(), std::vector<float>(8, 6.0f));
 }
 

@@ -140,6 +140,39 @@ TEST_P(QuantisedLinearTest, ThreadsDoNotChangeBits) {
   EXPECT_EQ(RunLinear(backend(), *a.packed, in, 9), RunLinear(*single, *b.packed, in, 9));
 }
 
+// Weights in panels of two types and one that is not, with a bias; the last number of tokens does
+// not fit the workspace at once.
+TEST_P(QuantisedLinearTest, AGroupGivesTheBitsOfEachAlone) {
+  const int64_t k = 256;
+  const Matrix q = MakeMatrix(backend(), DType::kQ4_1, 70, k, 11);
+  const Matrix kv = MakeMatrix(backend(), DType::kQ6_K, 33, k, 12);
+  Random random(13);
+  const WeightPtr plain =
+      PackFloats(backend(), {5, k}, RandomFloats(random, 5 * k), WeightRole::kLinear);
+  const WeightPtr bias = PackFloats(backend(), {70}, RandomFloats(random, 70), WeightRole::kVector);
+  for (const int64_t tokens : {1, 5, 16, 40, 90000}) {
+    SCOPED_TRACE(tokens);
+    Activations x(backend(), {tokens, k}, RandomFloats(random, tokens * k));
+    Activations a(backend(), {tokens, 70}), b(backend(), {tokens, 5}), c(backend(), {tokens, 33});
+    ASSERT_TRUE(
+        backend()
+            .LinearGroup(
+                {{{.in = x.view(), .weight = q.packed.get(), .bias = bias.get(), .out = a.view()},
+                  {.in = x.view(), .weight = plain.get(), .out = b.view()},
+                  {.in = x.view(), .weight = kv.packed.get(), .out = c.view()}}})
+            .ok());
+    Activations alone(backend(), {tokens, 70});
+    ASSERT_TRUE(
+        backend()
+            .Linear(
+                {.in = x.view(), .weight = q.packed.get(), .bias = bias.get(), .out = alone.view()})
+            .ok());
+    EXPECT_TRUE(a.Read() == alone.Read());
+    EXPECT_TRUE(b.Read() == RunLinear(backend(), *plain, x.Read(), tokens));
+    EXPECT_TRUE(c.Read() == RunLinear(backend(), *kv.packed, x.Read(), tokens));
+  }
+}
+
 TEST_P(QuantisedLinearTest, AddsBiasAndResidual) {
   const int64_t k = 96;
   const int64_t rows = 13;
