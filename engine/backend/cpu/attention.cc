@@ -22,6 +22,9 @@ constexpr float kNone = -std::numeric_limits<float>::infinity();
 // tile, few enough that their sums stay in the second-level cache.
 constexpr int kTargetRows = 64;
 
+// Up to so many rows, values are decoded in registers, for each group of rows anew.
+constexpr int kDirectRows = 12;
+
 // Part of the queries' rows: `dim` floats of each head.
 struct QueryPart {
   const float* data = nullptr;
@@ -50,7 +53,7 @@ struct Call {
   // Floats of a worker's workspace: see Workspace.
   int64_t WorkspaceFloats() const {
     const int64_t rows = int64_t{block_tokens()} * group();
-    return rows * (key_dim + kPageTokens + 2 * value_dim + 5) + kPageTokens * (key_dim + value_dim);
+    return rows * (key_dim + kPageTokens + 2 * value_dim + 5) + kPageTokens * value_dim;
   }
 };
 
@@ -64,7 +67,6 @@ struct Block {
 // A worker's buffers; row r is head r % group of the block's token r / group.
 struct Workspace {
   float* query;              // [rows, key_dim]
-  float* keys;               // [kPageTokens, key_dim]
   float* values;             // [kPageTokens, value_dim]
   float* scores;             // [rows, kPageTokens]
   float* alpha;              // [rows]
@@ -80,7 +82,6 @@ struct Workspace {
       return begin;
     };
     query = take(rows * call.key_dim);
-    keys = take(kPageTokens * call.key_dim);
     values = take(kPageTokens * call.value_dim);
     scores = take(int64_t{rows} * kPageTokens);
     span_sums = take(rows * call.value_dim);
@@ -174,46 +175,65 @@ class BlockAttention {
     return call_.window == 0 ? 0 : std::max(0, first_position_ + t - call_.window + 1);
   }
 
-  // Columns [first, first + dim) of a tile's rows, as floats with `to_stride` between tokens.
-  void Decode(const CacheRows& rows, const std::byte* page, int64_t first, int64_t dim, int tokens,
-              float* to, int64_t to_stride) const {
-    const std::byte* from = page + rows.offset + RowBytes(rows.dtype, first);
-    const int64_t row = rows.row_bytes();
-    if (rows.dtype != DType::kI8) {
-      for (int j = 0; j < tokens; ++j) {
-        kernels_.dequantize(rows.dtype, from + j * row, dim, to + j * to_stride);
-      }
-      return;
+  // This layer's part of a page, and of the page after it, if this block sees that.
+  struct Pages {
+    const std::byte* page;
+    const std::byte* next;
+  };
+  Pages PagesAt(int base) const {
+    const PageId* at = pages_ + base / kPageTokens;
+    const bool last = base + kPageTokens >= first_position_ + block_.tokens;
+    return {call_.store->At(at[0], call_.layer),
+            last ? nullptr : call_.store->At(at[1], call_.layer)};
+  }
+
+  // Columns [first, first + cols) of a page's rows.
+  static CacheTile Tile(const CacheRows& rows, const Pages& pages, int64_t first, int64_t cols) {
+    const auto [page, next] = pages;
+    const int64_t offset = rows.offset + RowBytes(rows.dtype, first);
+    CacheTile tile;
+    tile.dtype = rows.dtype;
+    tile.data = page + offset;
+    if (next != nullptr) tile.next = next + offset;
+    tile.stride = rows.row_bytes();
+    tile.cols = static_cast<int>(cols);
+    if (rows.dtype == DType::kI8) {
+      tile.group = rows.group;
+      tile.scales = reinterpret_cast<const float*>(page + rows.scales_offset) + first / rows.group;
+      tile.scales_stride = rows.groups();
     }
-    const int64_t groups = rows.groups();
-    const float* scales =
-        reinterpret_cast<const float*>(page + rows.scales_offset) + first / rows.group;
-    for (int j = 0; j < tokens; ++j) {
-      kernels_.dequantize_i8(reinterpret_cast<const int8_t*>(from + j * row), scales + j * groups,
-                             rows.group, dim, to + j * to_stride);
+    return tile;
+  }
+
+  // Products of all keys of a page with rows [begin, end) of the queries, into work_.scores.
+  void Scores(const Pages& pages, int tokens, int begin, int end) const {
+    ScoresArgs scores;
+    scores.q = work_.query + begin * call_.key_dim;
+    scores.q_stride = call_.key_dim;
+    scores.rows = end - begin;
+    scores.tokens = tokens;
+    scores.out = work_.scores + int64_t{begin} * kPageTokens;
+    // Only rows that all heads share are in several parts.
+    const absl::Span<const CacheRows> parts = call_.store->keys();
+    for (const CacheRows& rows : parts) {
+      const int64_t cols = parts.size() == 1 ? call_.key_dim : rows.dim;
+      scores.keys = Tile(rows, pages, kv_head_ * cols, cols);
+      kernels_.scores(scores);
+      scores.q += cols;
+      scores.accumulate = true;
     }
   }
 
-  // This head's columns of a tile's rows, dim in all: the cache itself if it is F32, else decoded
-  // into `to`.
-  const float* Tile(absl::Span<const CacheRows> parts, const std::byte* page, int64_t dim,
-                    int tokens, float* to, int64_t* stride) const {
-    if (parts[0].dtype == DType::kF32) {
-      *stride = parts[0].dim;
-      return reinterpret_cast<const float*>(page + parts[0].offset) + kv_head_ * dim;
-    }
-    *stride = dim;
-    if (parts.size() == 1) {
-      Decode(parts[0], page, kv_head_ * dim, dim, tokens, to, dim);
-      return to;
-    }
-    // Only rows that all heads share are in several parts.
-    int64_t at = 0;
-    for (const CacheRows& rows : parts) {
-      Decode(rows, page, 0, rows.dim, tokens, to + at, dim);
-      at += rows.dim;
-    }
-    return to;
+  // This head's values: those of the cache, or, for many rows, decoded once for all.
+  CacheTile Values(const Pages& pages, int tokens, int rows) const {
+    const CacheRows& cached = call_.values_in_keys ? call_.store->keys()[0] : call_.store->values();
+    CacheTile tile = Tile(cached, pages, kv_head_ * call_.value_dim, call_.value_dim);
+    if (call_.values_in_keys) tile.next = nullptr;  // the scores fetch it
+    if (tile.dtype == DType::kF32 || rows <= kDirectRows) return tile;
+    kernels_.decode_tile(tile, tokens, work_.values, call_.value_dim);
+    return {.data = work_.values,
+            .stride = call_.value_dim * static_cast<int64_t>(sizeof(float)),
+            .cols = tile.cols};
   }
 
   // Products of queries and keys [from, to) of a tile → weights (Kernels::softmax_tile).
@@ -236,36 +256,13 @@ class BlockAttention {
     }
     if (begin >= end) return;
     const int tokens = std::min(kPageTokens, first_position_ + end - base);  // cached
-    const std::byte* page = call_.store->At(pages_[base / kPageTokens], call_.layer);
-    int64_t key_stride = 0;
-    int64_t value_stride = 0;
-    const float* keys =
-        Tile(call_.store->keys(), page, call_.key_dim, tokens, work_.keys, &key_stride);
-    const float* values = keys;
-    if (call_.values_in_keys) {
-      value_stride = key_stride;
-    } else {
-      values = Tile(absl::MakeConstSpan(&call_.store->values(), 1), page, call_.value_dim, tokens,
-                    work_.values, &value_stride);
-    }
+    const Pages pages = PagesAt(base);
     const int group = call_.group();
-    DotArgs dot;
-    dot.w = keys;
-    dot.w_stride = key_stride * static_cast<int64_t>(sizeof(float));
-    dot.rows = tokens;
-    dot.x = work_.query + begin * group * call_.key_dim;
-    dot.x_stride = call_.key_dim;
-    dot.tokens = (end - begin) * group;
-    dot.k = call_.key_dim;
-    dot.out = work_.scores + int64_t{begin} * group * kPageTokens;
-    dot.out_stride = kPageTokens;
-    kernels_.dot_f32(dot);
+    Scores(pages, tokens, begin * group, end * group);
 
     WeightedSumArgs sum;
     sum.p_stride = kPageTokens;
-    sum.v = values;
-    sum.v_stride = value_stride;
-    sum.cols = static_cast<int>(call_.value_dim);
+    sum.v = Values(pages, tokens, (end - begin) * group);
     sum.o_stride = call_.value_dim;
     for (int t = begin; t < end;) {
       // Tokens that see the same part of the tile go together.

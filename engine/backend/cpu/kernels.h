@@ -17,6 +17,7 @@
 
 #include <cstdint>
 
+#include "engine/base/page.h"
 #include "engine/tensor/dtype.h"
 
 namespace transmla::cpu {
@@ -36,6 +37,34 @@ struct DotArgs {
   int64_t out_stride = 0;  // floats from token to token
 };
 
+// Columns of consecutive cached tokens as the cache holds them, F32, F16, BF16 or I8: value
+// (token, col) of I8 is data[token, col] · scales[token, col / group].
+struct CacheTile {
+  DType dtype = DType::kF32;
+  const void* data = nullptr;  // of the first token and column
+  // What `data` will be in the next call with a tile like this one, to be brought into the
+  // processor's cache meanwhile; or none.
+  const void* next = nullptr;
+  int64_t stride = 0;  // bytes from token to token
+  int cols = 0;
+  int group = 0;                  // I8: columns a scale; the first column begins a group
+  const float* scales = nullptr;  // I8: of the first token and column
+  int64_t scales_stride = 0;      // I8: floats from token to token
+};
+
+// out[r, j] = Σ_k q[r, k] · keys[j, k] (+ out[r, j] if accumulate) for j < tokens, k ascending.
+// `tokens` is rounded up to a multiple of 16: `keys` must reach as far, and results as far are
+// written.
+struct ScoresArgs {
+  const float* q = nullptr;  // [rows, q_stride]
+  int64_t q_stride = 0;
+  int rows = 0;
+  CacheTile keys;  // [tokens, k]
+  int tokens = 0;
+  bool accumulate = false;
+  float* out = nullptr;  // [rows, kPageTokens]
+};
+
 // o[r, c] = o[r, c] · alpha[r] + Σ_{begin <= j < end} p[r, j] · v[j, c], j ascending.
 struct WeightedSumArgs {
   const float* p = nullptr;  // [rows, p_stride]
@@ -43,9 +72,7 @@ struct WeightedSumArgs {
   int rows = 0;
   int begin = 0;
   int end = 0;
-  const float* v = nullptr;  // [end, cols]
-  int64_t v_stride = 0;
-  int cols = 0;
+  CacheTile v;                   // [end, cols]
   const float* alpha = nullptr;  // [rows]
   float* o = nullptr;            // [rows, cols]
   int64_t o_stride = 0;
@@ -60,10 +87,6 @@ struct SoftmaxState {
 struct Kernels {
   // Decodes n elements of a row; equal to DequantizeRow bit for bit. n is a whole number of blocks.
   void (*dequantize)(DType dtype, const void* row, int64_t n, float* out);
-
-  // Decodes n elements of a row of 8-bit integers: out[i] = row[i] · scales[i / group], the same
-  // bits in every table.
-  void (*dequantize_i8)(const int8_t* row, const float* scales, int group, int64_t n, float* out);
 
   // Dots with F32 rows, for any number of tokens.
   void (*dot_f32)(const DotArgs& args);
@@ -88,6 +111,11 @@ struct Kernels {
   // out[i] = exp(in[i]) within 2 units in the last place; results below 2^-125 are 0.
   void (*exp)(const float* in, int64_t n, float* out);
 
+  // --- attention, over at most kPageTokens cached tokens ---
+
+  // out[token, col] as floats, the same bits in every table.
+  void (*decode_tile)(const CacheTile& tile, int tokens, float* out, int64_t out_stride);
+  void (*scores)(const ScoresArgs& args);
   // One tile of an online softmax. scores[begin, end) are multiplied by `scale`, the state takes
   // them in, and scores become exp(score - greatest so far), those outside [begin, end) 0. Returns
   // by how much what was summed before must be multiplied. `scores` has kPageTokens elements.

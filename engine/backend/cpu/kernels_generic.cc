@@ -3,6 +3,7 @@
 #include "engine/backend/cpu/kernels.h"
 #include "engine/backend/cpu/vec_generic.h"
 #include "engine/backend/cpu/kernels_inl.h"
+#include "engine/backend/cpu/attention_kernels_inl.h"
 // clang-format on
 #include "engine/tensor/block_formats.h"
 
@@ -24,7 +25,6 @@ void DequantizeScalar(DType dtype, const void* row, int64_t n, float* out) {
 
 const Kernels kGenericKernels = {
     .dequantize = DequantizeScalar,
-    .dequantize_i8 = DequantizeI8,
     .dot_f32 = Dot<DecodeF32>,
     .dot_fused = DotFused,
     .rms_norm = RmsNorm,
@@ -33,6 +33,8 @@ const Kernels kGenericKernels = {
     .gelu_tanh_mul = GeluTanhMul,
     .soft_cap = SoftCap,
     .exp = ExpRow,
+    .decode_tile = DecodeTile,
+    .scores = Scores,
     .softmax_tile = SoftmaxTile,
     .weighted_sum = WeightedSum,
 };

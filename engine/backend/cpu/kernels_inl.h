@@ -9,7 +9,6 @@
 #include <immintrin.h>
 
 #include "engine/backend/cpu/kernels.h"
-#include "engine/base/page.h"
 
 namespace transmla::cpu {
 namespace {
@@ -150,22 +149,6 @@ void DecodeRow(const void* row, int64_t n, float* out) {
   }
 }
 
-void DequantizeI8(const int8_t* row, const float* scales, int group, int64_t n, float* out) {
-  for (int64_t begin = 0; begin < n; begin += group) {
-    const int64_t end = begin + group < n ? begin + group : n;
-    const Vec::F scale = Vec::Set1(*scales++);
-    int64_t i = begin;
-    for (; i + Vec::kWidth <= end; i += Vec::kWidth) {
-      Vec::Store(out + i, Vec::Mul(Vec::LoadI8(row + i), scale));
-    }
-    if (const int rest = static_cast<int>(end - i); rest > 0) {
-      int8_t last[Vec::kWidth] = {};
-      __builtin_memcpy(last, row + i, static_cast<size_t>(rest));
-      Vec::StoreN(out + i, Vec::Mul(Vec::LoadI8(last), scale), rest);
-    }
-  }
-}
-
 // --- element by element ---
 
 // exp(x) = 2^n · exp(r), n = round(x / ln 2), |r| <= ln 2 / 2, ln 2 in two parts so that r is
@@ -279,114 +262,6 @@ void RmsNormAdd(const float* in, const float* weight, float eps, int64_t n, floa
   Map(n, out, [&](auto load) {
     return Vec::Add(load(out), Vec::Mul(Vec::Mul(load(in), factor), load(weight)));
   });
-}
-
-// --- attention ---
-
-float SoftmaxTile(float* scores, int begin, int end, float scale, SoftmaxState* state) {
-  const Vec::F factor = Vec::Set1(scale);
-  for (int j = 0; j < kPageTokens; j += Vec::kWidth) {
-    Vec::Store(scores + j, Vec::Mul(Vec::Load(scores + j), factor));
-  }
-  for (int j = 0; j < begin; ++j) scores[j] = -kInfinity;
-  for (int j = end; j < kPageTokens; ++j) scores[j] = -kInfinity;
-
-  Vec::F greatest = Vec::Set1(state->max);
-  for (int j = 0; j < kPageTokens; j += Vec::kWidth) {
-    greatest = Vec::Max(Vec::Load(scores + j), greatest);
-  }
-  float lanes[Vec::kWidth];
-  Vec::Store(lanes, greatest);
-  float max = lanes[0];
-  for (int i = 1; i < Vec::kWidth; ++i) max = lanes[i] > max ? lanes[i] : max;
-
-  // Without any finite score there is nothing to subtract: all become exp(-∞) = 0.
-  const float base = max == -kInfinity ? 0.0f : max;
-  const Vec::F bases = Vec::Set1(base);
-  Vec::F sum = Vec::Zero();
-  for (int j = 0; j < kPageTokens; j += Vec::kWidth) {
-    const Vec::F p = Exp(Vec::Sub(Vec::Load(scores + j), bases));
-    Vec::Store(scores + j, p);
-    sum = Vec::Add(sum, p);
-  }
-  Vec::Store(lanes, Exp(Vec::Set1(state->max - base)));
-  const float alpha = lanes[0];
-  state->sum = state->sum * alpha + Vec::Reduce(sum);
-  state->max = max;
-  return alpha;
-}
-
-// Columns [col, col + C · kWidth) of R rows.
-template <int R, int C>
-inline void WeightedSumTile(const WeightedSumArgs& a, int row, int col) {
-  Vec::F acc[R * C];
-#pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) {
-    const Vec::F alpha = Vec::Set1(a.alpha[row + r]);
-#pragma GCC unroll 4
-    for (int c = 0; c < C; ++c) {
-      acc[r * C + c] =
-          Vec::Mul(Vec::Load(a.o + (row + r) * a.o_stride + col + c * Vec::kWidth), alpha);
-    }
-  }
-  for (int j = a.begin; j < a.end; ++j) {
-    const float* v = a.v + j * a.v_stride + col;
-    Vec::F values[C];
-#pragma GCC unroll 4
-    for (int c = 0; c < C; ++c) values[c] = Vec::Load(v + c * Vec::kWidth);
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) {
-      const Vec::F p = Vec::Set1(a.p[(row + r) * a.p_stride + j]);
-#pragma GCC unroll 4
-      for (int c = 0; c < C; ++c) acc[r * C + c] = Vec::Fma(p, values[c], acc[r * C + c]);
-    }
-  }
-#pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int c = 0; c < C; ++c) {
-      Vec::Store(a.o + (row + r) * a.o_stride + col + c * Vec::kWidth, acc[r * C + c]);
-    }
-  }
-}
-
-// Fewer columns than a vector has.
-inline void WeightedSumRest(const WeightedSumArgs& a, int row, int col, int rest) {
-  float* o = a.o + row * a.o_stride + col;
-  Vec::F acc = Vec::Mul(Vec::LoadN(o, rest), Vec::Set1(a.alpha[row]));
-  for (int j = a.begin; j < a.end; ++j) {
-    acc = Vec::Fma(Vec::Set1(a.p[row * a.p_stride + j]),
-                   Vec::LoadN(a.v + j * a.v_stride + col, rest), acc);
-  }
-  Vec::StoreN(o, acc, rest);
-}
-
-template <int R>
-inline void WeightedSumRows(const WeightedSumArgs& a, int row) {
-  constexpr int kColumns = Vec::kWidth == 16 ? 4 : 2;  // R · kColumns accumulators in registers
-  int col = 0;
-  for (; col + kColumns * Vec::kWidth <= a.cols; col += kColumns * Vec::kWidth) {
-    WeightedSumTile<R, kColumns>(a, row, col);
-  }
-  for (; col + Vec::kWidth <= a.cols; col += Vec::kWidth) WeightedSumTile<R, 1>(a, row, col);
-  if (col < a.cols) {
-    for (int r = 0; r < R; ++r) WeightedSumRest(a, row + r, col, a.cols - col);
-  }
-}
-
-void WeightedSum(const WeightedSumArgs& a) {
-  int row = 0;
-  for (; row + 4 <= a.rows; row += 4) WeightedSumRows<4>(a, row);
-  switch (a.rows - row) {
-    case 1:
-      return WeightedSumRows<1>(a, row);
-    case 2:
-      return WeightedSumRows<2>(a, row);
-    case 3:
-      return WeightedSumRows<3>(a, row);
-    default:
-      return;
-  }
 }
 
 }  // namespace

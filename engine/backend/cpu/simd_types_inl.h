@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "engine/backend/cpu/attention_kernels_inl.h"
 #include "engine/backend/cpu/block_decode_inl.h"
 #include "engine/backend/cpu/kernels.h"
 #include "engine/backend/cpu/kernels_inl.h"
@@ -66,7 +67,6 @@ void Dequantize(DType dtype, const void* row, int64_t n, float* out) {
 
 constexpr Kernels kSimdKernels = {
     .dequantize = Dequantize,
-    .dequantize_i8 = DequantizeI8,
     .dot_f32 = Dot<DecodeF32>,
     .dot_fused = DotFused,
     .rms_norm = RmsNorm,
@@ -75,6 +75,8 @@ constexpr Kernels kSimdKernels = {
     .gelu_tanh_mul = GeluTanhMul,
     .soft_cap = SoftCap,
     .exp = ExpRow,
+    .decode_tile = DecodeTile,
+    .scores = Scores,
     .softmax_tile = SoftmaxTile,
     .weighted_sum = WeightedSum,
 };

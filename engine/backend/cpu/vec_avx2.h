@@ -53,6 +53,31 @@ struct Vec {
   }
   static float Reduce(F a) { return _mm_cvtss_f32(Reduce4(a, a, a, a)); }
 
+  static float ReduceMax(F a) {
+    return MaxLane(_mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)));
+  }
+
+  // Exchanges rows and columns: lane j of m[i] and lane i of m[j].
+  static void Transpose(F (&m)[8]) {
+    F u[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+      u[i] = _mm256_unpacklo_ps(m[i], m[i + 1]);
+      u[i + 1] = _mm256_unpackhi_ps(m[i], m[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c) {
+      // In each half h, lanes 4 h + c of four rows.
+      const int i = c / 2;
+      const F low = c % 2 == 0 ? _mm256_shuffle_ps(u[i], u[i + 2], 0x44)
+                               : _mm256_shuffle_ps(u[i], u[i + 2], 0xEE);
+      const F high = c % 2 == 0 ? _mm256_shuffle_ps(u[i + 4], u[i + 6], 0x44)
+                                : _mm256_shuffle_ps(u[i + 4], u[i + 6], 0xEE);
+      m[c] = _mm256_permute2f128_ps(low, high, 0x20);
+      m[c + 4] = _mm256_permute2f128_ps(low, high, 0x31);
+    }
+  }
+
   // --- decoding: fn(i, v) takes vector i of a block, elements [i · kWidth, (i + 1) · kWidth) ---
 
   static F LoadF16(const uint8_t* p) {
@@ -61,6 +86,14 @@ struct Vec {
   static F LoadBf16(const uint8_t* p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(
         _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
+  }
+  // The first, then the second of a pair of BF16 in each lane.
+  static F LowBf16(F pairs) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(pairs), 16));
+  }
+  static F HighBf16(F pairs) {
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(pairs),
+                                                _mm256_set1_epi32(static_cast<int>(0xFFFF0000u))));
   }
   static F FromI8(__m128i bytes) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)); }
   static F FromU8(__m128i bytes) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)); }

@@ -82,6 +82,38 @@ struct Vec {
     return ((slot >> 2 & 1) << 1 | slot >> 3) << 2 | ((slot & 1) << 1 | (slot >> 1 & 1));
   }
 
+  static float ReduceMax(F a) { return _mm512_reduce_max_ps(a); }
+
+  // Exchanges rows and columns: lane j of m[i] and lane i of m[j].
+  static void Transpose(F (&m)[16]) {
+    F u[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+      u[i] = _mm512_unpacklo_ps(m[i], m[i + 1]);
+      u[i + 1] = _mm512_unpackhi_ps(m[i], m[i + 1]);
+    }
+    // v[4 g + c]: in each quarter q, lanes 4 q + c of rows 4 g to 4 g + 3.
+    F v[16];
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+      v[i] = _mm512_shuffle_ps(u[i], u[i + 2], 0x44);
+      v[i + 1] = _mm512_shuffle_ps(u[i], u[i + 2], 0xEE);
+      v[i + 2] = _mm512_shuffle_ps(u[i + 1], u[i + 3], 0x44);
+      v[i + 3] = _mm512_shuffle_ps(u[i + 1], u[i + 3], 0xEE);
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c) {
+      const F even_low = _mm512_shuffle_f32x4(v[c], v[c + 4], 0x88);  // quarters 0, 2 of rows 0-7
+      const F odd_low = _mm512_shuffle_f32x4(v[c], v[c + 4], 0xDD);   // quarters 1, 3
+      const F even_high = _mm512_shuffle_f32x4(v[c + 8], v[c + 12], 0x88);
+      const F odd_high = _mm512_shuffle_f32x4(v[c + 8], v[c + 12], 0xDD);
+      m[c] = _mm512_shuffle_f32x4(even_low, even_high, 0x88);
+      m[c + 4] = _mm512_shuffle_f32x4(odd_low, odd_high, 0x88);
+      m[c + 8] = _mm512_shuffle_f32x4(even_low, even_high, 0xDD);
+      m[c + 12] = _mm512_shuffle_f32x4(odd_low, odd_high, 0xDD);
+    }
+  }
+
   // --- decoding: fn(i, v) takes vector i of a block, elements [i · kWidth, (i + 1) · kWidth) ---
 
   static F LoadF16(const uint8_t* p) {
@@ -90,6 +122,14 @@ struct Vec {
   static F LoadBf16(const uint8_t* p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(
         _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
+  }
+  // The first, then the second of a pair of BF16 in each lane.
+  static F LowBf16(F pairs) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pairs), 16));
+  }
+  static F HighBf16(F pairs) {
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs),
+                                                _mm512_set1_epi32(static_cast<int>(0xFFFF0000u))));
   }
 
   static F FromI8(__m128i bytes) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)); }

@@ -7,6 +7,7 @@
 #include <immintrin.h>
 
 #include "engine/backend/cpu/vec_sse_reduce.h"
+#include "engine/tensor/float_types.h"
 
 namespace transmla::cpu {
 namespace {
@@ -53,6 +54,27 @@ struct Vec {
     __builtin_memcpy(&bytes, p, sizeof(bytes));
     return _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(bytes)));
   }
+  static F LoadF16(const uint8_t* p) {
+    uint16_t halves[kWidth];
+    __builtin_memcpy(halves, p, sizeof(halves));
+    return _mm_setr_ps(F16ToFloat(halves[0]), F16ToFloat(halves[1]), F16ToFloat(halves[2]),
+                       F16ToFloat(halves[3]));
+  }
+  static F LoadBf16(const uint8_t* p) {
+    return _mm_castsi128_ps(_mm_slli_epi32(
+        _mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))), 16));
+  }
+  // The first, then the second of a pair of BF16 in each lane.
+  static F LowBf16(F pairs) {
+    return _mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(pairs), 16));
+  }
+  static F HighBf16(F pairs) {
+    return _mm_castsi128_ps(
+        _mm_and_si128(_mm_castps_si128(pairs), _mm_set1_epi32(static_cast<int>(0xFFFF0000u))));
+  }
+  static float ReduceMax(F a) { return MaxLane(a); }
+  // Exchanges rows and columns: lane j of m[i] and lane i of m[j].
+  static void Transpose(F (&m)[4]) { _MM_TRANSPOSE4_PS(m[0], m[1], m[2], m[3]); }
   // The sums of the lanes of four vectors.
   static __m128 Reduce4(F a, F b, F c, F d) { return SumLanes4(a, b, c, d); }
   static float Reduce(F a) { return _mm_cvtss_f32(Reduce4(a, a, a, a)); }

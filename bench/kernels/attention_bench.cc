@@ -1,0 +1,153 @@
+// Attention over a BF16 cache: decode of one and of 16 sequences, and the last 512 tokens of a
+// prompt, for the shapes of two models and for latent caches of a quarter of their size.
+//
+// GB/s counts the cached bytes that the queries see, once for each sequence; GFLOP/s counts a
+// multiply-add as two. Layers are taken in turn, as a model does, so that long caches come from
+// memory. kernel_bench's BM_ReadBandwidth is the roof of the one, its linear_bench of the other.
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "benchmark/benchmark.h"
+
+#include "engine/backend/cpu/create.h"
+#include "engine/base/check.h"
+#include "engine/base/checked_math.h"
+#include "engine/base/random.h"
+
+namespace transmla {
+namespace {
+
+constexpr int64_t kCycledBytes = int64_t{96} << 20;
+constexpr int kMaxLayers = 32;
+
+struct Shape {
+  int heads = 0;
+  int kv_heads = 0;  // 0: latent attention
+  int dim = 0;       // of a head; of the rope key for latent attention
+  int rank = 0;      // of the latent
+
+  bool mla() const { return kv_heads == 0; }
+  int key_dim() const { return rank + dim; }
+  int value_dim() const { return mla() ? rank : dim; }
+  KvLayout Layout() const {
+    return {.attention = mla() ? AttentionKind::kMla : AttentionKind::kGqa,
+            .num_layers = 1,
+            .first_dim = mla() ? rank : kv_heads * dim,
+            .second_dim = mla() ? dim : kv_heads * dim,
+            .dtype = DType::kBF16};
+  }
+};
+
+// Sequences that have `context` positions each, the last `tokens` of which are computed.
+RaggedBatch MakeBatch(int sequences, int tokens, int context) {
+  RaggedBatch batch;
+  batch.sequence_starts.push_back(0);
+  batch.page_starts.push_back(0);
+  const int pages = CeilDiv(context, kPageTokens);
+  for (int s = 0; s < sequences; ++s) {
+    for (int t = 0; t < tokens; ++t) {
+      batch.token_ids.push_back(0);
+      batch.positions.push_back(context - tokens + t);
+    }
+    for (int p = 0; p < pages; ++p) batch.pages.push_back(s * pages + p);
+    batch.sequence_starts.push_back(batch.tokens());
+    batch.page_starts.push_back(static_cast<int32_t>(batch.pages.size()));
+  }
+  return batch;
+}
+
+// Halves whose top byte makes every BF16 number a small positive one.
+void FillPages(KvStore& store) {
+  std::vector<std::byte> bytes(store.layout().BytesPerPage());
+  Random random(1);
+  for (PageId page = 0; page < store.pages(); ++page) {
+    for (size_t i = 0; i < bytes.size(); i += 2) {
+      bytes[i] = static_cast<std::byte>(random());
+      bytes[i + 1] = std::byte{0x3D};
+    }
+    CHECK_OK(store.WritePage(page, bytes));
+  }
+}
+
+void BM_Attention(benchmark::State& state, const Shape& shape) {
+  const int sequences = static_cast<int>(state.range(0));
+  const int tokens = static_cast<int>(state.range(1));
+  const int context = static_cast<int>(state.range(2));
+  auto backend = CreateCpuBackend({.threads = static_cast<int>(state.range(3))});
+  CHECK_OK(backend.status());
+  const RaggedBatch batch = MakeBatch(sequences, tokens, context);
+  CHECK_OK((*backend)->Prepare({.max_tokens = batch.tokens(),
+                                .max_sequences = sequences,
+                                .max_logit_tokens = 1,
+                                .max_context_tokens = context}));
+
+  KvLayout layout = shape.Layout();
+  const int64_t layer_bytes = layout.BytesPerToken() * context * sequences;
+  layout.num_layers =
+      static_cast<int>(std::min<int64_t>(kMaxLayers, CeilDiv(kCycledBytes, layer_bytes)));
+  auto store = (*backend)->CreateKvStore(layout, static_cast<int>(batch.pages.size()));
+  CHECK_OK(store.status());
+  FillPages(**store);
+
+  const int64_t rows = batch.tokens();
+  auto q = (*backend)->NewTensor({rows, shape.heads, shape.dim});
+  auto q_latent = (*backend)->NewTensor({rows, shape.heads, std::max(1, shape.rank)});
+  auto out = (*backend)->NewTensor({rows, shape.heads, shape.value_dim()});
+  CHECK_OK(q.status());
+  CHECK_OK(q_latent.status());
+  CHECK_OK(out.status());
+  for (const auto& tensor : {q->get(), q_latent->get()}) {
+    const MutableTensorView view = tensor->Rows(rows);
+    CHECK_OK((*backend)->Write(std::vector<float>(view.shape.elements(), 0.5f), view));
+  }
+  CHECK_OK((*backend)->Begin(batch));
+  int layer = 0;
+  for (auto _ : state) {
+    if (shape.mla()) {
+      CHECK_OK((*backend)->MlaAttention({.q_latent = (*q_latent)->Rows(rows),
+                                         .q = (*q)->Rows(rows),
+                                         .store = store->get(),
+                                         .layer = layer,
+                                         .scale = 0.1f,
+                                         .out = (*out)->Rows(rows)}));
+    } else {
+      CHECK_OK((*backend)->GqaAttention({.q = (*q)->Rows(rows),
+                                         .store = store->get(),
+                                         .layer = layer,
+                                         .scale = 0.1f,
+                                         .out = (*out)->Rows(rows)}));
+    }
+    layer = (layer + 1) % layout.num_layers;
+  }
+  // Each token sees itself and what is before it.
+  const double seen = 1.0 * rows * (context - tokens) + 0.5 * rows * (tokens + 1);
+  state.counters["GFLOP/s"] =
+      benchmark::Counter(2e-9 * seen * shape.heads * (shape.key_dim() + shape.value_dim()),
+                         benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GB/s"] = benchmark::Counter(1e-9 * static_cast<double>(layer_bytes),
+                                              benchmark::Counter::kIsIterationInvariantRate);
+}
+
+// Decode of one sequence and of 16, and prefill of 512 tokens.
+#define ATTENTION(name, ...)                                    \
+  BENCHMARK_CAPTURE(BM_Attention, name, Shape{__VA_ARGS__})     \
+      ->ArgNames({"sequences", "tokens", "context", "threads"}) \
+      ->Args({1, 1, 512, 1})                                    \
+      ->Args({1, 1, 512, 2})                                    \
+      ->Args({1, 1, 8192, 1})                                   \
+      ->Args({1, 1, 8192, 2})                                   \
+      ->Args({16, 1, 4096, 2})                                  \
+      ->Args({1, 512, 512, 2})                                  \
+      ->Args({1, 512, 8192, 2})                                 \
+      ->UseRealTime()
+
+// SmolLM2-135M caches 384 values a token and layer, Llama-3-8B 2,048.
+ATTENTION(smollm2_gqa, .heads = 9, .kv_heads = 3, .dim = 64);
+ATTENTION(smollm2_mla, .heads = 9, .dim = 24, .rank = 72);
+ATTENTION(llama3_8b_gqa, .heads = 32, .kv_heads = 8, .dim = 128);
+ATTENTION(llama3_8b_mla, .heads = 32, .dim = 64, .rank = 448);
+
+}  // namespace
+}  // namespace transmla
