@@ -4,7 +4,7 @@
 #   A GoogleTest binary, registered with CTest as one test. Label `gpu` marks tests that need a device.
 # transmla_benchmark(NAME SRCS… DEPS…)
 #   A Google Benchmark binary.
-# transmla_isa_sources(TARGET AVX2 file… AVX512 file… AVX512VNNI file…)
+# transmla_isa_sources(TARGET AVX2 file… AVX512 file… AVX512VNNI file… AVX512BF16 file…)
 #   Compiles the named files of TARGET for one instruction set each; nothing but their own kernels may be in them.
 
 function(transmla_library name)
@@ -48,7 +48,7 @@ function(transmla_benchmark name)
 endfunction()
 
 function(transmla_isa_sources target)
-  cmake_parse_arguments(ARG "" "" "AVX2;AVX512;AVX512VNNI" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "AVX2;AVX512;AVX512VNNI;AVX512BF16" ${ARGN})
   if(ARG_AVX2)
     set_source_files_properties(${ARG_AVX2} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
   endif()
@@ -58,5 +58,8 @@ function(transmla_isa_sources target)
   endif()
   if(ARG_AVX512VNNI)
     set_source_files_properties(${ARG_AVX512VNNI} PROPERTIES COMPILE_OPTIONS "${avx512};-mavx512vnni")
+  endif()
+  if(ARG_AVX512BF16)
+    set_source_files_properties(${ARG_AVX512BF16} PROPERTIES COMPILE_OPTIONS "${avx512};-mavx512bf16")
   endif()
 endfunction()

@@ -1,5 +1,4 @@
-// Linear over the weight types and shapes of small models, and the machine's two roofs: read
-// bandwidth, and multiply-adds.
+// Linear over the weight types and shapes of small models; roof_bench.cc has the machine's roofs.
 //
 // GFLOP/s counts a multiply-add as two. GB/s counts the weight's own bytes once a call. The weights
 // of one case cycle through more than the second-level cache holds, as a model's do.
@@ -12,8 +11,8 @@
 
 #include "engine/backend/cpu/create.h"
 #include "engine/base/check.h"
+#include "engine/base/cpu_info.h"
 #include "engine/base/random.h"
-#include "engine/base/thread_pool.h"
 #include "engine/tensor/block_formats.h"
 #include "engine/tensor/float_types.h"
 
@@ -66,10 +65,10 @@ void BM_Linear(benchmark::State& state, DType dtype, int64_t out_features, int64
                                               benchmark::Counter::kIsIterationInvariantRate);
 }
 
-#define LINEAR(name, dtype, rows, cols)                 \
-  BENCHMARK_CAPTURE(BM_Linear, name, dtype, rows, cols) \
-      ->ArgNames({"tokens", "threads", "quantised"})    \
-      ->ArgsProduct({{1, 4, 16, 512}, {1, 2}, {0, 1}})  \
+#define LINEAR(name, dtype, rows, cols)                                        \
+  BENCHMARK_CAPTURE(BM_Linear, name, dtype, rows, cols)                        \
+      ->ArgNames({"tokens", "threads", "quantised"})                           \
+      ->ArgsProduct({{1, 4, 16, 512}, {1, GetCpuInfo().usable_cores}, {0, 1}}) \
       ->UseRealTime()
 
 // SmolLM2-135M: hidden 576, intermediate 1536, vocabulary 49152.
@@ -84,25 +83,6 @@ LINEAR(square_f32, DType::kF32, 1024, 1024);
 LINEAR(square_bf16, DType::kBF16, 1024, 1024);
 LINEAR(square_f16, DType::kF16, 1024, 1024);
 LINEAR(square_q4_0, DType::kQ4_0, 1024, 1024);
-
-// Reads 256 MiB: the roof of decoding with large weights.
-void BM_ReadBandwidth(benchmark::State& state) {
-  constexpr int64_t kWords = int64_t{32} << 20;
-  constexpr int64_t kPart = int64_t{1} << 17;
-  static const auto* const data = new std::vector<uint64_t>(kWords, 1);
-  ThreadPool pool(static_cast<int>(state.range(0)));
-  std::vector<uint64_t> sums(kWords / kPart);
-  for (auto _ : state) {
-    pool.ParallelFor(kWords / kPart, [&](int64_t part, int) {
-      uint64_t sum = 0;
-      for (int64_t i = part * kPart; i < (part + 1) * kPart; ++i) sum += (*data)[i];
-      sums[part] = sum;
-    });
-    benchmark::DoNotOptimize(sums.data());
-  }
-  state.SetBytesProcessed(state.iterations() * kWords * 8);
-}
-BENCHMARK(BM_ReadBandwidth)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime();
 
 }  // namespace
 }  // namespace transmla

@@ -5,10 +5,12 @@
 //   decoder_bench --model PATH [--contexts 512,4096] [--threads 2] [--runs 3] [--json]
 //
 // Prompts are random token ids (speed does not depend on them), in chunks as the server's engine
-// makes them. Each context is warmed up with one untimed chunk. Prints medians over the runs, one
-// `name: value unit` a line; a decode line also says how much of the machine's memory bandwidth the
-// bytes it had to read come to (weights once, cache once; over 100 % means that the processor's
-// caches served part of them).
+// makes them. Each context is warmed up with one untimed chunk; further streams get copies of the
+// first one's cache. Prints medians over the runs, one `name: value unit` a line; a decode line
+// also says how much of the machine's memory bandwidth the bytes it had to read come to (weights
+// once, cache once; over 100 % means that the processor's caches served part of them).
+// --bandwidth=false leaves that out: measuring it takes 512 MiB, which would count in the process's
+// peak memory.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -49,6 +51,7 @@ ABSL_FLAG(int, decode_tokens, 32, "Tokens decoded a run");
 ABSL_FLAG(int, streams, 1, "Sequences that decode at once; their tokens a second are added up");
 ABSL_FLAG(int, chunk, 512, "Tokens of a prefill step, as --max_step_tokens of the server");
 ABSL_FLAG(bool, quantised_activations, true, "As CpuOptions; true as in the server");
+ABSL_FLAG(bool, bandwidth, true, "Measure the machine's read bandwidth too");
 ABSL_FLAG(bool, json, false, "Print one JSON object instead of lines");
 
 namespace transmla {
@@ -114,12 +117,13 @@ struct ContextSpeed {
   double decode = 0;   // tokens a second
 };
 
-// One sequence, fed with random tokens.
+// Sequences fed with random tokens.
 class SpeedRun {
  public:
   // Each of `streams` sequences has `pages` pages of `store`, one after the other.
-  SpeedRun(Decoder& decoder, KvStore& store, int chunk, int streams, int pages)
-      : decoder_(decoder),
+  SpeedRun(Backend& backend, Decoder& decoder, KvStore& store, int chunk, int streams, int pages)
+      : backend_(backend),
+        decoder_(decoder),
         store_(store),
         chunk_(chunk),
         streams_(streams),
@@ -131,31 +135,42 @@ class SpeedRun {
     }
   }
 
-  // Seconds to compute positions [0, context) of one sequence.
-  absl::StatusOr<double> Prefill(int context, int stream = 0) {
+  // Seconds to compute positions [0, context) of the first sequence.
+  absl::StatusOr<double> Prefill(int context) {
     const absl::Time start = SystemClock()->Now();
     for (int position = 0; position < context; position += chunk_) {
-      RETURN_IF_ERROR(Step(stream, 1, position, std::min(chunk_, context - position)));
+      RETURN_IF_ERROR(Step(1, position, std::min(chunk_, context - position)));
     }
     return absl::ToDoubleSeconds(SystemClock()->Now() - start);
+  }
+
+  // Gives every sequence what the first one has cached of positions [0, context).
+  absl::Status Share(int context) {
+    std::vector<std::pair<PageId, PageId>> copies;
+    for (int stream = 1; stream < streams_; ++stream) {
+      for (int page = 0; page < CeilDiv(context, kPageTokens); ++page) {
+        copies.emplace_back(page, stream * pages_ + page);
+      }
+    }
+    return backend_.CopyPages(&store_, copies);
   }
 
   // Seconds to compute `count` positions from `context` on of every sequence, one a step.
   absl::StatusOr<double> Decode(int context, int count) {
     const absl::Time start = SystemClock()->Now();
-    for (int i = 0; i < count; ++i) RETURN_IF_ERROR(Step(0, streams_, context + i, 1));
+    for (int i = 0; i < count; ++i) RETURN_IF_ERROR(Step(streams_, context + i, 1));
     return absl::ToDoubleSeconds(SystemClock()->Now() - start);
   }
 
  private:
-  // Computes positions [position, position + count) of sequences [first, first + sequences), and
-  // the logits of each one's last.
-  absl::Status Step(int first, int sequences, int position, int count) {
+  // Computes positions [position, position + count) of the first `sequences` sequences, and the
+  // logits of each one's last.
+  absl::Status Step(int sequences, int position, int count) {
     RaggedBatch batch;
     batch.token_ids.assign(tokens_.begin(), tokens_.begin() + sequences * count);
     batch.sequence_starts = {0};
     batch.page_starts = {0};
-    for (int s = first; s < first + sequences; ++s) {
+    for (int s = 0; s < sequences; ++s) {
       for (int i = 0; i < count; ++i) batch.positions.push_back(position + i);
       const int used = CeilDiv(position + count, kPageTokens);
       for (int page = 0; page < used; ++page) batch.pages.push_back(s * pages_ + page);
@@ -166,6 +181,7 @@ class SpeedRun {
     return decoder_.Run(batch, &store_).status();
   }
 
+  Backend& backend_;
   Decoder& decoder_;
   KvStore& store_;
   int chunk_;
@@ -179,15 +195,12 @@ absl::StatusOr<ContextSpeed> Measure(SpeedRun& run, int context) {
   RETURN_IF_ERROR(run.Prefill(std::min(context, absl::GetFlag(FLAGS_chunk))).status());
   std::vector<double> prefill;
   std::vector<double> decode;
-  const int streams = absl::GetFlag(FLAGS_streams);
-  for (int stream = 1; stream < streams; ++stream) {
-    RETURN_IF_ERROR(run.Prefill(context, stream).status());
-  }
   for (int i = 0; i < absl::GetFlag(FLAGS_runs); ++i) {
     ASSIGN_OR_RETURN(const double prefill_s, run.Prefill(context));
+    RETURN_IF_ERROR(run.Share(context));
     ASSIGN_OR_RETURN(const double decode_s, run.Decode(context, decode_tokens));
     prefill.push_back(context / prefill_s);
-    decode.push_back(streams * decode_tokens / decode_s);
+    decode.push_back(absl::GetFlag(FLAGS_streams) * decode_tokens / decode_s);
   }
   return ContextSpeed{.context = context, .prefill = Median(prefill), .decode = Median(decode)};
 }
@@ -199,15 +212,15 @@ struct Report {
   int64_t weight_bytes = 0;
   int64_t weight_bytes_per_step = 0;
   int64_t cache_bytes_per_token = 0;
-  double read_bandwidth = 0;  // bytes a second
+  double read_bandwidth = 0;  // bytes a second; 0 if it was not measured
   std::vector<ContextSpeed> speeds;
 
-  // Bytes a second that decode behind `speed.context` tokens reads, as a share of the bandwidth.
-  double DecodeBandwidthShare(const ContextSpeed& speed) const {
+  // Bytes a second that decode behind `speed.context` tokens reads.
+  double DecodeBytesPerSecond(const ContextSpeed& speed) const {
     const double streams = absl::GetFlag(FLAGS_streams);
     const double bytes = static_cast<double>(weight_bytes_per_step) +
                          streams * static_cast<double>(cache_bytes_per_token * speed.context);
-    return speed.decode / streams * bytes / read_bandwidth;
+    return speed.decode / streams * bytes;
   }
 };
 
@@ -215,11 +228,17 @@ void PrintLines(const Report& report) {
   absl::PrintF("# %s, %s attention, on %s\n", report.model, report.attention, report.device);
   absl::PrintF("weights: %.1f MB\n", report.weight_bytes * 1e-6);
   absl::PrintF("cache: %d bytes/token\n", report.cache_bytes_per_token);
-  absl::PrintF("read_bandwidth: %.1f GB/s\n", report.read_bandwidth * 1e-9);
+  if (report.read_bandwidth > 0) {
+    absl::PrintF("read_bandwidth: %.1f GB/s\n", report.read_bandwidth * 1e-9);
+  }
   for (const ContextSpeed& speed : report.speeds) {
     absl::PrintF("prefill_ctx%d: %.1f tokens/s\n", speed.context, speed.prefill);
-    absl::PrintF("decode_ctx%d: %.1f tokens/s  (%.0f %% of memory bandwidth)\n", speed.context,
-                 speed.decode, 100 * report.DecodeBandwidthShare(speed));
+    absl::PrintF("decode_ctx%d: %.1f tokens/s", speed.context, speed.decode);
+    if (report.read_bandwidth > 0) {
+      absl::PrintF("  (%.0f %% of memory bandwidth)",
+                   100 * report.DecodeBytesPerSecond(speed) / report.read_bandwidth);
+    }
+    absl::PrintF("\n");
   }
 }
 
@@ -229,7 +248,7 @@ void PrintJson(const Report& report) {
     speeds.push_back({{"context", speed.context},
                       {"prefill_tokens_per_s", speed.prefill},
                       {"decode_tokens_per_s", speed.decode},
-                      {"decode_bandwidth_share", report.DecodeBandwidthShare(speed)}});
+                      {"decode_bytes_per_s", report.DecodeBytesPerSecond(speed)}});
   }
   const nlohmann::json object = {{"model", report.model},
                                  {"device", report.device},
@@ -275,9 +294,11 @@ absl::Status Run() {
                 .attention = layout.attention == AttentionKind::kMla ? "latent" : "grouped-query",
                 .weight_bytes = decoder->weight_bytes(),
                 .weight_bytes_per_step = WeightBytesPerStep(*checkpoint, *decoder),
-                .cache_bytes_per_token = layout.BytesPerToken(),
-                .read_bandwidth = ReadBandwidth(threads > 0 ? threads : GetCpuInfo().usable_cores)};
-  SpeedRun run(*decoder, *store, chunk, streams, pages);
+                .cache_bytes_per_token = layout.BytesPerToken()};
+  if (absl::GetFlag(FLAGS_bandwidth)) {
+    report.read_bandwidth = ReadBandwidth(threads > 0 ? threads : GetCpuInfo().usable_cores);
+  }
+  SpeedRun run(*backend, *decoder, *store, chunk, streams, pages);
   for (const int context : contexts) {
     ASSIGN_OR_RETURN(const ContextSpeed speed, Measure(run, context));
     report.speeds.push_back(speed);

@@ -13,6 +13,12 @@ def cpu_name():
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
 
 
+def has(flag):
+    """Whether the processor reports a flag of /proc/cpuinfo."""
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    return any(line.startswith("flags") and flag in line.split() for line in lines)
+
+
 def conditions(threads, load_before):
     """Of a run that ends now; load_before: os.getloadavg()[0] at its start."""
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], stdout=subprocess.PIPE, text=True,
