@@ -18,29 +18,42 @@ struct RowHead {
   uint8_t codes[8 * kPanelBlock];  // [block][column]
 };
 
-int Nibble(const uint8_t* qs, int i) { return i < 16 ? qs[i] & 15 : qs[i - 16] >> 4; }
+// Four codes, a byte each, the first in the lowest.
+uint32_t WordAt(const uint8_t* p) {
+  uint32_t word;
+  std::memcpy(&word, p, sizeof(word));
+  return word;
+}
+void StoreWord(uint32_t word, uint8_t* p) { std::memcpy(p, &word, sizeof(word)); }
 
 // Qx_0 and Qx_1: {f16 d; f16 m if affine; u32 fifth bits if 5-bit; codes}.
-void ReadSmallBlock(const PanelFormat& format, const uint8_t* block, RowHead* head) {
-  const int halves = format.affine ? 4 : 2;
-  std::memcpy(head->half_bytes, block, halves);
-  const uint8_t* codes = block + halves;
-  if (format.code_bits == 8) {
+template <PanelFormat P>
+void ReadSmallBlock(const uint8_t* block, RowHead* head) {
+  constexpr int kHalves = P.affine ? 4 : 2;
+  std::memcpy(head->half_bytes, block, kHalves);
+  const uint8_t* codes = block + kHalves;
+  if constexpr (P.code_bits == 8) {
     std::memcpy(head->codes, codes, kPanelBlock);
     return;
   }
-  uint32_t fifth = 0;
-  if (format.code_bits == 5) {
-    std::memcpy(&fifth, codes, sizeof(fifth));
-    codes += sizeof(fifth);
+  const uint32_t fifth = P.code_bits == 5 ? WordAt(codes) : 0;
+  if constexpr (P.code_bits == 5) codes += sizeof(fifth);
+  for (int i = 0; i < kPanelBlock / 2; ++i) {
+    head->codes[i] = codes[i] & 15;
+    head->codes[kPanelBlock / 2 + i] = codes[i] >> 4;
   }
-  for (int i = 0; i < kPanelBlock; ++i) {
-    head->codes[i] = static_cast<uint8_t>(Nibble(codes, i) | (fifth >> i & 1) << 4);
+  if constexpr (P.code_bits == 5) {
+    for (int g = 0; g < kPanelGroups; ++g) {
+      // The product has bit i of the four at bit 8 i.
+      const uint32_t bits = (fifth >> (4 * g) & 15) * 0x00204081u & 0x01010101u;
+      StoreWord(WordAt(head->codes + 4 * g) | bits << 4, head->codes + 4 * g);
+    }
   }
 }
 
 // Q4_K and Q5_K: {f16 d; f16 dmin; u8 scales[12]; u8 fifth bits[32] if 5-bit; u8 nibbles[128]}.
-void ReadAffineSuperBlock(const PanelFormat& format, const uint8_t* block, RowHead* head) {
+template <PanelFormat P>
+void ReadAffineSuperBlock(const uint8_t* block, RowHead* head) {
   std::memcpy(head->half_bytes, block, 4);
   const uint8_t* scales = block + 4;
   for (int j = 0; j < 8; ++j) {
@@ -50,13 +63,12 @@ void ReadAffineSuperBlock(const PanelFormat& format, const uint8_t* block, RowHe
                                                  : (scales[j + 4] >> 4) | (scales[j] >> 6) << 4);
   }
   const uint8_t* fifth = block + 16;
-  const uint8_t* nibbles = format.code_bits == 5 ? fifth + 32 : fifth;
+  const uint8_t* nibbles = P.code_bits == 5 ? fifth + 32 : fifth;
   for (int j = 0; j < 8; ++j) {
-    for (int i = 0; i < kPanelBlock; ++i) {
-      const uint8_t byte = nibbles[j / 2 * 32 + i];
-      int code = j % 2 == 0 ? byte & 15 : byte >> 4;
-      if (format.code_bits == 5) code |= (fifth[i] >> j & 1) << 4;
-      head->codes[j * kPanelBlock + i] = static_cast<uint8_t>(code);
+    for (int i = 0; i < kPanelBlock; i += 4) {
+      uint32_t code = WordAt(nibbles + j / 2 * 32 + i) >> (j % 2 * 4) & 0x0F0F0F0Fu;
+      if constexpr (P.code_bits == 5) code |= (WordAt(fifth + i) >> j & 0x01010101u) << 4;
+      StoreWord(code, head->codes + j * kPanelBlock + i);
     }
   }
 }
@@ -68,19 +80,24 @@ void ReadQ6SuperBlock(const uint8_t* block, RowHead* head) {
     const int half = j / 4;
     const int quarter = j % 4;
     for (int part = 0; part < 2; ++part) head->scale[j][part] = block[192 + 2 * j + part];
-    for (int i = 0; i < kPanelBlock; ++i) {
-      const uint8_t byte = block[64 * half + 32 * (quarter % 2) + i];
-      const int nibble = quarter < 2 ? byte & 15 : byte >> 4;
-      const int pair = block[128 + 32 * half + i] >> (2 * quarter) & 3;
-      head->codes[j * kPanelBlock + i] = static_cast<uint8_t>(nibble | pair << 4);
+    for (int i = 0; i < kPanelBlock; i += 4) {
+      const uint32_t nibbles =
+          WordAt(block + 64 * half + 32 * (quarter % 2) + i) >> (quarter / 2 * 4) & 0x0F0F0F0Fu;
+      const uint32_t pairs = WordAt(block + 128 + 32 * half + i) >> (2 * quarter) & 0x03030303u;
+      StoreWord(nibbles | pairs << 4, head->codes + j * kPanelBlock + i);
     }
   }
 }
 
-void ReadHead(const PanelFormat& format, const uint8_t* block, RowHead* head) {
-  if (!format.nested) return ReadSmallBlock(format, block, head);
-  if (format.affine) return ReadAffineSuperBlock(format, block, head);
-  ReadQ6SuperBlock(block, head);
+template <PanelFormat P>
+void ReadHead(const uint8_t* block, RowHead* head) {
+  if constexpr (!P.nested) {
+    ReadSmallBlock<P>(block, head);
+  } else if constexpr (P.affine) {
+    ReadAffineSuperBlock<P>(block, head);
+  } else {
+    ReadQ6SuperBlock(block, head);
+  }
 }
 
 // Where code (row, column) lies. Unused pointers of a format are null.
@@ -106,15 +123,28 @@ CodePlace PlaceOf(const PanelFormat& format, int row, int column) {
   return place;
 }
 
-void WriteCode(const PanelFormat& format, int row, int column, uint8_t code, uint8_t* codes) {
-  const CodePlace place = PlaceOf(format, row, column);
-  if (format.code_bits == 8) {
-    codes[place.byte] = code;
+// The 32 codes of a row in a block.
+template <PanelFormat P>
+void WriteCodes(const uint8_t* codes, int row, uint8_t* out) {
+  uint8_t* to = out + 4 * row;
+  if constexpr (P.code_bits == 8) {
+    for (int g = 0; g < kPanelGroups; ++g) StoreWord(WordAt(codes + 4 * g), to + 32 * g);
     return;
   }
-  codes[place.byte] |= static_cast<uint8_t>((code & 15) << place.shift);
-  if (format.code_bits > 4) {
-    codes[place.high_byte] |= static_cast<uint8_t>((code >> 4) << place.high_shift);
+  constexpr int kHighBits = P.code_bits - 4;
+  constexpr uint32_t kHighMask = kHighBits == 1 ? 0x01010101u : 0x03030303u;
+  uint32_t high[2] = {0, 0};
+  for (int g = 0; g < kPanelGroups / 2; ++g) {
+    const uint32_t low_group = WordAt(codes + 4 * g);
+    const uint32_t high_group = WordAt(codes + 4 * (g + kPanelGroups / 2));
+    StoreWord((low_group & 0x0F0F0F0Fu) | (high_group & 0x0F0F0F0Fu) << 4, to + 32 * g);
+    high[0] |= (low_group >> 4 & kHighMask) << (kHighBits * g);
+    high[1] |= (high_group >> 4 & kHighMask) << (kHighBits * g);
+  }
+  if constexpr (P.code_bits == 5) StoreWord(high[0] | high[1] << 4, to + 128);
+  if constexpr (P.code_bits == 6) {
+    StoreWord(high[0], to + 128);
+    StoreWord(high[1], to + 160);
   }
 }
 
@@ -129,20 +159,59 @@ int ReadCode(const PanelFormat& format, const uint8_t* codes, int row, int colum
   return code;
 }
 
-void WriteHead(const PanelFormat& format, const RowHead& head, int row, uint8_t* out) {
+template <PanelFormat P>
+void WriteHead(const RowHead& head, int row, uint8_t* out) {
   std::memcpy(out + 2 * row, head.half_bytes, 2);
-  if (format.affine) std::memcpy(out + 2 * kPanelRows + 2 * row, head.half_bytes + 2, 2);
-  out += format.head_bytes();
-  for (int b = 0; b < format.head_blocks(); ++b) {
-    if (format.nested) {
-      for (int p = 0; p < format.parts; ++p) out[kPanelRows * p + row] = head.scale[b][p];
-      if (format.affine) out[kPanelRows * format.parts + row] = head.offset[b];
+  if constexpr (P.affine) std::memcpy(out + 2 * kPanelRows + 2 * row, head.half_bytes + 2, 2);
+  out += P.head_bytes();
+  for (int b = 0; b < P.head_blocks(); ++b) {
+    if constexpr (P.nested) {
+      for (int p = 0; p < P.parts; ++p) out[kPanelRows * p + row] = head.scale[b][p];
+      if constexpr (P.affine) out[kPanelRows * P.parts + row] = head.offset[b];
     }
-    out += format.scale_bytes();
-    for (int c = 0; c < kPanelBlock; ++c) {
-      WriteCode(format, row, c, head.codes[b * kPanelBlock + c], out);
+    out += P.scale_bytes();
+    WriteCodes<P>(head.codes + b * kPanelBlock, row, out);
+    out += P.code_bytes();
+  }
+}
+
+// Rows of one panel; those that it lacks are zeros.
+template <PanelFormat P>
+void PackPanel(const uint8_t* rows, int64_t row_bytes, int count, int64_t heads,
+               int64_t block_bytes, uint8_t* panel) {
+  if (count < kPanelRows) std::memset(panel, 0, static_cast<size_t>(heads * P.bytes()));
+  RowHead head;
+  for (int row = 0; row < count; ++row) {
+    for (int64_t h = 0; h < heads; ++h) {
+      ReadHead<P>(rows + row * row_bytes + h * block_bytes, &head);
+      WriteHead<P>(head, row, panel + h * P.bytes());
     }
-    out += format.code_bytes();
+  }
+}
+
+using PanelPacker = void (*)(const uint8_t* rows, int64_t row_bytes, int count, int64_t heads,
+                             int64_t block_bytes, uint8_t* panel);
+
+PanelPacker PackerOf(DType dtype) {
+  switch (dtype) {
+    case DType::kQ4_0:
+      return PackPanel<kPanelQ4_0>;
+    case DType::kQ4_1:
+      return PackPanel<kPanelQ4_1>;
+    case DType::kQ5_0:
+      return PackPanel<kPanelQ5_0>;
+    case DType::kQ5_1:
+      return PackPanel<kPanelQ5_1>;
+    case DType::kQ8_0:
+      return PackPanel<kPanelQ8_0>;
+    case DType::kQ4_K:
+      return PackPanel<kPanelQ4_K>;
+    case DType::kQ5_K:
+      return PackPanel<kPanelQ5_K>;
+    case DType::kQ6_K:
+      return PackPanel<kPanelQ6_K>;
+    default:
+      return nullptr;
   }
 }
 
@@ -204,24 +273,20 @@ int64_t PanelBytes(DType dtype, int64_t k) {
   return k / (kPanelBlock * format->head_blocks()) * format->bytes();
 }
 
-void PackPanels(const TensorView& source, uint8_t* panels) {
+void PackPanels(const TensorView& source, int64_t begin, int64_t end, uint8_t* panels) {
   const PanelFormat* format = PanelFormatOf(source.dtype);
   CHECK(format != nullptr);
+  const PanelPacker pack = PackerOf(source.dtype);
   const int64_t rows = source.shape.rows();
   const int64_t k = source.shape.cols();
   const int64_t row_bytes = RowBytes(source.dtype, k);
   const int64_t panel_bytes = PanelBytes(source.dtype, k);
-  const int64_t heads = k / (kPanelBlock * format->head_blocks());
-  const int64_t block_bytes = TraitsOf(source.dtype).block_bytes;
-  std::memset(panels, 0, static_cast<size_t>(CeilDiv(rows, int64_t{kPanelRows}) * panel_bytes));
-  RowHead head = {};
-  for (int64_t row = 0; row < rows; ++row) {
-    const uint8_t* in = source.as<uint8_t>() + row * row_bytes;
-    uint8_t* out = panels + row / kPanelRows * panel_bytes;
-    for (int64_t h = 0; h < heads; ++h) {
-      ReadHead(*format, in + h * block_bytes, &head);
-      WriteHead(*format, head, static_cast<int>(row % kPanelRows), out + h * format->bytes());
-    }
+  for (int64_t panel = begin; panel < end; ++panel) {
+    const int64_t row = panel * kPanelRows;
+    pack(source.as<uint8_t>() + row * row_bytes, row_bytes,
+         static_cast<int>(std::min<int64_t>(kPanelRows, rows - row)),
+         k / (kPanelBlock * format->head_blocks()), TraitsOf(source.dtype).block_bytes,
+         panels + panel * panel_bytes);
   }
 }
 

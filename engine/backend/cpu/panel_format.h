@@ -67,9 +67,9 @@ const PanelFormat* PanelFormatOf(DType dtype);
 // Of a panel of rows of k columns. REQUIRES: PanelFormatOf(dtype), k a multiple of dtype's block.
 int64_t PanelBytes(DType dtype, int64_t k);
 
-// Writes a [rows, cols] matrix as ceil(rows / 8) panels, PanelBytes each. `source` is not changed.
-// REQUIRES: PanelFormatOf(source.dtype).
-void PackPanels(const TensorView& source, uint8_t* panels);
+// Writes panels [begin, end) of the ceil(rows / 8) of a [rows, cols] matrix, PanelBytes each, to
+// their places behind `panels`. REQUIRES: PanelFormatOf(source.dtype).
+void PackPanels(const TensorView& source, int64_t begin, int64_t end, uint8_t* panels);
 
 // Decodes row `row` of a matrix of `k` columns. REQUIRES: it was written by PackPanels.
 void DecodePanelRow(DType dtype, const uint8_t* panels, int64_t k, int64_t row, float* out);

@@ -1,5 +1,6 @@
 #include "engine/backend/cpu/weight.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -15,18 +16,28 @@
 
 namespace transmla::cpu {
 
-absl::StatusOr<WeightPtr> CpuWeight::CreatePanels(const TensorView& source) {
+namespace {
+
+// Panels of a task: enough work to be worth handing out.
+constexpr int64_t kTaskPanels = 64;
+
+}  // namespace
+
+absl::StatusOr<WeightPtr> CpuWeight::CreatePanels(const TensorView& source, ThreadPool& pool) {
   const int64_t panels = CeilDiv(source.shape.rows(), int64_t{kPanelRows});
   ASSIGN_OR_RETURN(Arena arena,
                    Arena::Create(panels * PanelBytes(source.dtype, source.shape.cols())));
-  PackPanels(source, reinterpret_cast<uint8_t*>(arena.data()));
+  pool.ParallelFor(CeilDiv(panels, kTaskPanels), [&](int64_t task, int) {
+    PackPanels(source, task * kTaskPanels, std::min(panels, (task + 1) * kTaskPanels),
+               reinterpret_cast<uint8_t*>(arena.data()));
+  });
   auto weight = std::shared_ptr<CpuWeight>(
       new CpuWeight({nullptr, source.dtype, source.shape}, nullptr, /*refers_to_source=*/false));
   weight->panels_ = std::move(arena);
   return WeightPtr(std::move(weight));
 }
 
-absl::StatusOr<WeightPtr> CpuWeight::Create(const WeightSource& source, bool panels) {
+absl::StatusOr<WeightPtr> CpuWeight::Create(const WeightSource& source, ThreadPool* packers) {
   const TensorView& view = source.view;
   // Four decoded rows are the least that Linear works on.
   constexpr int64_t kMaxCols = CpuContext::kScratchBytes / (4 * sizeof(float));
@@ -42,7 +53,9 @@ absl::StatusOr<WeightPtr> CpuWeight::Create(const WeightSource& source, bool pan
   }
   const bool product =
       source.role == WeightRole::kLinear || source.role == WeightRole::kTiedEmbedding;
-  if (panels && product && PanelFormatOf(view.dtype) != nullptr) return CreatePanels(view);
+  if (packers != nullptr && product && PanelFormatOf(view.dtype) != nullptr) {
+    return CreatePanels(view, *packers);
+  }
   if (source.owner == nullptr) {
     auto copy = std::make_shared<HostTensor>(view.dtype, view.shape);
     std::memcpy(copy->as<std::byte>(), view.data, static_cast<size_t>(view.bytes()));

@@ -12,15 +12,17 @@
 
 #include "engine/backend/cpu/arena.h"
 #include "engine/backend/packed_weight.h"
+#include "engine/base/thread_pool.h"
 
 namespace transmla::cpu {
 
 class CpuWeight : public PackedWeight {
  public:
-  // Vectors become F32. With `panels`, matrices that products read become panels if their type has
-  // any. Others keep their bytes, copied only if `source` has no owner. InvalidArgument for rows
-  // too long for the backend's workspace, ResourceExhausted if panels find no memory.
-  static absl::StatusOr<WeightPtr> Create(const WeightSource& source, bool panels);
+  // Vectors become F32. Matrices that products read become panels if their type has any, made by
+  // `packers`; with none, they too stay as they are. Others keep their bytes, copied only if
+  // `source` has no owner. InvalidArgument for rows too long for the backend's workspace,
+  // ResourceExhausted if panels find no memory.
+  static absl::StatusOr<WeightPtr> Create(const WeightSource& source, ThreadPool* packers);
 
   const Shape& shape() const override { return view_.shape; }
   DType dtype() const override { return view_.dtype; }
@@ -43,7 +45,7 @@ class CpuWeight : public PackedWeight {
         refers_to_source_(refers_to_source),
         row_bytes_(RowBytes(view.dtype, view.shape.cols())) {}
 
-  static absl::StatusOr<WeightPtr> CreatePanels(const TensorView& source);
+  static absl::StatusOr<WeightPtr> CreatePanels(const TensorView& source, ThreadPool& pool);
 
   TensorView view_;
   std::shared_ptr<const void> owner_;
