@@ -18,12 +18,12 @@ static_assert(kSpanTokens % kPageTokens == 0);
 
 constexpr float kNone = -std::numeric_limits<float>::infinity();
 
-// Query rows (tokens times heads of a group) that a task aims at: enough to pay for decoding a
-// tile, few enough that their sums stay in the second-level cache.
+// Query rows (tokens times heads of a group) that a task aims at: enough to pay for reading and
+// decoding a tile, few enough that their sums stay in the second-level cache.
 constexpr int kTargetRows = 64;
 
 // Up to so many rows, values are decoded in registers, for each group of rows anew.
-constexpr int kDirectRows = 12;
+constexpr int kDirectRows = 40;
 
 // Part of the queries' rows: `dim` floats of each head.
 struct QueryPart {
@@ -353,7 +353,10 @@ void RunWhole(CpuContext& context, const RaggedBatch& batch, const Call& call,
   });
 }
 
-// Each task runs one span of a block and head, and a second round merges: for few queries over a
+// Tasks of RunSpans for each thread: so many that the last ones end at about the same time.
+constexpr int kTasksPerThread = 8;
+
+// Each task runs some spans of a block and head, and a second round merges: for few queries over a
 // long context. The sums are those of RunWhole.
 void RunSpans(CpuContext& context, const RaggedBatch& batch, const Call& call,
               const Blocks& blocks) {
@@ -363,21 +366,30 @@ void RunSpans(CpuContext& context, const RaggedBatch& batch, const Call& call,
   const int64_t part_floats = state_floats + max_rows * call.value_dim;
   float* const partials = reinterpret_cast<float*>(context.partials.data());
   const int64_t units = int64_t{blocks.count()} * call.kv_heads;
-  context.pool->ParallelFor(units * spans, [&](int64_t task, int worker) {
-    const int64_t unit = task / spans;
-    const int span = static_cast<int>(task % spans);
-    BlockAttention attention(*context.kernels, batch, call,
-                             blocks.At(static_cast<int>(unit / call.kv_heads)),
-                             static_cast<int>(unit % call.kv_heads), context.Scratch(worker));
-    if (span < attention.FirstSpan() || span >= attention.Spans()) return;
+  const auto attend = [&](int64_t unit, int worker) {
+    return BlockAttention(*context.kernels, batch, call,
+                          blocks.At(static_cast<int>(unit / call.kv_heads)),
+                          static_cast<int>(unit % call.kv_heads), context.Scratch(worker));
+  };
+  // Runs as long as leaves enough tasks: within one, each tile fetches the next.
+  const int run = static_cast<int>(
+      std::clamp<int64_t>(units * spans / (kTasksPerThread * context.pool->threads()), 1, spans));
+  const int runs = CeilDiv(spans, run);
+  // The heads of a run are neighbours, as they are in memory.
+  context.pool->ParallelFor(units * runs, [&](int64_t task, int worker) {
+    const int64_t block_and_run = task / call.kv_heads;
+    const int64_t unit = block_and_run / runs * call.kv_heads + task % call.kv_heads;
+    const int first = static_cast<int>(block_and_run % runs) * run;
+    BlockAttention attention = attend(unit, worker);
     attention.GatherQuery();
-    float* part = partials + task * part_floats;
-    attention.RunSpan(span, reinterpret_cast<SoftmaxState*>(part), part + state_floats);
+    const int end = std::min(first + run, attention.Spans());
+    for (int span = std::max(first, attention.FirstSpan()); span < end; ++span) {
+      float* part = partials + (unit * spans + span) * part_floats;
+      attention.RunSpan(span, reinterpret_cast<SoftmaxState*>(part), part + state_floats);
+    }
   });
   context.pool->ParallelFor(units, [&](int64_t unit, int worker) {
-    BlockAttention attention(*context.kernels, batch, call,
-                             blocks.At(static_cast<int>(unit / call.kv_heads)),
-                             static_cast<int>(unit % call.kv_heads), context.Scratch(worker));
+    BlockAttention attention = attend(unit, worker);
     attention.ClearTotal();
     for (int span = attention.FirstSpan(); span < attention.Spans(); ++span) {
       const float* part = partials + (unit * spans + span) * part_floats;
@@ -399,7 +411,7 @@ absl::Status Run(CpuContext& context, const RaggedBatch& batch, const Call& call
   const int64_t rows = int64_t{call.block_tokens()} * call.group();
   const int64_t partial_bytes = units * blocks.most_spans() * rows * (call.value_dim + 2) *
                                 static_cast<int64_t>(sizeof(float));
-  const bool few = units < 4 * context.pool->threads() && context.pool->threads() > 1;
+  const bool few = units < kTasksPerThread * context.pool->threads() && context.pool->threads() > 1;
   if (few && blocks.most_spans() > 1 && partial_bytes <= CpuContext::kPartialBytes) {
     RunSpans(context, batch, call, blocks);
   } else {

@@ -2,8 +2,8 @@
 //
 // Both are one algorithm over a cache row per token: rows of keys, and rows of values that for MLA
 // are the first columns of the keys. All query heads that share a key/value head, times a few
-// query tokens, meet each tile of kPageTokens cached tokens together, so a tile is decoded once for
-// all of them.
+// query tokens, meet each tile of kPageTokens cached tokens together. Few rows read the cache as it
+// is, many have its values decoded once for all of them; the bits are the same.
 //
 // Order of sums: tiles in order within spans of kSpanTokens positions, each with an online softmax
 // (arXiv 1805.02867) of its own, and spans merged in order. Spans start at multiples of

@@ -27,6 +27,9 @@ static_assert(kPageTokens % Vec::kWidth == 0);
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = Vec::kWidth == 16 ? 4 : 2;
 
+// Rows of a tile that is one vector wide, with a block of kWidth vectors beside it.
+constexpr int kRegisterRows = Vec::kWidth == 16 ? 10 : 4;
+
 constexpr int kLineBytes = 64;  // of the processor's caches
 
 // --- elements of the cache: a vector of them, times a scale where the type has one ---
@@ -138,21 +141,21 @@ void DecodeTile(const CacheTile& tile, int tokens, float* out, int64_t out_strid
 
 // --- rows ---
 
-// Calls fn(rows, row) with groups of at most kTileRows rows, as even as they can be, `rows` as a
+// Calls fn(rows, row) with groups of at most kMost rows, as even as they can be, `rows` as a
 // constant: a lone last row would leave most of the multipliers idle.
-template <int R = 1, typename Fn>
+template <int kMost, int R = 1, typename Fn>
 inline void WithRows(int rows, int row, Fn&& fn) {
-  if constexpr (R <= kTileRows) {
+  if constexpr (R <= kMost) {
     if (rows == R) return fn(std::integral_constant<int, R>{}, row);
-    WithRows<R + 1>(rows, row, fn);
+    WithRows<kMost, R + 1>(rows, row, fn);
   }
 }
-template <typename Fn>
+template <int kMost, typename Fn>
 inline void ForEachRowGroup(int rows, Fn&& fn) {
-  int groups = (rows + kTileRows - 1) / kTileRows;
+  int groups = (rows + kMost - 1) / kMost;
   for (int row = 0; row < rows; --groups) {
     const int n = (rows - row + groups - 1) / groups;
-    WithRows(n, row, fn);
+    WithRows<kMost>(n, row, fn);
     row += n;
   }
 }
@@ -177,15 +180,21 @@ inline void TransposeBlock(const Segment& s, int token, int col, int skip, float
   }
 }
 
-// As TransposeBlock, of twice as many columns of BF16: a pair of them goes as one 32-bit lane.
-inline void TransposePairs(const Segment& s, int token, int col, float* out) {
-  Vec::F block[Vec::kWidth];
+// Twice as many columns of BF16: lane j of block[i] holds columns col + 2 i and the next of token +
+// j.
+inline void LoadPairs(const Segment& s, int token, int col, Vec::F (&block)[Vec::kWidth]) {
+  const uint8_t* p = s.Row(token) + col * Bf16Elements::kBytes;
 #pragma GCC unroll 16
-  for (int i = 0; i < Vec::kWidth; ++i) {
-    block[i] =
-        Vec::Load(reinterpret_cast<const float*>(s.Row(token + i) + col * Bf16Elements::kBytes));
+  for (int i = 0; i < Vec::kWidth; ++i, p += s.stride) {
+    block[i] = Vec::Load(reinterpret_cast<const float*>(p));
   }
   Vec::Transpose(block);
+}
+
+// As TransposeBlock, of pairs.
+__attribute__((noinline)) void TransposePairs(const Segment& s, int token, int col, float* out) {
+  Vec::F block[Vec::kWidth];
+  LoadPairs(s, token, col, block);
 #pragma GCC unroll 16
   for (int i = 0; i < Vec::kWidth; ++i) {
     Vec::Store(out + 2 * i * kPageTokens + token, Vec::LowBf16(block[i]));
@@ -251,14 +260,61 @@ inline void ScoresTile(const float* q, int64_t q_stride, const float* keys, int 
   }
 }
 
+// Up to how many rows it pays to transpose keys anew for each group of kRegisterRows: always, if
+// groups are large.
+constexpr int kMostRegisterRows = Vec::kWidth == 16 ? 1 << 30 : 8;
+
+// Scores of R rows, keys going through registers alone; whole pairs of vectors of BF16.
+template <int R>
+__attribute__((noinline)) void RegisterScores(const ScoresArgs& a, const Segment& s, int row) {
+  for (int token = 0; token < a.tokens; token += Vec::kWidth) {
+    float* out = a.out + int64_t{row} * kPageTokens + token;
+    Vec::F acc[R];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      acc[r] = a.accumulate ? Vec::Load(out + r * kPageTokens) : Vec::Zero();
+    }
+    for (int col = 0; col < s.cols; col += 2 * Vec::kWidth) {
+      for (int i = 0; i < Vec::kWidth; ++i) {
+        s.Prefetch(token + i, col * Bf16Elements::kBytes);
+      }
+      Vec::F block[Vec::kWidth];
+      LoadPairs(s, token, col, block);
+      const float* q = a.q + row * a.q_stride + col;
+#pragma GCC unroll 16
+      for (int i = 0; i < Vec::kWidth; ++i) {
+        const Vec::F low = Vec::LowBf16(block[i]);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          acc[r] = Vec::Fma(Vec::Set1(q[r * a.q_stride + 2 * i]), low, acc[r]);
+        }
+        const Vec::F high = Vec::HighBf16(block[i]);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          acc[r] = Vec::Fma(Vec::Set1(q[r * a.q_stride + 2 * i + 1]), high, acc[r]);
+        }
+      }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) Vec::Store(out + r * kPageTokens, acc[r]);
+  }
+}
+
 void Scores(const ScoresArgs& a) {
+  if (a.keys.dtype == DType::kBF16 && a.rows <= kMostRegisterRows &&
+      a.keys.cols % (2 * Vec::kWidth) == 0) {
+    return ForEachSegment(a.keys, [&](auto, const Segment& s, int) {
+      ForEachRowGroup<kRegisterRows>(
+          a.rows, [&](auto rows, int row) { RegisterScores<decltype(rows)::value>(a, s, row); });
+    });
+  }
   alignas(64) float keys[kChunkColumns * kPageTokens];
   ForEachSegment(a.keys, [&](auto element, const Segment& s, int segment) {
     for (int first = 0; first < s.cols; first += kChunkColumns) {
       const int cols = s.cols - first < kChunkColumns ? s.cols - first : kChunkColumns;
       TransposeChunk<decltype(element)>(s, a.tokens, first, cols, keys);
       const bool begin = !a.accumulate && segment + first == 0;
-      ForEachRowGroup(a.rows, [&](auto rows, int row) {
+      ForEachRowGroup<kTileRows>(a.rows, [&](auto rows, int row) {
         constexpr int kRows = decltype(rows)::value;
         constexpr int kTokens = kTileVectors * Vec::kWidth;
         const float* q = a.q + row * a.q_stride + segment + first;
@@ -277,17 +333,26 @@ void Scores(const ScoresArgs& a) {
 
 // --- softmax ---
 
+// Exp of what is not above 0, with the same result.
+inline Vec::F ExpNegative(Vec::F x) {
+  const Vec::F bounded = Vec::Max(Vec::Set1(kExpLowest), x);
+  const Vec::F n = ExpExponent(bounded);
+  return Vec::IfLess(x, Vec::Set1(kExpLowest), Vec::Zero(),
+                     Vec::Mul(ExpMantissa(bounded, n), Vec::Pow2(n)));
+}
+
 float SoftmaxTile(float* scores, int begin, int end, float scale, SoftmaxState* state) {
-  const Vec::F factor = Vec::Set1(scale);
-  for (int j = 0; j < kPageTokens; j += Vec::kWidth) {
-    Vec::Store(scores + j, Vec::Mul(Vec::Load(scores + j), factor));
-  }
+  constexpr int kVectors = kPageTokens / Vec::kWidth;
   for (int j = 0; j < begin; ++j) scores[j] = -kInfinity;
   for (int j = end; j < kPageTokens; ++j) scores[j] = -kInfinity;
 
+  const Vec::F factor = Vec::Set1(scale);
+  Vec::F p[kVectors];
   Vec::F greatest = Vec::Set1(state->max);
-  for (int j = 0; j < kPageTokens; j += Vec::kWidth) {
-    greatest = Vec::Max(Vec::Load(scores + j), greatest);
+#pragma GCC unroll 16
+  for (int i = 0; i < kVectors; ++i) {
+    p[i] = Vec::Mul(Vec::Load(scores + i * Vec::kWidth), factor);
+    greatest = Vec::Max(p[i], greatest);
   }
   const float max = Vec::ReduceMax(greatest);
 
@@ -295,16 +360,17 @@ float SoftmaxTile(float* scores, int begin, int end, float scale, SoftmaxState* 
   const float base = max == -kInfinity ? 0.0f : max;
   const Vec::F bases = Vec::Set1(base);
   Vec::F sum = Vec::Zero();
-  for (int j = 0; j < kPageTokens; j += Vec::kWidth) {
-    const Vec::F p = Exp(Vec::Sub(Vec::Load(scores + j), bases));
-    Vec::Store(scores + j, p);
-    sum = Vec::Add(sum, p);
+#pragma GCC unroll 16
+  for (int i = 0; i < kVectors; ++i) {
+    const Vec::F e = ExpNegative(Vec::Sub(p[i], bases));
+    Vec::Store(scores + i * Vec::kWidth, e);
+    sum = Vec::Add(sum, e);
   }
   // exp(0) is 1: most tiles of a long context have no new maximum.
   float alpha = 1.0f;
   if (state->max != base) {
     float lanes[Vec::kWidth];
-    Vec::Store(lanes, Exp(Vec::Set1(state->max - base)));
+    Vec::Store(lanes, ExpNegative(Vec::Set1(state->max - base)));
     alpha = lanes[0];
   }
   state->sum = state->sum * alpha + Vec::Reduce(sum);
@@ -322,7 +388,7 @@ inline void AddValues(const WeightedSumArgs& a, int row, Vec::F (&acc)[R * C], F
     Vec::F values[C];
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) values[c] = load(j, c);
-#pragma GCC unroll 6
+#pragma GCC unroll 10
     for (int r = 0; r < R; ++r) {
       const Vec::F weight = Vec::Set1(p[r * a.p_stride + j]);
 #pragma GCC unroll 4
@@ -336,7 +402,7 @@ template <typename E, int R, int C>
 inline void WeightedSumTile(const WeightedSumArgs& a, const Segment& s, int row, int col,
                             float* out) {
   Vec::F acc[R * C];
-#pragma GCC unroll 6
+#pragma GCC unroll 10
   for (int r = 0; r < R; ++r) {
     const Vec::F alpha = Vec::Set1(a.alpha[row + r]);
 #pragma GCC unroll 4
@@ -350,7 +416,7 @@ inline void WeightedSumTile(const WeightedSumArgs& a, const Segment& s, int row,
         if (c * Vec::kWidth * E::kBytes % kLineBytes == 0) s.Prefetch(j, byte);
         return E::Load(s.Row(j) + byte, s.Scale<E>(j));
       });
-#pragma GCC unroll 6
+#pragma GCC unroll 10
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
@@ -366,12 +432,14 @@ inline void WeightedSumRest(const WeightedSumArgs& a, const Segment& s, int row,
                             float* out) {
   const int col = s.cols > Vec::kWidth ? s.cols - Vec::kWidth : 0;
   Vec::F acc[R];
+#pragma GCC unroll 10
   for (int r = 0; r < R; ++r) {
     const float* o = out + r * a.o_stride + col;
     acc[r] = Vec::Mul(s.cols < Vec::kWidth ? Vec::LoadN(o, rest) : Vec::Load(o),
                       Vec::Set1(a.alpha[row + r]));
   }
   AddValues<R, 1>(a, row, acc, [&](int j, int) { return LoadColumns<E>(s, j, col); });
+#pragma GCC unroll 10
   for (int r = 0; r < R; ++r) {
     float lanes[Vec::kWidth];
     Vec::Store(lanes, acc[r]);
@@ -382,13 +450,19 @@ inline void WeightedSumRest(const WeightedSumArgs& a, const Segment& s, int row,
 
 template <typename E>
 inline void WeightedSumSegment(const WeightedSumArgs& a, const Segment& s, float* out) {
-  ForEachRowGroup(a.rows, [&](auto rows, int row) {
+  constexpr int kColumns = kTileVectors * Vec::kWidth;
+  const int tiled = s.cols - s.cols % kColumns;
+  ForEachRowGroup<kTileRows>(a.rows, [&](auto rows, int row) {
+    for (int col = 0; col < tiled; col += kColumns) {
+      WeightedSumTile<E, decltype(rows)::value, kTileVectors>(a, s, row, col,
+                                                              out + row * a.o_stride);
+    }
+  });
+  if (tiled == s.cols) return;
+  ForEachRowGroup<kRegisterRows>(a.rows, [&](auto rows, int row) {
     constexpr int kRows = decltype(rows)::value;
     float* to = out + row * a.o_stride;
-    int col = 0;
-    for (; col + kTileVectors * Vec::kWidth <= s.cols; col += kTileVectors * Vec::kWidth) {
-      WeightedSumTile<E, kRows, kTileVectors>(a, s, row, col, to);
-    }
+    int col = tiled;
     for (; col + Vec::kWidth <= s.cols; col += Vec::kWidth) {
       WeightedSumTile<E, kRows, 1>(a, s, row, col, to);
     }

@@ -9,7 +9,9 @@
 // Order of sums. A dot product has one vector accumulator that runs over k in steps of the vector
 // width, and one fixed reduction of its lanes. It is therefore the same, bit for bit, for any
 // number of tokens, any tiling and any number of threads; and decoding a weight inside the loop
-// gives the same bits as decoding its row first. Tables differ from one another in rounding.
+// gives the same bits as decoding its row first. Attention's scores and sums of values are the same
+// for any number of rows and for values decoded beforehand, since each adds its products one by one
+// (attention_kernels_inl.h). Tables differ from one another in rounding.
 //
 // All functions are thread-safe and pure; none allocates. Pointers need no alignment.
 #ifndef TRANSMLA_ENGINE_BACKEND_CPU_KERNELS_H_

@@ -154,12 +154,14 @@ void DecodeRow(const void* row, int64_t n, float* out) {
 // exp(x) = 2^n · exp(r), n = round(x / ln 2), |r| <= ln 2 / 2, ln 2 in two parts so that r is
 // nearly exact; exp(r) by its Taylor polynomial of degree 7, whose truncation error r^8 / 8! is
 // below 6e-9 relative.
-inline Vec::F Exp(Vec::F x) {
-  constexpr float kLowest = -86.6f;    // below: 0
-  constexpr float kHighest = 88.722f;  // above: infinity
-  const Vec::F bounded = Vec::Min(Vec::Set1(kHighest), Vec::Max(Vec::Set1(kLowest), x));
-  const Vec::F n = Vec::Round(Vec::Mul(bounded, Vec::Set1(1.44269504088896341f)));
-  const Vec::F r0 = Vec::Fma(n, Vec::Set1(-0.693359375f), bounded);  // 9 bits: exact product
+constexpr float kExpLowest = -86.6f;    // below: 0
+constexpr float kExpHighest = 88.722f;  // above: infinity
+
+inline Vec::F ExpExponent(Vec::F x) {
+  return Vec::Round(Vec::Mul(x, Vec::Set1(1.44269504088896341f)));
+}
+inline Vec::F ExpMantissa(Vec::F x, Vec::F n) {
+  const Vec::F r0 = Vec::Fma(n, Vec::Set1(-0.693359375f), x);  // 9 bits: exact product
   const Vec::F r = Vec::Fma(n, Vec::Set1(2.12194440e-4f), r0);
   Vec::F p = Vec::Set1(1.0f / 5040);
   p = Vec::Fma(p, r, Vec::Set1(1.0f / 720));
@@ -168,12 +170,17 @@ inline Vec::F Exp(Vec::F x) {
   p = Vec::Fma(p, r, Vec::Set1(1.0f / 6));
   p = Vec::Fma(p, r, Vec::Set1(0.5f));
   p = Vec::Fma(p, r, Vec::Set1(1.0f));
-  p = Vec::Fma(p, r, Vec::Set1(1.0f));
+  return Vec::Fma(p, r, Vec::Set1(1.0f));
+}
+
+inline Vec::F Exp(Vec::F x) {
+  const Vec::F bounded = Vec::Min(Vec::Set1(kExpHighest), Vec::Max(Vec::Set1(kExpLowest), x));
+  const Vec::F n = ExpExponent(bounded);
   // 2^n in two factors: n may be 128.
-  const Vec::F value =
-      Vec::Mul(Vec::Mul(p, Vec::Pow2(Vec::Sub(n, Vec::Set1(1.0f)))), Vec::Set1(2.0f));
-  const Vec::F low = Vec::IfLess(x, Vec::Set1(kLowest), Vec::Zero(), value);
-  return Vec::IfLess(Vec::Set1(kHighest), x, Vec::Set1(kInfinity), low);
+  const Vec::F value = Vec::Mul(
+      Vec::Mul(ExpMantissa(bounded, n), Vec::Pow2(Vec::Sub(n, Vec::Set1(1.0f)))), Vec::Set1(2.0f));
+  const Vec::F low = Vec::IfLess(x, Vec::Set1(kExpLowest), Vec::Zero(), value);
+  return Vec::IfLess(Vec::Set1(kExpHighest), x, Vec::Set1(kInfinity), low);
 }
 
 // out[i] = fn(i, lanes) for all i < n, `fn` taking loads as a function of a pointer.

@@ -356,23 +356,72 @@ std::string Describe(const Case& c) {
 
 class AttentionTest : public BackendTest {};
 
+// Sequences of these lengths in one step.
+void ExpectLengths(Backend& backend, const Case& c, const std::vector<int>& lengths) {
+  std::vector<Sequence> sequences;
+  std::vector<Chunk> chunks;
+  for (size_t s = 0; s < lengths.size(); ++s) {
+    sequences.push_back(MakeSequence(c, lengths[s], s));
+    chunks.push_back({static_cast<int>(s), 0, lengths[s]});
+  }
+  Runner runner(backend, c, sequences);
+  runner.Step(chunks);
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    SCOPED_TRACE(absl::StrCat("length ", lengths[s]));
+    ExpectReference(c, sequences[s], runner.Output(static_cast<int>(s)));
+  }
+}
+
 TEST_P(AttentionTest, AgreesWithReference) {
   for (const Case& c : Cases()) {
     SCOPED_TRACE(Describe(c));
     // Around the borders of pages (64) and spans (256).
-    const std::vector<int> lengths = {1, 63, 64, 65, 130, 259};
-    std::vector<Sequence> sequences;
-    std::vector<Chunk> chunks;
-    for (size_t s = 0; s < lengths.size(); ++s) {
-      sequences.push_back(MakeSequence(c, lengths[s], s));
-      chunks.push_back({static_cast<int>(s), 0, lengths[s]});
-    }
-    Runner runner(backend(), c, sequences);
-    runner.Step(chunks);
-    for (size_t s = 0; s < sequences.size(); ++s) {
-      SCOPED_TRACE(absl::StrCat("length ", lengths[s]));
-      ExpectReference(c, sequences[s], runner.Output(static_cast<int>(s)));
-    }
+    ExpectLengths(backend(), c, {1, 63, 64, 65, 130, 259});
+  }
+}
+
+// Shapes of models, in caches of all types: widths of keys and of values that are, and are not,
+// whole vectors, and from one query row a tile to many.
+std::vector<Case> ModelCases() {
+  std::vector<Case> cases;
+  for (const DType cache : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
+    const auto gqa = [&](int heads, int kv_heads, int dim) {
+      const int group = dim > kMaxKvGroup ? dim / 2 : dim;
+      cases.push_back({.heads = heads,
+                       .kv_heads = kv_heads,
+                       .head_dim = dim,
+                       .cache = cache,
+                       .group = cache == DType::kI8 ? group : 0,
+                       .still = true});
+    };
+    const auto mla = [&](int heads, int rank, int rope) {
+      cases.push_back({.kind = AttentionKind::kMla,
+                       .heads = heads,
+                       .rank = rank,
+                       .rope = rope,
+                       .cache = cache,
+                       .group = cache == DType::kI8 ? std::min(rank, kMaxKvGroup) : 0,
+                       .still = true});
+    };
+    gqa(2, 2, 64);
+    gqa(9, 3, 64);
+    gqa(3, 1, 80);
+    gqa(7, 1, 96);
+    gqa(14, 2, 128);
+    gqa(9, 1, 256);
+    mla(9, 48, 144);
+    mla(9, 72, 24);
+    mla(7, 24, 72);
+    mla(32, 144, 48);
+    mla(11, 512, 64);
+  }
+  return cases;
+}
+
+TEST_P(AttentionTest, AgreesWithReferenceInShapesOfModels) {
+  for (const Case& c : ModelCases()) {
+    SCOPED_TRACE(Describe(c));
+    ExpectLengths(backend(), c, {1, 17, 79});
   }
 }
 
@@ -400,6 +449,47 @@ TEST_P(AttentionTest, ResultDependsOnTheSequenceAlone) {
     single.Step({{0, 0, length - 1}});
     single.Step({{0, length - 1, 1}});
     EXPECT_EQ(std::memcmp(whole.Output(0).data(), single.Output(0).data(),
+                          whole.Output(0).size() * sizeof(float)),
+              0);
+  }
+}
+
+// Few rows of queries and many take different paths over a cache of 16-bit floats.
+TEST_P(AttentionTest, DecodeGivesThePromptsBits) {
+  for (const Case& c : ModelCases()) {
+    SCOPED_TRACE(Describe(c));
+    const int length = 83;
+    const Sequence sequence = MakeSequence(c, length, 1);
+    Runner whole(backend(), c, {sequence});
+    whole.Step({{0, 0, length}});
+    Runner chunked(backend(), c, {sequence});
+    chunked.Step({{0, 0, 50}});
+    chunked.Step({{0, 50, 2}});
+    for (int t = 52; t < length; ++t) chunked.Step({{0, t, 1}});
+    EXPECT_EQ(std::memcmp(whole.Output(0).data(), chunked.Output(0).data(),
+                          whole.Output(0).size() * sizeof(float)),
+              0);
+  }
+}
+
+// A lone token behind many spans: threads take runs of several spans each.
+TEST_P(AttentionTest, LongContextGivesTheSameBitsInRunsOfSpans) {
+  for (const int window : {0, 700}) {
+    const Case c{.heads = 32,
+                 .kv_heads = 32,
+                 .head_dim = 32,
+                 .window = window,
+                 .cache = DType::kBF16,
+                 .still = true};
+    SCOPED_TRACE(Describe(c));
+    const int length = 1290;  // in the sixth span of 256
+    const Sequence sequence = MakeSequence(c, length, 1);
+    Runner whole(backend(), c, {sequence});
+    whole.Step({{0, 0, length}});
+    Runner chunked(backend(), c, {sequence});
+    chunked.Step({{0, 0, length - 2}});
+    for (int t = length - 2; t < length; ++t) chunked.Step({{0, t, 1}});
+    EXPECT_EQ(std::memcmp(whole.Output(0).data(), chunked.Output(0).data(),
                           whole.Output(0).size() * sizeof(float)),
               0);
   }
