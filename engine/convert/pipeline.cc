@@ -265,7 +265,7 @@ absl::Status Conversion::OpenWork() {
 
 absl::Status Conversion::SampleTexts() {
   constexpr absl::string_view kRecord = "text.record";
-  report_.calibration_source = "sampled from the model";
+  report_.calibration_source = std::string(kSampledText);
   if (const absl::StatusOr<std::string> done = work_->Read(kRecord); done.ok()) {
     RecordReader record(*done);
     std::vector<std::vector<int32_t>> held_back;

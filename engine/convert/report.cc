@@ -135,6 +135,11 @@ std::string ConversionReport::ToText() const {
   if (calibration_tokens > 0)
     absl::StrAppendFormat(&text, "calibration      %d tokens, %s\n", calibration_tokens,
                           calibration_source);
+  // Measured: docs/conversion.md section 11.
+  if (calibration_source == kSampledText &&
+      2 * cache_bytes_per_token_after < cache_bytes_per_token_before) {
+    text += "advice           below half of the cache, real text (--text) loses much less\n";
+  }
   if (freqfold > 0) absl::StrAppendFormat(&text, "freqfold         %d\n", freqfold);
   if (!layers.empty()) AppendLayers(layers, &text);
   if (perplexity_partial_rope)

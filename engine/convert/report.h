@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
+
 namespace transmla {
 
 // Relative errors are ‖result − source‖ / ‖source‖ in the root mean square over the calibration
@@ -50,6 +52,8 @@ struct RecoveryReport {
   double kl_last = 0;
 };
 
+inline constexpr absl::string_view kSampledText = "sampled from the model";
+
 struct ConversionReport {
   std::string source;
   std::string destination;
@@ -71,7 +75,7 @@ struct ConversionReport {
   std::optional<double>
       perplexity_partial_rope;  // after RoRoPE and partial RoPE, before the low rank
   int64_t calibration_tokens = 0;
-  std::string calibration_source;            // "files" or "sampled from the model"
+  std::string calibration_source;            // "files" or kSampledText
   int64_t cache_bytes_per_token_before = 0;  // BF16 cache, all layers
   int64_t cache_bytes_per_token_after = 0;
   std::vector<LayerReport> layers;  // before recovery

@@ -607,5 +607,18 @@ TEST(PipelineTest, PlanSaysWhatWouldBeDone) {
   EXPECT_EQ(PlanConversion(options)->qk_rope_head_dim, 4);
 }
 
+TEST(ConversionReportTest, AdvisesRealTextBelowHalfOfTheCache) {
+  ConversionReport report;
+  report.calibration_tokens = 1;
+  report.calibration_source = std::string(kSampledText);
+  report.cache_bytes_per_token_before = 100;
+  report.cache_bytes_per_token_after = 50;
+  EXPECT_THAT(report.ToText(), ::testing::Not(HasSubstr("--text")));
+  report.cache_bytes_per_token_after = 49;
+  EXPECT_THAT(report.ToText(), HasSubstr("--text"));
+  report.calibration_source = "files";
+  EXPECT_THAT(report.ToText(), ::testing::Not(HasSubstr("--text")));
+}
+
 }  // namespace
 }  // namespace transmla
