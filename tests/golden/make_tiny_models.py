@@ -2,7 +2,7 @@
 
 Usage: python make_tiny_models.py [FAMILY…]   (after make_tokenizers.py, whose tiny.tokenizer.json the models carry)
 
-README.md says what each model is for. Needs torch, transformers 4.52.4, safetensors, gguf.
+Needs torch, transformers 4.52.4, safetensors, gguf.
 """
 
 import json
