@@ -86,7 +86,7 @@ class FakeEngine : public Engine {
 
   absl::StatusOr<AdmissionTicket> Reserve() override {
     absl::MutexLock lock(&mutex_);
-    if (stopped_ || draining_) return absl::UnavailableError("draining");
+    if (stopped_ || draining_) return Draining();
     if (tickets_ >= options_.max_live) return absl::ResourceExhaustedError("the queue is full");
     ++tickets_;
     return AdmissionTicket([this] {
@@ -98,7 +98,7 @@ class FakeEngine : public Engine {
   absl::Status Submit(AdmissionTicket ticket, GenerateRequest request,
                       std::shared_ptr<EventSink> sink) override {
     absl::MutexLock lock(&mutex_);
-    if (stopped_) return absl::UnavailableError("stopped");
+    if (stopped_) return Draining();
     for (const auto& live : live_) {
       if (live->request.id == request.id) return absl::AlreadyExistsError("id in use");
     }
@@ -181,6 +181,11 @@ class FakeEngine : public Engine {
     std::shared_ptr<EventSink> sink;
     RequestUsage usage;
   };
+
+  // As the engine says it: a request may find out after the server looked.
+  static absl::Status Draining() {
+    return WithReason(absl::UnavailableError("the server is shutting down"), "DRAINING");
+  }
 
   // Ends `live` and gives back what it holds before anybody hears of it.
   void End(std::unique_ptr<Live> live, const absl::Status& status, FinishReason reason) {
