@@ -225,8 +225,6 @@ void Conversions::Work() {
     --queued_;
     ++running_;
     Run(**job);
-    --running_;
-    progress_ = 0;
   }
 }
 
@@ -264,6 +262,9 @@ void Conversions::Run(Job job) {
   LogInfo(absl::StrCat("conversion ", job.operation, " to ", job.metadata.destination(), ": ",
                        report.status().ToString()));
   Release(job.options.destination);
+  // Before anybody hears of the end: who then reads the metrics finds it counted.
+  --running_;
+  progress_ = 0;
   store_->Finish(job.operation, job.metadata, ResultOf(job, report));
 }
 
