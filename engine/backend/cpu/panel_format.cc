@@ -175,10 +175,11 @@ void WriteHead(const RowHead& head, int row, uint8_t* out) {
   }
 }
 
-// Rows of one panel; those that it lacks are zeros.
+// Rows of k columns, `row_bytes` apart, of one panel; those that it lacks are zeros.
 template <PanelFormat P>
-void PackPanel(const uint8_t* rows, int64_t row_bytes, int count, int64_t heads,
-               int64_t block_bytes, uint8_t* panel) {
+void PackPanel(const uint8_t* rows, int64_t row_bytes, int count, int64_t k, uint8_t* panel) {
+  const int64_t heads = k / (kPanelBlock * P.head_blocks());
+  const int64_t block_bytes = row_bytes / heads;
   if (count < kPanelRows) std::memset(panel, 0, static_cast<size_t>(heads * P.bytes()));
   RowHead head;
   for (int row = 0; row < count; ++row) {
@@ -189,30 +190,28 @@ void PackPanel(const uint8_t* rows, int64_t row_bytes, int count, int64_t heads,
   }
 }
 
-using PanelPacker = void (*)(const uint8_t* rows, int64_t row_bytes, int count, int64_t heads,
-                             int64_t block_bytes, uint8_t* panel);
+struct PanelType {
+  DType dtype;
+  const PanelFormat* format;
+  void (*pack)(const uint8_t* rows, int64_t row_bytes, int count, int64_t k, uint8_t* panel);
+};
 
-PanelPacker PackerOf(DType dtype) {
-  switch (dtype) {
-    case DType::kQ4_0:
-      return PackPanel<kPanelQ4_0>;
-    case DType::kQ4_1:
-      return PackPanel<kPanelQ4_1>;
-    case DType::kQ5_0:
-      return PackPanel<kPanelQ5_0>;
-    case DType::kQ5_1:
-      return PackPanel<kPanelQ5_1>;
-    case DType::kQ8_0:
-      return PackPanel<kPanelQ8_0>;
-    case DType::kQ4_K:
-      return PackPanel<kPanelQ4_K>;
-    case DType::kQ5_K:
-      return PackPanel<kPanelQ5_K>;
-    case DType::kQ6_K:
-      return PackPanel<kPanelQ6_K>;
-    default:
-      return nullptr;
+constexpr PanelType kPanelTypes[] = {
+    {DType::kQ4_0, &kPanelQ4_0, PackPanel<kPanelQ4_0>},
+    {DType::kQ4_1, &kPanelQ4_1, PackPanel<kPanelQ4_1>},
+    {DType::kQ5_0, &kPanelQ5_0, PackPanel<kPanelQ5_0>},
+    {DType::kQ5_1, &kPanelQ5_1, PackPanel<kPanelQ5_1>},
+    {DType::kQ8_0, &kPanelQ8_0, PackPanel<kPanelQ8_0>},
+    {DType::kQ4_K, &kPanelQ4_K, PackPanel<kPanelQ4_K>},
+    {DType::kQ5_K, &kPanelQ5_K, PackPanel<kPanelQ5_K>},
+    {DType::kQ6_K, &kPanelQ6_K, PackPanel<kPanelQ6_K>},
+};
+
+const PanelType* PanelTypeOf(DType dtype) {
+  for (const PanelType& type : kPanelTypes) {
+    if (type.dtype == dtype) return &type;
   }
+  return nullptr;
 }
 
 float HalfAt(const uint8_t* p) {
@@ -245,26 +244,8 @@ void DecodeBlock(const PanelFormat& format, const uint8_t* head, const uint8_t* 
 }  // namespace
 
 const PanelFormat* PanelFormatOf(DType dtype) {
-  switch (dtype) {
-    case DType::kQ4_0:
-      return &kPanelQ4_0;
-    case DType::kQ4_1:
-      return &kPanelQ4_1;
-    case DType::kQ5_0:
-      return &kPanelQ5_0;
-    case DType::kQ5_1:
-      return &kPanelQ5_1;
-    case DType::kQ8_0:
-      return &kPanelQ8_0;
-    case DType::kQ4_K:
-      return &kPanelQ4_K;
-    case DType::kQ5_K:
-      return &kPanelQ5_K;
-    case DType::kQ6_K:
-      return &kPanelQ6_K;
-    default:
-      return nullptr;
-  }
+  const PanelType* type = PanelTypeOf(dtype);
+  return type == nullptr ? nullptr : type->format;
 }
 
 int64_t PanelBytes(DType dtype, int64_t k) {
@@ -274,19 +255,17 @@ int64_t PanelBytes(DType dtype, int64_t k) {
 }
 
 void PackPanels(const TensorView& source, int64_t begin, int64_t end, uint8_t* panels) {
-  const PanelFormat* format = PanelFormatOf(source.dtype);
-  CHECK(format != nullptr);
-  const PanelPacker pack = PackerOf(source.dtype);
+  const PanelType* type = PanelTypeOf(source.dtype);
+  CHECK(type != nullptr);
   const int64_t rows = source.shape.rows();
   const int64_t k = source.shape.cols();
   const int64_t row_bytes = RowBytes(source.dtype, k);
   const int64_t panel_bytes = PanelBytes(source.dtype, k);
   for (int64_t panel = begin; panel < end; ++panel) {
     const int64_t row = panel * kPanelRows;
-    pack(source.as<uint8_t>() + row * row_bytes, row_bytes,
-         static_cast<int>(std::min<int64_t>(kPanelRows, rows - row)),
-         k / (kPanelBlock * format->head_blocks()), TraitsOf(source.dtype).block_bytes,
-         panels + panel * panel_bytes);
+    type->pack(source.as<uint8_t>() + row * row_bytes, row_bytes,
+               static_cast<int>(std::min<int64_t>(kPanelRows, rows - row)), k,
+               panels + panel * panel_bytes);
   }
 }
 
