@@ -22,6 +22,9 @@ struct AttentionRule {
   int end = 0;
   double scale = 1;
   double soft_cap = 0;  // scores become cap · tanh(score / cap); 0: they stay
+  // By how much of itself each weight may be rounded before it meets the values: the sum of the
+  // weights' errors is at most as much of their sum.
+  double weight_rounding = 0;
 };
 
 // softmax(scale · q · keysᵀ) · values. GQA: the head's keys and values; MLA: [latent | rope key]
@@ -34,7 +37,7 @@ struct AttentionRule {
 // most 1, and adds some units in the last place of a score, at most 16 · cap · 2^-24.
 inline AttentionResult Attention(const Row& q, const std::vector<Row>& keys,
                                  const std::vector<Row>& values, const AttentionRule& rule) {
-  const auto [begin, end, scale, cap] = rule;
+  const auto [begin, end, scale, cap, weight_rounding] = rule;
   std::vector<double> scores;
   double greatest = -std::numeric_limits<double>::infinity();
   double magnitude = 0;
@@ -65,7 +68,7 @@ inline AttentionResult Attention(const Row& q, const std::vector<Row>& keys,
   for (double& value : result.out) value /= total;
   const double delta =
       (scale * (static_cast<double>(q.size()) + 3) * magnitude + 16 * cap) * 0x1p-24;
-  result.tolerance = largest_value * (4 * delta + (16 + (end - begin)) * 0x1p-23);
+  result.tolerance = largest_value * (4 * delta + (16 + (end - begin)) * 0x1p-23 + weight_rounding);
   return result;
 }
 

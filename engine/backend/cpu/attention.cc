@@ -229,7 +229,9 @@ class BlockAttention {
     const CacheRows& cached = call_.values_in_keys ? call_.store->keys()[0] : call_.store->values();
     CacheTile tile = Tile(cached, pages, kv_head_ * call_.value_dim, call_.value_dim);
     if (call_.values_in_keys) tile.next = nullptr;  // the scores fetch it
-    if (tile.dtype == DType::kF32 || rows <= kDirectRows) return tile;
+    const bool direct =
+        rows <= kDirectRows || (tile.dtype == DType::kBF16 && kernels_.bf16_products);
+    if (tile.dtype == DType::kF32 || direct) return tile;
     kernels_.decode_tile(tile, tokens, work_.values, call_.value_dim);
     return {.data = work_.values,
             .stride = call_.value_dim * static_cast<int64_t>(sizeof(float)),

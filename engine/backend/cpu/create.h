@@ -14,7 +14,7 @@ namespace transmla {
 
 struct CpuOptions {
   int threads = 0;  // 0: all usable cores (CpuInfo)
-  // "auto", or one of "generic", "avx2", "avx512", "avx512vnni" to hold it back (tests run each
+  // "auto", or one of "generic", "avx2", "avx512", "avx512vnni", "avx512bf16" to hold it back (tests run each
   // that the machine has).
   std::string instruction_set = "auto";
   // Rounds what is multiplied with a block-quantised weight to 8 bits, 32 elements a scale, and

@@ -9,6 +9,7 @@ namespace {
 
 // From the best to the one that every machine has.
 constexpr InstructionSet kSets[] = {
+    {"avx512bf16", &kAvx512Bf16Kernels, &kAvx512VnniPanelKernels},
     {"avx512vnni", &kAvx512Kernels, &kAvx512VnniPanelKernels},
     {"avx512", &kAvx512Kernels, &kAvx2PanelKernels},
     {"avx2", &kAvx2Kernels, &kAvx2PanelKernels},
@@ -17,6 +18,7 @@ constexpr InstructionSet kSets[] = {
 
 bool MachineHas(const InstructionSet& set) {
   const CpuInfo& cpu = GetCpuInfo();
+  if (set.kernels == &kAvx512Bf16Kernels) return cpu.avx512_bf16 && cpu.avx512_vnni;
   if (set.panels == &kAvx512VnniPanelKernels) return cpu.avx512_vnni;
   if (set.kernels == &kAvx512Kernels) return cpu.avx512;
   return set.kernels == &kGenericKernels || cpu.avx2;
@@ -33,7 +35,7 @@ absl::StatusOr<const InstructionSet*> FindInstructionSet(absl::string_view name)
                                                    ") lacks instruction set ", name, "; use auto"));
   }
   return absl::InvalidArgumentError(absl::StrCat(
-      "instruction set \"", name, "\" is unknown; use auto, generic, avx2, avx512 or avx512vnni"));
+      "instruction set \"", name, "\" is unknown; use auto, generic, avx2, avx512, avx512vnni or avx512bf16"));
 }
 
 }  // namespace transmla::cpu

@@ -115,6 +115,10 @@ struct Kernels {
 
   // --- attention, over at most kPageTokens cached tokens ---
 
+  // Whether, over tiles of BF16, `scores` rounds queries and `weighted_sum` rounds weights to BF16
+  // (attention_bf16_inl.h). Then, and only then, values decoded beforehand give other bits.
+  bool bf16_products = false;
+
   // out[token, col] as floats, the same bits in every table.
   void (*decode_tile)(const CacheTile& tile, int tokens, float* out, int64_t out_stride);
   void (*scores)(const ScoresArgs& args);
@@ -129,6 +133,7 @@ struct Kernels {
 extern const Kernels kGenericKernels;  // SSE4.1: what every x86-64-v2 machine has
 extern const Kernels kAvx2Kernels;     // AVX2, FMA, F16C
 extern const Kernels kAvx512Kernels;   // AVX-512 F, BW, DQ, VL
+extern const Kernels kAvx512Bf16Kernels;  // those and BF16
 
 // DequantizeRow (engine/tensor/block_formats.h) behind a plain function, for the types that a table
 // does not decode itself.

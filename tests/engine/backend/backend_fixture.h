@@ -22,14 +22,15 @@ namespace transmla {
 
 inline const std::vector<std::string>& BackendNames() {
   static const auto* const names =
-      new std::vector<std::string>{"generic", "avx2", "avx512", "avx512vnni"};
+      new std::vector<std::string>{"generic", "avx2", "avx512", "avx512vnni", "avx512bf16"};
   return *names;
 }
 
 inline bool MachineHas(const std::string& name) {
   return name == "generic" || (name == "avx2" && GetCpuInfo().avx2) ||
          (name == "avx512" && GetCpuInfo().avx512) ||
-         (name == "avx512vnni" && GetCpuInfo().avx512_vnni);
+         (name == "avx512vnni" && GetCpuInfo().avx512_vnni) ||
+         (name == "avx512bf16" && GetCpuInfo().avx512_bf16 && GetCpuInfo().avx512_vnni);
 }
 
 inline std::unique_ptr<Backend> MakeBackend(const std::string& name, int threads) {
