@@ -75,7 +75,8 @@ void BM_Attention(benchmark::State& state, const Shape& shape) {
   const int sequences = static_cast<int>(state.range(0));
   const int tokens = static_cast<int>(state.range(1));
   const int context = static_cast<int>(state.range(2));
-  auto backend = CreateCpuBackend({.threads = static_cast<int>(state.range(3))});
+  auto backend = CreateCpuBackend(
+      {.threads = static_cast<int>(state.range(3)), .quantised_activations = true});
   CHECK_OK(backend.status());
   const RaggedBatch batch = MakeBatch(sequences, tokens, context);
   CHECK_OK((*backend)->Prepare({.max_tokens = batch.tokens(),

@@ -230,7 +230,7 @@ class BlockAttention {
     CacheTile tile = Tile(cached, pages, kv_head_ * call_.value_dim, call_.value_dim);
     if (call_.values_in_keys) tile.next = nullptr;  // the scores fetch it
     const bool direct =
-        rows <= kDirectRows || (tile.dtype == DType::kBF16 && kernels_.bf16_products);
+        rows <= kDirectRows || (tile.dtype == DType::kBF16 && kernels_.dot_bf16 != nullptr);
     if (tile.dtype == DType::kF32 || direct) return tile;
     kernels_.decode_tile(tile, tokens, work_.values, call_.value_dim);
     return {.data = work_.values,

@@ -15,30 +15,12 @@
 #include <immintrin.h>
 
 #include "engine/backend/cpu/attention_kernels_inl.h"
+#include "engine/backend/cpu/bf16_pairs_inl.h"
 #include "engine/backend/cpu/kernels.h"
 #include "engine/base/page.h"
 
 namespace transmla::cpu {
 namespace {
-
-constexpr int kPairs = Vec::kWidth;  // a vector holds so many pairs
-constexpr int kPairColumns = 2 * kPairs;
-
-inline __mmask32 FirstOf32(int n) {
-  return static_cast<__mmask32>((uint64_t{1} << (n < kPairColumns ? n : kPairColumns)) - 1u);
-}
-
-// The floats that the mask names, rounded, and zeros: lane i holds elements 2 i and 2 i + 1.
-inline __m512i RoundPairs(const float* p, __mmask32 mask) {
-  const __m512 low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), p);
-  const __m512 high =
-      _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> Vec::kWidth), p + Vec::kWidth);
-  return (__m512i)_mm512_cvtne2ps_pbh(high, low);
-}
-
-inline __m512 MultiplyPairs(__m512 acc, int32_t factor, __m512i pairs) {
-  return _mm512_dpbf16_ps(acc, (__m512bh)_mm512_set1_epi32(factor), (__m512bh)pairs);
-}
 
 // --- scores ---
 
@@ -57,7 +39,7 @@ struct QueryPairs {
   QueryPairs(const ScoresArgs& a, int row, int col, int cols) {
     for (int r = 0; r < R; ++r) {
       const float* from = a.q + (row + r) * a.q_stride + col;
-      for (int i = 0; i < cols; i += kPairColumns) {
+      for (int i = 0; i < cols; i += kPairElements) {
         _mm512_store_si512(&at[r][i / 2], RoundPairs(from + i, FirstOf32(cols - i)));
       }
     }
@@ -66,19 +48,15 @@ struct QueryPairs {
 
 // The elements at `p`: eight, or fewer and zeros.
 struct WholeQuad {
-  __m128 Load(const uint8_t* p) const {
-    return _mm_loadu_ps(reinterpret_cast<const float*>(p));
-  }
+  __m128 Load(const uint8_t* p) const { return _mm_loadu_ps(reinterpret_cast<const float*>(p)); }
 };
 struct PartOfQuad {
   __mmask8 mask;
-  __m128 Load(const uint8_t* p) const {
-    return _mm_castsi128_ps(_mm_maskz_loadu_epi16(mask, p));
-  }
+  __m128 Load(const uint8_t* p) const { return _mm_castsi128_ps(_mm_maskz_loadu_epi16(mask, p)); }
 };
 
-// keys[i]: pair i of the columns at `p` of kWidth tokens. Rows are gathered by quarters, so that only
-// quarters need to be transposed.
+// keys[i]: pair i of the columns at `p` of kWidth tokens. Rows are gathered by quarters, so that
+// only quarters need to be transposed.
 template <typename Loader>
 inline void LoadQuad(const uint8_t* p, int64_t stride, Loader loader, __m512i (&keys)[kQuad]) {
   __m512 rows[kQuad];
@@ -102,8 +80,9 @@ inline void LoadQuad(const uint8_t* p, int64_t stride, Loader loader, __m512i (&
   keys[3] = _mm512_castps_si512(_mm512_shuffle_ps(b, d, 0xEE));
 }
 
-// Asks for a part of the next tile, of `tokens` tokens from `token`: each of the quads that lie in a
-// line asks for that line of as many tokens. All at once, they would hold up the reads of this tile.
+// Asks for a part of the next tile, of `tokens` tokens from `token`: each of the quads that lie in
+// a line asks for that line of as many tokens. All at once, they would hold up the reads of this
+// tile.
 inline void FetchShare(const Segment& s, int token, int tokens, int col, int first, int cols) {
   constexpr int kLineColumns = kLineBytes / Bf16Elements::kBytes;
   const int line = first / kLineColumns * kLineColumns;
@@ -116,8 +95,8 @@ inline void FetchShare(const Segment& s, int token, int tokens, int col, int fir
   }
 }
 
-// Adds the products of columns [col, col + cols) to the scores of R rows, which begin at `out`, with
-// T · kWidth tokens.
+// Adds the products of columns [col, col + cols) to the scores of R rows, which begin at `out`,
+// with T · kWidth tokens.
 template <int R, int T>
 inline void ScoresOfTokens(const QueryPairs<R>& q, const Segment& s, int token, int col, int cols,
                            bool begin, bool fetch, float* out) {
@@ -134,14 +113,14 @@ inline void ScoresOfTokens(const QueryPairs<R>& q, const Segment& s, int token, 
     __m512i keys[T][kQuad];
 #pragma GCC unroll 2
     for (int t = 0; t < T; ++t) {
-      LoadQuad(s.Row(token + t * Vec::kWidth) + (col + first) * Bf16Elements::kBytes, s.stride, loader,
-               keys[t]);
+      LoadQuad(s.Row(token + t * Vec::kWidth) + (col + first) * Bf16Elements::kBytes, s.stride,
+               loader, keys[t]);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < kQuad; ++i) {
 #pragma GCC unroll 10
       for (int r = 0; r < R; ++r) {
-        const int32_t factor = q.at[r][first / 2 + i];
+        const __m512i factor = _mm512_set1_epi32(q.at[r][first / 2 + i]);
 #pragma GCC unroll 2
         for (int t = 0; t < T; ++t) acc[r][t] = MultiplyPairs(acc[r][t], factor, keys[t][i]);
       }
@@ -162,8 +141,8 @@ inline void ScoresOfTokens(const QueryPairs<R>& q, const Segment& s, int token, 
 // Scores of R rows with all tokens.
 template <int R>
 __attribute__((noinline)) void ScoresOfRows(const ScoresArgs& a, const Segment& s, int row) {
-  // Two vectors of tokens where registers allow: they share the broadcasts of queries. Few rows, which
-  // wait for memory, do better with fewer reads at a time.
+  // Two vectors of tokens where registers allow: they share the broadcasts of queries. Few rows,
+  // which wait for memory, do better with fewer reads at a time.
   constexpr int kVectors = R > 4 && R <= 9 ? 2 : 1;
   const bool fetch = row == 0 && s.next != s.data;
   for (int col = 0; col < s.cols; col += kRoundedColumns) {
@@ -230,13 +209,13 @@ inline void ForEachTokenPair(const WeightedSumArgs& a, const Segment& s, int col
   }
 }
 
-// Columns [col, col + B · kPairColumns) of R rows as far as the segment has them.
+// Columns [col, col + B · kPairElements) of R rows as far as the segment has them.
 template <int R, int B>
 inline void WeightedSumBlocks(const WeightedSumArgs& a, const Segment& s,
                               const WeightPairs<R>& weights, int row, int col) {
   float* const out = a.o + row * a.o_stride;
   const bool fetch = row == 0 && s.next != s.data;
-  const __mmask32 mask = FirstOf32(s.cols - col - (B - 1) * kPairColumns);  // of the last block
+  const __mmask32 mask = FirstOf32(s.cols - col - (B - 1) * kPairElements);  // of the last block
   const auto mask_of = [mask](int b) { return b + 1 < B ? ~__mmask32{0} : mask; };
   // Columns of a block in the order in which interleaving the halves of two rows leaves them:
   // quarters 0 and 2 of both vectors, then quarters 1 and 3.
@@ -246,24 +225,23 @@ inline void WeightedSumBlocks(const WeightedSumArgs& a, const Segment& s,
     const Vec::F alpha = Vec::Set1(a.alpha[row + r]);
 #pragma GCC unroll 2
     for (int b = 0; b < B; ++b) {
-      const float* p = out + r * a.o_stride + col + b * kPairColumns;
+      const float* p = out + r * a.o_stride + col + b * kPairElements;
       const Vec::F first =
           Vec::Mul(_mm512_maskz_loadu_ps(static_cast<__mmask16>(mask_of(b)), p), alpha);
-      const Vec::F second =
-          Vec::Mul(_mm512_maskz_loadu_ps(static_cast<__mmask16>(mask_of(b) >> Vec::kWidth),
-                                         p + Vec::kWidth),
-                   alpha);
+      const Vec::F second = Vec::Mul(
+          _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask_of(b) >> Vec::kWidth), p + Vec::kWidth),
+          alpha);
       acc[r][2 * b] = _mm512_shuffle_f32x4(first, second, 0x88);
       acc[r][2 * b + 1] = _mm512_shuffle_f32x4(first, second, 0xDD);
     }
   }
   ForEachTokenPair(
-      a, s, col,
-      [&](int i, const uint8_t* low, const uint8_t* high) __attribute__((always_inline)) {
+      a, s,
+      col, [&](int i, const uint8_t* low, const uint8_t* high) __attribute__((always_inline)) {
         __m512i values[2 * B];
 #pragma GCC unroll 2
         for (int b = 0; b < B; ++b) {
-          if (fetch) Fetch(s, 2 * i, col + b * kPairColumns);
+          if (fetch) Fetch(s, 2 * i, col + b * kPairElements);
           const __m512i x = _mm512_maskz_loadu_epi16(mask_of(b), low + b * kLineBytes);
           const __m512i y = _mm512_maskz_loadu_epi16(mask_of(b), high + b * kLineBytes);
           values[2 * b] = _mm512_unpacklo_epi16(x, y);
@@ -271,17 +249,16 @@ inline void WeightedSumBlocks(const WeightedSumArgs& a, const Segment& s,
         }
 #pragma GCC unroll 10
         for (int r = 0; r < R; ++r) {
+          const __m512i weight = _mm512_set1_epi32(weights.at[r][i]);
 #pragma GCC unroll 4
-          for (int v = 0; v < 2 * B; ++v) {
-            acc[r][v] = MultiplyPairs(acc[r][v], weights.at[r][i], values[v]);
-          }
+          for (int v = 0; v < 2 * B; ++v) acc[r][v] = MultiplyPairs(acc[r][v], weight, values[v]);
         }
       });
 #pragma GCC unroll 10
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
     for (int b = 0; b < B; ++b) {
-      float* p = out + r * a.o_stride + col + b * kPairColumns;
+      float* p = out + r * a.o_stride + col + b * kPairElements;
       const Vec::F low = _mm512_shuffle_f32x4(acc[r][2 * b], acc[r][2 * b + 1], 0x44);
       const Vec::F high = _mm512_shuffle_f32x4(acc[r][2 * b], acc[r][2 * b + 1], 0xEE);
       _mm512_mask_storeu_ps(p, static_cast<__mmask16>(mask_of(b)),
@@ -299,7 +276,7 @@ inline void WeightedSumLast(const WeightedSumArgs& a, const Segment& s,
   float* const out = a.o + row * a.o_stride;
   const bool fetch = row == 0 && s.next != s.data;
   const __mmask16 mask = static_cast<__mmask16>(FirstOf32(s.cols - col));
-  alignas(64) static constexpr uint16_t kInterleave[kPairColumns] = {
+  alignas(64) static constexpr uint16_t kInterleave[kPairElements] = {
       0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   const __m512i interleave = _mm512_load_si512(kInterleave);
@@ -310,15 +287,17 @@ inline void WeightedSumLast(const WeightedSumArgs& a, const Segment& s,
                       Vec::Set1(a.alpha[row + r]));
   }
   ForEachTokenPair(
-      a, s, col,
-      [&](int i, const uint8_t* low, const uint8_t* high) __attribute__((always_inline)) {
+      a, s,
+      col, [&](int i, const uint8_t* low, const uint8_t* high) __attribute__((always_inline)) {
         if (fetch) Fetch(s, 2 * i, col);
-        const __m512i both = _mm512_inserti64x4(
-            _mm512_castsi256_si512(_mm256_maskz_loadu_epi16(mask, low)),
-            _mm256_maskz_loadu_epi16(mask, high), 1);
+        const __m512i both =
+            _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi16(mask, low)),
+                               _mm256_maskz_loadu_epi16(mask, high), 1);
         const __m512i values = _mm512_permutexvar_epi16(interleave, both);
 #pragma GCC unroll 10
-        for (int r = 0; r < R; ++r) acc[r] = MultiplyPairs(acc[r], weights.at[r][i], values);
+        for (int r = 0; r < R; ++r) {
+          acc[r] = MultiplyPairs(acc[r], _mm512_set1_epi32(weights.at[r][i]), values);
+        }
       });
 #pragma GCC unroll 10
   for (int r = 0; r < R; ++r) {
@@ -329,7 +308,7 @@ inline void WeightedSumLast(const WeightedSumArgs& a, const Segment& s,
 void WeightedSumBf16(const WeightedSumArgs& a) {
   if (a.v.dtype != DType::kBF16) return WeightedSum(a);
   ForEachSegment(a.v, [&](auto, const Segment& s, int) {
-    constexpr int kColumns = 2 * kPairColumns;
+    constexpr int kColumns = 2 * kPairElements;
     const int tiled = s.cols - s.cols % kColumns;
     if (tiled > 0) {
       ForEachRowGroup<kTileRows>(a.rows, [&](auto rows, int row) {
@@ -344,7 +323,7 @@ void WeightedSumBf16(const WeightedSumArgs& a) {
       constexpr int kRows = decltype(rows)::value;
       const WeightPairs<kRows> weights(a, row);
       int col = tiled;
-      for (; col + Vec::kWidth < s.cols; col += kPairColumns) {
+      for (; col + Vec::kWidth < s.cols; col += kPairElements) {
         WeightedSumBlocks<kRows, 1>(a, s, weights, row, col);
       }
       if (col < s.cols) WeightedSumLast<kRows>(a, s, weights, row, col);

@@ -58,7 +58,7 @@ absl::StatusOr<std::unique_ptr<Backend>> CpuBackend::Create(const CpuOptions& op
   auto backend = std::unique_ptr<CpuBackend>(new CpuBackend);
   CpuContext& context = backend->context_;
   context.instruction_set = set;
-  context.kernels = set->kernels;
+  context.kernels = options.quantised_activations ? set->rounding_kernels : set->kernels;
   context.panels = set->panels;
   const int threads = options.threads == 0 ? GetCpuInfo().usable_cores : options.threads;
   for (int i = 0; i < threads; ++i) {

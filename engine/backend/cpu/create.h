@@ -14,14 +14,15 @@ namespace transmla {
 
 struct CpuOptions {
   int threads = 0;  // 0: all usable cores (CpuInfo)
-  // "auto", or one of "generic", "avx2", "avx512", "avx512vnni", "avx512bf16" to hold it back (tests run each
-  // that the machine has).
+  // "auto", or one of "generic", "avx2", "avx512", "avx512vnni", "avx512bf16" to hold it back
+  // (tests run each that the machine has).
   std::string instruction_set = "auto";
   // Rounds what is multiplied with a block-quantised weight to 8 bits, 32 elements a scale, and
   // multiplies integers: several times faster, for an error of at most 1/254 of the greatest of the
-  // 32 in each element. For serving. Off, products are exact up to float rounding: for conversion,
-  // evaluation and whatever is compared with a reference. Weights of F32, F16 and BF16, and of Q2_K
-  // and Q3_K, are not concerned.
+  // 32 in each element. Where the processor multiplies BF16, rounds to BF16 what meets a BF16
+  // weight, or a BF16 cache in attention. For serving. Off, products are exact up to float
+  // rounding: for conversion, evaluation and whatever is compared with a reference. Weights of F32,
+  // F16, Q2_K and Q3_K are not concerned.
   bool quantised_activations = false;
 };
 

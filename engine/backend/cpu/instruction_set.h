@@ -13,6 +13,7 @@ namespace transmla::cpu {
 struct InstructionSet {
   const char* name;  // as in CpuOptions::instruction_set
   const Kernels* kernels;
+  const Kernels* rounding_kernels;  // with CpuOptions::quantised_activations
   const PanelKernels* panels;
 };
 

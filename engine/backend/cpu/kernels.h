@@ -35,8 +35,9 @@ struct DotArgs {
   int64_t k = 0;
   const float* bias = nullptr;  // [rows], or none
   bool accumulate = false;
-  float* out = nullptr;    // [tokens, rows]
-  int64_t out_stride = 0;  // floats from token to token
+  float* out = nullptr;     // [tokens, rows]
+  int64_t out_stride = 0;   // floats from token to token
+  void* scratch = nullptr;  // dot_bf16: Bf16ScratchBytes(k), a multiple of 64 bytes' address
 };
 
 // Columns of consecutive cached tokens as the cache holds them, F32, F16, BF16 or I8: value
@@ -86,6 +87,9 @@ struct SoftmaxState {
   float sum;
 };
 
+// Of Kernels::dot_bf16: rows of four tokens.
+constexpr int64_t Bf16ScratchBytes(int64_t k) { return 4 * 2 * ((k + 31) / 32 * 32); }
+
 struct Kernels {
   // Decodes n elements of a row; equal to DequantizeRow bit for bit. n is a whole number of blocks.
   void (*dequantize)(DType dtype, const void* row, int64_t n, float* out);
@@ -96,6 +100,11 @@ struct Kernels {
   // Dots that decode `dtype` in registers, made for few tokens. False, with nothing done, for a
   // type that this table decodes only as rows.
   bool (*dot_fused)(DType dtype, const DotArgs& args);
+
+  // Dots with BF16 rows in BF16 products, which round `x`, for any number of tokens. None where the
+  // processor has no such products. Where it has, `scores` and `weighted_sum` round queries and
+  // weights over tiles of BF16, and values decoded beforehand give other bits.
+  void (*dot_bf16)(const DotArgs& args) = nullptr;
 
   // out[c] = in[c] / sqrt(mean(in²) + eps) · weight[c]; `out` may be `in`.
   void (*rms_norm)(const float* in, const float* weight, float eps, int64_t n, float* out);
@@ -115,10 +124,6 @@ struct Kernels {
 
   // --- attention, over at most kPageTokens cached tokens ---
 
-  // Whether, over tiles of BF16, `scores` rounds queries and `weighted_sum` rounds weights to BF16
-  // (attention_bf16_inl.h). Then, and only then, values decoded beforehand give other bits.
-  bool bf16_products = false;
-
   // out[token, col] as floats, the same bits in every table.
   void (*decode_tile)(const CacheTile& tile, int tokens, float* out, int64_t out_stride);
   void (*scores)(const ScoresArgs& args);
@@ -130,9 +135,9 @@ struct Kernels {
   void (*weighted_sum)(const WeightedSumArgs& args);
 };
 
-extern const Kernels kGenericKernels;  // SSE4.1: what every x86-64-v2 machine has
-extern const Kernels kAvx2Kernels;     // AVX2, FMA, F16C
-extern const Kernels kAvx512Kernels;   // AVX-512 F, BW, DQ, VL
+extern const Kernels kGenericKernels;     // SSE4.1: what every x86-64-v2 machine has
+extern const Kernels kAvx2Kernels;        // AVX2, FMA, F16C
+extern const Kernels kAvx512Kernels;      // AVX-512 F, BW, DQ, VL
 extern const Kernels kAvx512Bf16Kernels;  // those and BF16
 
 // DequantizeRow (engine/tensor/block_formats.h) behind a plain function, for the types that a table

@@ -7,7 +7,9 @@
 #include "engine/backend/cpu/kernels.h"
 #include "engine/backend/cpu/vec_avx512.h"
 #include "engine/backend/cpu/simd_types_inl.h"
+#include "engine/backend/cpu/bf16_pairs_inl.h"
 #include "engine/backend/cpu/attention_bf16_inl.h"
+#include "engine/backend/cpu/dot_bf16_inl.h"
 // clang-format on
 #pragma GCC diagnostic pop
 
@@ -15,7 +17,7 @@ namespace transmla::cpu {
 namespace {
 
 constexpr Kernels WithBf16Products(Kernels kernels) {
-  kernels.bf16_products = true;
+  kernels.dot_bf16 = DotBf16;
   kernels.scores = ScoresBf16;
   kernels.weighted_sum = WeightedSumBf16;
   return kernels;

@@ -63,6 +63,10 @@ void RunFloatTask(CpuContext& context, const Product& p, int64_t task, int worke
   dot.out = p.out + matrix * p.out_step + row;
   dot.out_stride = p.out_stride;
   if (weight.dtype() == DType::kF32) return kernels.dot_f32(dot);
+  if (weight.dtype() == DType::kBF16 && kernels.dot_bf16 != nullptr) {
+    dot.scratch = context.Scratch(worker);
+    return kernels.dot_bf16(dot);
+  }
   if (p.tokens <= kFusedTokens && kernels.dot_fused(weight.dtype(), dot)) return;
   float* decoded = context.Scratch(worker);
   for (int64_t r = 0; r < rows; ++r) {

@@ -32,8 +32,8 @@ struct Case {
   int window = 0;
   float soft_cap = 0;
   DType cache = DType::kF32;
-  int group = 0;       // I8
-  bool still = false;  // frequencies are 0: keys reach the cache as they are, bit for bit
+  int group = 0;        // I8
+  bool still = false;   // frequencies are 0: keys reach the cache as they are, bit for bit
   bool rounds = false;  // the backend rounds what it multiplies with BF16 to BF16
 
   bool mla() const { return kind == AttentionKind::kMla; }
@@ -281,9 +281,10 @@ reference::Row ReferenceQuery(const Case& c, const Sequence& s, int t, int head)
   return q;
 }
 
-// What to allow for a key, or query, rounded to the other neighbour in its type because its rotation
-// differed in the last bit. Neighbours of values of 2 to 4 are 2^-6 apart in BF16, and those in a
-// group whose greatest is 4 about 2^-5 in I8. Nothing of the kind happens to keys not rotated.
+// What to allow for a key, or query, rounded to the other neighbour in its type because its
+// rotation differed in the last bit. Neighbours of values of 2 to 4 are 2^-6 apart in BF16, and
+// those in a group whose greatest is 4 about 2^-5 in I8. Nothing of the kind happens to keys not
+// rotated.
 double Slack(const Case& c) {
   if (c.cache == DType::kF32 || c.still) return 1e-5;
   return c.cache == DType::kI8 || c.rounds ? 4e-2 : 2e-2;
@@ -366,8 +367,10 @@ std::string Describe(const Case& c) {
                       c.still ? " still" : "");
 }
 
+// With quantised activations, which let processors round to BF16 in attention.
 class AttentionTest : public BackendTest {
  protected:
+  AttentionTest() : BackendTest(/*quantised_activations=*/true) {}
   void ExpectLengths(Case c, const std::vector<int>& lengths);
 };
 
@@ -460,7 +463,7 @@ TEST_P(AttentionTest, ResultDependsOnTheSequenceAlone) {
                           whole.Output(0).size() * sizeof(float)),
               0);
 
-    const std::unique_ptr<Backend> single_backend = MakeBackend(GetParam(), 1);
+    const std::unique_ptr<Backend> single_backend = MakeBackend(GetParam(), 1, true);
     Runner single(*single_backend, c, {sequence});
     single.Step({{0, 0, length - 1}});
     single.Step({{0, length - 1, 1}});

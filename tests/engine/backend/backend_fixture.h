@@ -33,8 +33,11 @@ inline bool MachineHas(const std::string& name) {
          (name == "avx512bf16" && GetCpuInfo().avx512_bf16 && GetCpuInfo().avx512_vnni);
 }
 
-inline std::unique_ptr<Backend> MakeBackend(const std::string& name, int threads) {
-  auto backend = CreateCpuBackend({.threads = threads, .instruction_set = name});
+inline std::unique_ptr<Backend> MakeBackend(const std::string& name, int threads,
+                                            bool quantised_activations = false) {
+  auto backend = CreateCpuBackend({.threads = threads,
+                                   .instruction_set = name,
+                                   .quantised_activations = quantised_activations});
   CHECK_OK(backend.status());
   return std::move(backend).value();
 }
@@ -42,13 +45,16 @@ inline std::unique_ptr<Backend> MakeBackend(const std::string& name, int threads
 // The parameter is a backend's name; the fixture's backend has two threads.
 class BackendTest : public ::testing::TestWithParam<std::string> {
  protected:
+  explicit BackendTest(bool quantised_activations = false)
+      : quantised_activations_(quantised_activations) {}
   void SetUp() override {
     if (!MachineHas(GetParam())) GTEST_SKIP() << "this machine lacks " << GetParam();
-    backend_ = MakeBackend(GetParam(), 2);
+    backend_ = MakeBackend(GetParam(), 2, quantised_activations_);
   }
   Backend& backend() { return *backend_; }
 
  private:
+  const bool quantised_activations_;
   std::unique_ptr<Backend> backend_;
 };
 

@@ -18,24 +18,9 @@ namespace {
 constexpr DType kTypes[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
                             DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
 
-std::unique_ptr<Backend> MakeQuantised(const std::string& name, int threads) {
-  auto backend = CreateCpuBackend(
-      {.threads = threads, .instruction_set = name, .quantised_activations = true});
-  CHECK_OK(backend.status());
-  return std::move(backend).value();
-}
-
-// One suite for all instruction sets of the CPU backend.
-class QuantisedLinearTest : public ::testing::TestWithParam<std::string> {
+class QuantisedLinearTest : public BackendTest {
  protected:
-  void SetUp() override {
-    if (!MachineHas(GetParam())) GTEST_SKIP() << "this machine lacks " << GetParam();
-    backend_ = MakeQuantised(GetParam(), 2);
-  }
-  Backend& backend() { return *backend_; }
-
- private:
-  std::unique_ptr<Backend> backend_;
+  QuantisedLinearTest() : BackendTest(/*quantised_activations=*/true) {}
 };
 
 struct Matrix {
@@ -132,7 +117,7 @@ TEST_P(QuantisedLinearTest, TokensAloneAndTogetherGiveTheSameBits) {
 }
 
 TEST_P(QuantisedLinearTest, ThreadsDoNotChangeBits) {
-  const std::unique_ptr<Backend> single = MakeQuantised(GetParam(), 1);
+  const std::unique_ptr<Backend> single = MakeBackend(GetParam(), 1, true);
   Random random(3);
   const std::vector<float> in = RandomFloats(random, 9 * 256);
   const Matrix a = MakeMatrix(backend(), DType::kQ4_K, 200, 256, 4);
