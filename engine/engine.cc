@@ -172,8 +172,10 @@ absl::Status LoadedEngine::LoadModel(const EngineOptions& options) {
                    OpenCheckpoint(options.model_path));
   ASSIGN_OR_RETURN(tokenizer_, LoadTokenizer(*checkpoint));
   ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
-  ASSIGN_OR_RETURN(backend_,
-                   CreateBackend(options.device, options.threads, options.quantised_activations));
+  ASSIGN_OR_RETURN(backend_, CreateBackend(options.device, {.threads = options.threads,
+                                                            .pin_threads = options.pin_threads,
+                                                            .quantised_activations =
+                                                                options.quantised_activations}));
 
   int max_context_tokens = spec.max_context_tokens;
   if (options.max_context_tokens > 0) {
@@ -234,12 +236,12 @@ absl::StatusOr<std::unique_ptr<Engine>> CreateEngine(const EngineOptions& option
 
 void LimitConversionThreads(int threads) { SetLinalgThreads(threads); }
 
-absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const std::string& device, int threads,
-                                                       bool quantised_activations) {
+absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const std::string& device,
+                                                       const CpuOptions& cpu) {
   ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(device));
   switch (spec.kind) {
     case DeviceSpec::Kind::kCpu:
-      return CreateCpuBackend({.threads = threads, .quantised_activations = quantised_activations});
+      return CreateCpuBackend(cpu);
     case DeviceSpec::Kind::kCuda:
       return CreateCudaBackend({.device = spec.index});
   }

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
+#include "engine/backend/cpu/create.h"
 #include "engine/base/clock.h"
 #include "engine/convert/pipeline.h"
 #include "engine/grammar/constraint_compiler.h"
@@ -46,6 +47,7 @@ struct EngineOptions {
   int64_t spill_bytes = int64_t{4} << 30;  // of that file at most
   // On the CPU, products with quantised weights in 8-bit integers (CpuOptions).
   bool quantised_activations = true;
+  bool pin_threads = false;      // as CpuOptions
   int draft_tokens = 0;          // guessed a step for requests that do not say; at most 64
   TenantWeights tenant_weights;  // shares of the engine, above 0; tenants without one have 1
 };
@@ -128,10 +130,10 @@ absl::StatusOr<std::unique_ptr<Engine>> CreateEngine(const EngineOptions& option
 // conversion runs.
 void LimitConversionThreads(int threads);
 
-// A backend for `device` ("cpu", "cuda:N"). Conversions and evaluation compute exactly, serving
-// with quantised activations (CpuOptions; only the CPU has them).
-absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const std::string& device, int threads,
-                                                       bool quantised_activations = false);
+// A backend for `device` ("cpu", "cuda:N"); `cpu` is for the CPU alone. Conversions and evaluation
+// compute exactly, serving with quantised activations.
+absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const std::string& device,
+                                                       const CpuOptions& cpu);
 
 }  // namespace transmla
 

@@ -35,8 +35,10 @@ absl::StatusOr<PerplexityResult> EvaluateModel(const EvaluateModelOptions& optio
   ASSIGN_OR_RETURN(const LoadedTokenizer loaded, LoadTokenizer(*checkpoint));
   ASSIGN_OR_RETURN(const std::vector<TokenId> ids, loaded.tokenizer->Encode(text, {}));
   ASSIGN_OR_RETURN(const auto sequences, CutSequences(ids, options.sequences, options.length));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend,
-                   CreateBackend(options.device, options.threads, options.quantised_activations));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<Backend> backend,
+      CreateBackend(options.device, {.threads = options.threads,
+                                     .quantised_activations = options.quantised_activations}));
   const StepLimits limits{.max_tokens = options.length,
                           .max_sequences = 1,
                           .max_logit_tokens = options.length,

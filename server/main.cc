@@ -45,7 +45,7 @@ ServerParts RealParts(const ServerConfig& config) {
   parts.converter.convert = Convert;
   parts.converter.plan = PlanConversion;
   parts.converter.make_backend = [threads = config.conversion_threads] {
-    return CreateBackend("cpu", threads);
+    return CreateBackend("cpu", {.threads = threads});
   };
   // Without entropy ids repeat from one start to the next, which does no harm.
   if (getrandom(&parts.seed, sizeof(parts.seed), 0) < 0) parts.seed = 0;

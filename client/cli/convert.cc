@@ -144,7 +144,7 @@ absl::Status RunHere(const ConvertOptions& options) {
   ProgressLine line;
   ConversionContext context;
   context.make_backend = [] {
-    return CreateBackend(absl::GetFlag(FLAGS_device), absl::GetFlag(FLAGS_threads));
+    return CreateBackend(absl::GetFlag(FLAGS_device), {.threads = absl::GetFlag(FLAGS_threads)});
   };
   context.on_progress = [&line](const ConversionProgress& progress) {
     std::string label(ConversionStageName(progress.stage));

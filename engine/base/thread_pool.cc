@@ -1,10 +1,13 @@
 #include "engine/base/thread_pool.h"
 
+#include <utility>
+
 #include <immintrin.h>
 
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/check.h"
+#include "engine/base/cpu_placement.h"
 
 namespace transmla {
 namespace {
@@ -25,7 +28,7 @@ struct ThreadPool::Loop {
   std::atomic<int64_t> next{0};
 };
 
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads, std::vector<int> cpus) : cpus_(std::move(cpus)) {
   CHECK_GE(threads, 1);
   CHECK_LE(static_cast<uint64_t>(threads), kWorkers);
   workers_.reserve(threads - 1);
@@ -99,6 +102,8 @@ bool ThreadPool::Join(uint64_t generation) {
 }
 
 void ThreadPool::Work(int worker) {
+  // A processor that has been taken from the process meanwhile binds nobody.
+  if (worker < static_cast<int>(cpus_.size())) BindThisThread(cpus_[worker]);
   uint64_t seen = 0;
   while (WaitForLoop(seen)) {
     seen = state_.load() / kGeneration;

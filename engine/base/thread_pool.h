@@ -22,8 +22,9 @@ namespace transmla {
 // ParallelFor may be called from one thread at a time, and not from inside a task.
 class ThreadPool {
  public:
-  // `threads` counts the calling thread. REQUIRES: threads >= 1.
-  explicit ThreadPool(int threads);
+  // `threads` counts the calling thread. Worker i runs on processor cpus[i] alone if there are so
+  // many; worker 0, the calling thread, stays where the system puts it. REQUIRES: threads >= 1.
+  explicit ThreadPool(int threads, std::vector<int> cpus = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -42,6 +43,7 @@ class ThreadPool {
   bool Join(uint64_t generation);
   static void RunTasks(Loop& loop, int worker);
 
+  const std::vector<int> cpus_;
   std::vector<Thread> workers_;
   // The current loop: generation · kGeneration, + kOpen while workers may join it, + the number of
   // those that have joined and not left. A worker that the system does not run when a loop begins

@@ -9,6 +9,7 @@
 
 ABSL_DECLARE_FLAG(std::string, model);
 ABSL_DECLARE_FLAG(std::string, cache_dtype);
+ABSL_DECLARE_FLAG(bool, pin_threads);
 ABSL_DECLARE_FLAG(bool, quantised_activations);
 
 namespace transmla {
@@ -89,6 +90,13 @@ TEST(ConfigTest, NamesTheModelAfterItsFile) {
   EXPECT_FALSE(ConfigFromFlags().ok());
   absl::SetFlag(&FLAGS_cache_dtype, "int8");
   EXPECT_EQ(ConfigFromFlags()->engine.cache_dtype, DType::kI8);
+}
+
+TEST(ConfigTest, ThreadsArePinnedIfAskedTo) {
+  absl::SetFlag(&FLAGS_model, "model.gguf");
+  EXPECT_FALSE(ConfigFromFlags()->engine.pin_threads);
+  absl::SetFlag(&FLAGS_pin_threads, true);
+  EXPECT_TRUE(ConfigFromFlags()->engine.pin_threads);
 }
 
 TEST(ConfigTest, IntegerProductsCanBeTurnedOff) {

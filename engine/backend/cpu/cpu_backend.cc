@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -14,6 +16,7 @@
 #include "engine/backend/cpu/weight.h"
 #include "engine/base/checked_math.h"
 #include "engine/base/cpu_info.h"
+#include "engine/base/cpu_placement.h"
 #include "engine/base/status.h"
 #include "engine/tensor/host_tensor.h"
 
@@ -68,7 +71,9 @@ absl::StatusOr<std::unique_ptr<Backend>> CpuBackend::Create(const CpuOptions& op
   ASSIGN_OR_RETURN(context.partials, Arena::Create(CpuContext::kPartialBytes));
   context.quantised_activations = options.quantised_activations;
   ASSIGN_OR_RETURN(context.tiles, Arena::Create(CpuContext::kTileBytes));
-  context.pool = std::make_unique<ThreadPool>(threads);
+  std::vector<int> cpus;
+  if (options.pin_threads) cpus = PlacementOrder(UsableCpuPlaces());
+  context.pool = std::make_unique<ThreadPool>(threads, std::move(cpus));
   return backend;
 }
 

@@ -17,6 +17,9 @@ struct CpuOptions {
   // "auto", or one of "generic", "avx2", "avx512", "avx512vnni", "avx512bf16" to hold it back
   // (tests run each that the machine has).
   std::string instruction_set = "auto";
+  // Binds each thread but the caller's to a processor of its own (PlacementOrder). For a machine or
+  // cpuset that nothing else uses: bound threads do not move away from other work.
+  bool pin_threads = false;
   // Rounds what is multiplied with a block-quantised weight to 8 bits, 32 elements a scale, and
   // multiplies integers: several times faster, for an error of at most 1/254 of the greatest of the
   // 32 in each element. Where the processor multiplies BF16, rounds to BF16 what meets a BF16

@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 
 #include "engine/base/clock.h"
+#include "engine/base/cpu_placement.h"
 #include "engine/base/random.h"
 
 namespace transmla {
@@ -81,6 +82,23 @@ TEST(ThreadPoolTest, NoTasksNoCalls) {
   pool.ParallelFor(0, [&](int64_t, int) { ++calls; });
   pool.ParallelFor(-1, [&](int64_t, int) { ++calls; });
   EXPECT_EQ(calls, 0);
+}
+
+TEST(ThreadPoolTest, WorkersRunOnTheirProcessors) {
+  const std::vector<int> cpus = PlacementOrder(UsableCpuPlaces());
+  const size_t free = UsableCpuPlaces().size();
+  ThreadPool pool(static_cast<int>(cpus.size()) + 1, cpus);  // the last worker has none
+  std::atomic<int> wrong = 0;
+  for (int round = 0; round < 200; ++round) {
+    pool.ParallelFor(64, [&](int64_t, int worker) {
+      const std::vector<CpuPlace> places = UsableCpuPlaces();
+      const bool bound = worker > 0 && worker < static_cast<int>(cpus.size());
+      if (bound ? places.size() != 1 || places[0].cpu != cpus[worker] : places.size() != free) {
+        ++wrong;
+      }
+    });
+  }
+  EXPECT_EQ(wrong.load(), 0);
 }
 
 TEST(ThreadPoolDeathTest, NeedsAThread) { EXPECT_DEATH(ThreadPool(0), "threads >= 1"); }
