@@ -95,6 +95,7 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const v1::ConvertModelRequest& r
     ASSIGN_OR_RETURN(options.text_files.emplace_back(),
                      ConfinePath(root, file, "options.text_files"));
   }
+  options.sample_text = from.sample_text();
   RETURN_IF_ERROR(FillNumbers(from, &options));
   return options;
 }
@@ -164,6 +165,7 @@ absl::StatusOr<Operation> Conversions::Start(const v1::ConvertModelRequest& requ
       !free.ok()) {
     return WithReasons(free);
   }
+  RETURN_IF_ERROR(CheckTextIsNamed(options));
   // Also finds out whether the source and the options fit.
   absl::StatusOr<ConversionReport> planned = converter_.plan(options);
   if (!planned.ok()) return WithReasons(planned.status());

@@ -47,6 +47,7 @@ ABSL_FLAG(std::optional<int>, freqfold, std::nullopt, "Frequencies folded togeth
 ABSL_FLAG(std::optional<double>, balance_kv_ratio, std::nullopt, "Balance of keys and values");
 ABSL_FLAG(std::optional<int>, nsamples, std::nullopt, "Calibration sequences");
 ABSL_FLAG(std::optional<int>, seqlen, std::nullopt, "Tokens a calibration sequence");
+ABSL_FLAG(bool, sample_text, false, "Calibrate on text that the model writes itself");
 ABSL_FLAG(std::optional<uint64_t>, calibration_seed, std::nullopt, "Seed of sampled text");
 ABSL_FLAG(std::string, dtype, "",
           "Type of the written weights: f32, f16 or bf16; as GGUF also q8_0");
@@ -118,6 +119,7 @@ absl::StatusOr<ConvertOptions> LocalOptions(absl::Span<const std::string> argume
   Set(options.seqlen, absl::GetFlag(FLAGS_seqlen));
   Set(options.seed, absl::GetFlag(FLAGS_calibration_seed));
   options.text_files = absl::GetFlag(FLAGS_text);
+  options.sample_text = absl::GetFlag(FLAGS_sample_text);
   options.evaluation_text = absl::GetFlag(FLAGS_eval_text);
   Set(options.evaluation_sequences, absl::GetFlag(FLAGS_eval_sequences));
   Set(options.evaluation_length, absl::GetFlag(FLAGS_eval_length));
@@ -132,6 +134,7 @@ absl::StatusOr<ConvertOptions> LocalOptions(absl::Span<const std::string> argume
 }
 
 absl::Status RunHere(const ConvertOptions& options) {
+  RETURN_IF_ERROR(CheckTextIsNamed(options));
   if (absl::GetFlag(FLAGS_dry_run)) {
     ASSIGN_OR_RETURN(const ConversionReport plan, PlanConversion(options));
     PrintNow(JsonWanted() ? plan.ToJson() + "\n" : plan.ToText());
@@ -188,6 +191,7 @@ absl::StatusOr<ConversionRequest> RemoteRequest(absl::Span<const std::string> ar
       .seqlen = As<uint32_t>(absl::GetFlag(FLAGS_seqlen)),
       .seed = absl::GetFlag(FLAGS_calibration_seed),
       .text_files = absl::GetFlag(FLAGS_text),
+      .sample_text = absl::GetFlag(FLAGS_sample_text),
       .dtype = absl::GetFlag(FLAGS_dtype),
       .evaluation_sequences = As<uint32_t>(absl::GetFlag(FLAGS_eval_sequences)),
       .serve_as = absl::GetFlag(FLAGS_serve_as)};
@@ -282,7 +286,8 @@ const Command kConvertCommand = {
         "                        predicts: a quarter to a third of the loss for minutes of time "
         "(0)\n"
         "  --recovery-learning-rate X  size of its steps (0.002)\n"
-        "  --text A,B            calibration text files (none: the model samples its own text)\n"
+        "  --text A,B            calibration text files, such as the model will serve\n"
+        "  --sample-text         instead: the model writes its own text, with more loss\n"
         "  --nsamples N          calibration sequences (128)\n"
         "  --seqlen N            tokens a calibration sequence (256)\n"
         "  --calibration-seed N  seed of the sampled text (42)\n"

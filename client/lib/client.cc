@@ -126,6 +126,7 @@ v1::ConvertModelRequest ToProto(const ConversionRequest& request) {
   if (request.seqlen) options->set_seqlen(*request.seqlen);
   if (request.seed) options->set_seed(*request.seed);
   for (const std::string& file : request.text_files) options->add_text_files(file);
+  options->set_sample_text(request.sample_text);
   if (request.evaluation_sequences) {
     options->set_evaluation_sequences(*request.evaluation_sequences);
   }

@@ -149,6 +149,7 @@ struct ConversionRequest {
   std::optional<uint32_t> seqlen;
   std::optional<uint64_t> seed;
   std::vector<std::string> text_files;
+  bool sample_text = false;
   std::string dtype;
   std::optional<uint32_t> evaluation_sequences;
   std::string serve_as;  // name to load the result under; empty: it is not loaded

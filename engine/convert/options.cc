@@ -245,6 +245,18 @@ absl::Status ValidateOptions(const ConvertOptions& options, const ModelSpec& sou
   return absl::OkStatus();
 }
 
+absl::Status CheckTextIsNamed(const ConvertOptions& options) {
+  if (options.sample_text && !options.text_files.empty())
+    return absl::InvalidArgumentError(
+        "sample_text is set, but text_files names text to use instead; give one of them");
+  if (options.recipe != Recipe::kEquivalent && options.text_files.empty() && !options.sample_text)
+    return absl::InvalidArgumentError(absl::StrCat(
+        "recipe ", RecipeName(options.recipe), " calibrates on text, and text_files names none; ",
+        "name files of such text as the model will serve (--text FILE), or set sample_text ",
+        "(--sample-text) and it writes its own, which loses more"));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ConvertOptions> ResolveOptions(const ConvertOptions& options,
                                               const ModelSpec& source) {
   RETURN_IF_ERROR(ValidateOptions(options, source));

@@ -82,8 +82,11 @@ struct ConvertOptions {
   // Recipe best: times the weight of position-free keys; positive.
   double balance_kv_ratio = 1.0;
 
-  // Calibration. Text comes from `text_files` in order; without any, the model samples its own.
+  // Calibration. Text comes from `text_files` in order or, with `sample_text` instead, is written
+  // by the model itself, which loses more (docs/conversion.md, section 11). Recipe equivalent needs
+  // none.
   std::vector<std::string> text_files;
+  bool sample_text = false;
   int nsamples = 128;  // sequences
   int seqlen = 256;    // tokens a sequence
   uint64_t seed = 42;  // of the sampled text
@@ -114,6 +117,10 @@ struct ConvertOptions {
   std::optional<DType> dtype;
   int64_t max_shard_bytes = int64_t{4} << 30;
 };
+
+// InvalidArgument unless there is text to calibrate on: files, or, in so many words, the model's
+// own. What conversions need and plans do not.
+absl::Status CheckTextIsNamed(const ConvertOptions& options);
 
 // InvalidArgument naming option, value and limit if `options` cannot be applied to a model of these
 // features. Shapes that are left out are not looked at.

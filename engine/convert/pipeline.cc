@@ -582,6 +582,7 @@ absl::StatusOr<ConversionReport> Convert(const ConvertOptions& options,
                                          const ConversionContext& context) {
   CHECK(context.make_backend != nullptr);
   RETURN_IF_ERROR(CheckPaths(options));
+  RETURN_IF_ERROR(CheckTextIsNamed(options));
   return Conversion(options, context).Run();
 }
 

@@ -137,8 +137,8 @@ std::string ConversionReport::ToText() const {
                           calibration_source);
   // Measured: docs/conversion.md section 11.
   if (calibration_source == kSampledText &&
-      2 * cache_bytes_per_token_after < cache_bytes_per_token_before) {
-    text += "advice           below half of the cache, real text (--text) loses much less\n";
+      cache_bytes_per_token_after < cache_bytes_per_token_before) {
+    text += "advice           real text (--text) loses less\n";
   }
   if (freqfold > 0) absl::StrAppendFormat(&text, "freqfold         %d\n", freqfold);
   if (!layers.empty()) AppendLayers(layers, &text);

@@ -45,9 +45,9 @@ def chat(*messages, **fields):
     return request(None, 1, chat=pb.ChatPrompt(messages=[pb.ChatMessage(**item) for item in messages], **fields))
 
 
-def conversion(source="source", destination="out", overwrite=False, **options):
+def conversion(source="source", destination="out", overwrite=False, sample_text=True, **options):
     return model_pb2.ConvertModelRequest(source=source, destination=destination, overwrite=overwrite,
-                                         options=model_pb2.ConversionOptions(**options))
+                                         options=model_pb2.ConversionOptions(sample_text=sample_text, **options))
 
 
 # What is wrong, and the request. Each must fail with a status of its own.
@@ -161,6 +161,8 @@ CONVERT = [
     ("ConvertModel: quantised weights in a folder", conversion(dtype="q8_0")),
     ("ConvertModel: output format that does not exist", conversion(format="zip")),
     ("ConvertModel: GGUF with a tokenizer that has no name there", conversion(format="gguf")),
+    ("ConvertModel: no text to calibrate on", conversion(sample_text=False)),
+    ("ConvertModel: text and text of its own", conversion(text_files=["notes.txt"])),
     ("ConvertModel: odd rope dimension", conversion(qk_rope_head_dim=7)),
     ("ConvertModel: rank of four billion", conversion(kv_lora_rank=4000000000)),
     ("ConvertModel: latent wider than keys and values", conversion(qk_rope_head_dim=8, kv_lora_rank=1000)),

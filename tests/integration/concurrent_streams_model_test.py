@@ -19,7 +19,7 @@ class ConcurrentStreamsModelTest(unittest.TestCase):
         with tempfile.TemporaryDirectory(prefix="transmla-test-") as folder:
             converted = pathlib.Path(folder) / "converted"
             # How good the text is does not matter here.
-            subprocess.run([BIN / "transmla", "convert", source, converted, "--nsamples=2", "--seqlen=64",
+            subprocess.run([BIN / "transmla", "convert", source, converted, "--sample-text", "--nsamples=2", "--seqlen=64",
                             "--eval-sequences=0"], check=True, capture_output=True)
             with harness.Server(converted, "--cache-memory=512MiB") as server:
                 crowd.check(self, server, max_tokens=24)

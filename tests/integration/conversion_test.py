@@ -15,9 +15,9 @@ from server_process import PATIENCE_S, TINY_MODELS, at_most, until
 from transmla.v1 import model_pb2
 
 # Small enough to be over in a moment.
-QUICK = dict(recipe="transmla", qk_rope_head_dim=8, kv_lora_rank=32, nsamples=4, seqlen=32, evaluation_sequences=1)
+QUICK = dict(recipe="transmla", sample_text=True, qk_rope_head_dim=8, kv_lora_rank=32, nsamples=4, seqlen=32, evaluation_sequences=1)
 # Sampling so much text takes minutes; it is cancelled before that.
-ENDLESS = dict(recipe="transmla", qk_rope_head_dim=8, kv_lora_rank=32, nsamples=100000, seqlen=256)
+ENDLESS = dict(recipe="transmla", sample_text=True, qk_rope_head_dim=8, kv_lora_rank=32, nsamples=100000, seqlen=256)
 
 
 class ConversionTest(unittest.TestCase):

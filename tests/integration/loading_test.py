@@ -16,8 +16,8 @@ from harness import request
 from server_process import PATIENCE_S, TINY_MODELS, until
 from transmla.v1 import model_pb2
 
-QUICK = dict(recipe="transmla", qk_rope_head_dim=8, kv_lora_rank=32, nsamples=4, seqlen=32, evaluation_sequences=1)
-ENDLESS = dict(recipe="transmla", qk_rope_head_dim=8, kv_lora_rank=32, nsamples=100000, seqlen=256)
+QUICK = dict(recipe="transmla", sample_text=True, qk_rope_head_dim=8, kv_lora_rank=32, nsamples=4, seqlen=32, evaluation_sequences=1)
+ENDLESS = dict(recipe="transmla", sample_text=True, qk_rope_head_dim=8, kv_lora_rank=32, nsamples=100000, seqlen=256)
 CACHE = 4 << 20  # bytes
 GRPC_THREADS = ("grpc", "event_engine", "nexting_thread", "timer_manager", "resolver-", "default-exec")  # names begin
 

@@ -65,6 +65,7 @@ class ConversionsTest : public ::testing::Test {
     v1::ConvertModelRequest request;
     request.set_source("models/a.gguf");
     request.set_destination(destination);
+    request.mutable_options()->set_sample_text(true);
     return request;
   }
 

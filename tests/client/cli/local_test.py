@@ -100,7 +100,9 @@ class LocalTest(unittest.TestCase):
         self.assertEqual(json.loads((out / "transmla_report.json").read_text()), report)
         self.assertLessEqual({"config.json", "model.safetensors", "tokenizer.json"}, set(cli.names(out)))
 
-        self.assertIn("exists", cli.run("convert", TINY_MODELS / "llama_tied", out, *QUICK, expect=cli.FAILED).stderr)
+        self.assertIn("exists", cli.run("convert", TINY_MODELS / "llama_tied", out, "--text", self.text, *QUICK, expect=cli.FAILED).stderr)
+        error = cli.run("convert", TINY_MODELS / "llama_tied", self.folder / "other", *QUICK, expect=cli.FAILED).stderr
+        self.assertIn("--sample-text", error)
         text = cli.run("convert", TINY_MODELS / "llama_tied", out, "--text", self.text, "--overwrite", *QUICK)
         self.assertIn("256 bytes a token before, 160 after", text.stdout)
         # Not a terminal: progress comes a line a tenth.
@@ -108,16 +110,16 @@ class LocalTest(unittest.TestCase):
         self.assertEqual(cli.names(self.folder), ["out", "text.txt"])
 
     def test_a_dry_run_writes_nothing(self):
-        plan = cli.run_json("convert", TINY_MODELS / "llama_tied", self.folder / "out", "--dry-run", *QUICK)
+        plan = cli.run_json("convert", TINY_MODELS / "llama_tied", self.folder / "out", "--dry-run", "--sample-text", *QUICK)
         self.assertEqual(plan["cache_bytes_per_token_after"], 160)
         self.assertEqual(cli.names(self.folder), ["text.txt"])
-        error = cli.run("convert", TINY_MODELS / "llama_tied", self.folder / "out", "--dry-run", "--qk-rope-head-dim=7",
+        error = cli.run("convert", TINY_MODELS / "llama_tied", self.folder / "out", "--dry-run", "--sample-text", "--qk-rope-head-dim=7",
                         expect=cli.FAILED).stderr
         self.assertIn("qk_rope_head_dim", error)
 
     def test_an_interrupted_conversion_leaves_nothing(self):
         process = cli.start("convert", TINY_MODELS / "llama_tied", self.folder / "out", "--qk-rope-head-dim=8",
-                            "--kv-lora-rank=32", "--nsamples=100000")
+                            "--kv-lora-rank=32", "--nsamples=100000", "--sample-text")
         until(lambda: cli.names(self.folder) != ["text.txt"], "it has begun to write")
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)

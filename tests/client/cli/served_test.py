@@ -95,7 +95,7 @@ class ServedTest(unittest.TestCase):
 
     def test_convert_on_the_server(self):
         flags = ["--remote", *self.at, "--qk-rope-head-dim=8", "--kv-lora-rank=32", "--nsamples=4", "--seqlen=32",
-                 "--eval-sequences=0"]
+                 "--eval-sequences=0", "--sample-text"]
         plan = cli.run("convert", "source", "out", "--dry-run", *flags)
         self.assertEqual(json.loads(plan.stdout)["cache_bytes_per_token_after"], 160)
         report = json.loads(cli.run("convert", "source", "out", *flags).stdout)

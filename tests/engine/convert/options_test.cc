@@ -72,6 +72,19 @@ TEST(OptionsTest, TheFormatDoesNotChangeTheShape) {
             std::pair(64, 321));
 }
 
+TEST(OptionsTest, TextIsNamedOrAskedFor) {
+  EXPECT_TRUE(CheckTextIsNamed({.recipe = Recipe::kEquivalent}).ok());
+  EXPECT_TRUE(CheckTextIsNamed({.recipe = Recipe::kBest, .text_files = {"a"}}).ok());
+  EXPECT_TRUE(CheckTextIsNamed({.recipe = Recipe::kTransMla, .sample_text = true}).ok());
+  const absl::Status none = CheckTextIsNamed({.recipe = Recipe::kBest});
+  EXPECT_EQ(none.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(none.message()), HasSubstr("--sample-text"));
+  const absl::Status both =
+      CheckTextIsNamed({.recipe = Recipe::kBest, .text_files = {"a"}, .sample_text = true});
+  EXPECT_EQ(both.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(both.message()), HasSubstr("give one of them"));
+}
+
 TEST(OptionsTest, WhatCannotBeIsNamed) {
   const std::pair<ConvertOptions, const char*> cases[] = {
       {{.recipe = Recipe::kBest, .kv_lora_rank = 9, .cache_ratio = 0.5}, "give one of them"},

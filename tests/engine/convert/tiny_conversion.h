@@ -27,6 +27,7 @@ inline ConvertOptions TinyOptions(absl::string_view model, std::string destinati
   options.recipe = Recipe::kTransMla;
   options.qk_rope_head_dim = 8;
   options.kv_lora_rank = 24;
+  options.sample_text = true;
   options.nsamples = 6;
   options.seqlen = 33;
   options.evaluation_sequences = 2;
