@@ -48,6 +48,53 @@ struct WideVnniLanes {
   static F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 };
 
+// Two of WideVnniLanes' vectors, the first one's lanes first.
+struct TwoWideVnniLanes {
+  using One = WideVnniLanes;
+  static constexpr int kWidth = 2 * One::kWidth;
+  struct I {
+    One::I first, second;
+  };
+  struct F {
+    One::F first, second;
+  };
+
+  static I Broadcast4(const uint8_t* p) {
+    const One::I bytes = One::Broadcast4(p);
+    return {bytes, bytes};
+  }
+  static I AddProducts(const I& sum, const I& u8, const I& s8) {
+    return {One::AddProducts(sum.first, u8.first, s8.first),
+            One::AddProducts(sum.second, u8.second, s8.second)};
+  }
+  static I Zero32() { return {One::Zero32(), One::Zero32()}; }
+  static I Sub32(const I& a, const I& b) {
+    return {One::Sub32(a.first, b.first), One::Sub32(a.second, b.second)};
+  }
+  template <int kBits>
+  static I ShiftLeft32(const I& a) {
+    return {One::ShiftLeft32<kBits>(a.first), One::ShiftLeft32<kBits>(a.second)};
+  }
+  static F ToFloat(const I& a) { return {One::ToFloat(a.first), One::ToFloat(a.second)}; }
+
+  static F Zero() { return {One::Zero(), One::Zero()}; }
+  static F Set1(float a) { return {One::Set1(a), One::Set1(a)}; }
+  static F Load(const float* p) { return {One::Load(p), One::Load(p + One::kWidth)}; }
+  static void Store(float* p, const F& a) {
+    One::Store(p, a.first);
+    One::Store(p + One::kWidth, a.second);
+  }
+  static F Add(const F& a, const F& b) {
+    return {One::Add(a.first, b.first), One::Add(a.second, b.second)};
+  }
+  static F Mul(const F& a, const F& b) {
+    return {One::Mul(a.first, b.first), One::Mul(a.second, b.second)};
+  }
+  static F Fma(const F& a, const F& b, const F& c) {
+    return {One::Fma(a.first, b.first, c.first), One::Fma(a.second, b.second, c.second)};
+  }
+};
+
 }  // namespace
 }  // namespace transmla::cpu
 

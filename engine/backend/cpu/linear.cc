@@ -21,6 +21,9 @@ constexpr int kFusedTokens = 4;
 // Rows of a task: enough that handing out tasks costs nothing, few enough that two threads finish
 // together and that decoded rows stay in the second-level cache.
 constexpr int64_t kTaskRows = 32;
+// Of large products, where it leaves a thread as many tasks: activations are read less often.
+constexpr int64_t kLongTaskRows = 64;
+constexpr int kLongTasksPerThread = 8;
 constexpr int kPiecesPerThread = 4;
 constexpr int64_t kDecodedFloats = 128 * 1024;
 
@@ -37,7 +40,8 @@ int64_t PanelRowsPerTask(const ThreadPool& pool, const Product& p) {
     return std::max(kTaskRows, CeilDiv(piece, pair_rows) * pair_rows);
   }
   const int64_t pairs = CpuContext::kScratchBytes / PanelScratchBytes(pair_rows, p.k);
-  return std::clamp(pairs * pair_rows, pair_rows, kTaskRows);
+  const bool large = p.rows >= kLongTasksPerThread * kLongTaskRows * pool.threads();
+  return std::clamp(pairs * pair_rows, pair_rows, large ? kLongTaskRows : kTaskRows);
 }
 
 int64_t FloatTasks(const Product& p) { return CeilDiv(p.rows, RowsPerTask(p.k)) * p.matrices; }

@@ -60,6 +60,7 @@ struct PairBlock {
 
   const uint8_t* bytes;
 
+  TRANSMLA_INLINE explicit PairBlock(const uint8_t* p, int64_t = 0) : bytes(p) {}
   TRANSMLA_INLINE WideVnniLanes::F Floats(int i) const {
     return WideVnniLanes::Load(reinterpret_cast<const float*>(bytes) + 2 * kPanelRows * i);
   }
@@ -71,6 +72,25 @@ struct PairBlock {
   template <int g>
   TRANSMLA_INLINE WideVnniLanes::I Group() const {
     return WideVnniLanes::LoadBytes(bytes + 4 * kFloats + 64 * g);
+  }
+};
+
+// The same block of two pairs.
+template <PanelFormat P>
+struct TwoPairBlocks {
+  PairBlock<P> first, second;
+
+  // `pair_bytes`: of a whole pair of panels, which the other one's follow.
+  TRANSMLA_INLINE TwoPairBlocks(const uint8_t* p, int64_t pair_bytes)
+      : first(p), second(p + pair_bytes) {}
+  template <int part>
+  TRANSMLA_INLINE TwoWideVnniLanes::F Scale() const {
+    return {first.template Scale<part>(), second.template Scale<part>()};
+  }
+  TRANSMLA_INLINE TwoWideVnniLanes::F Offset() const { return {first.Offset(), second.Offset()}; }
+  template <int g>
+  TRANSMLA_INLINE TwoWideVnniLanes::I Group() const {
+    return {first.template Group<g>(), second.template Group<g>()};
   }
 };
 
@@ -137,17 +157,36 @@ void DotPacked(const PanelDotArgs& a, const uint8_t* tile, int token) {
   }
 }
 
+// Unpacked rows from `row` on, as many as V has lanes, with tokens [first, first + T) of a tile of
+// kStride.
+template <typename V, typename Block, PanelFormat P, int T, int kStride>
+TRANSMLA_INLINE void DotPairsPart(const PanelDotArgs& a, const uint8_t* tile, int token, int row,
+                                  int first) {
+  const int64_t blocks = a.k / kPanelBlock;
+  const int64_t pair_bytes = blocks * PairBlock<P>::kBytes;
+  const uint8_t* p = a.scratch + row / WideVnniLanes::kWidth * pair_bytes;
+  typename V::F acc[T];
+  Unroll<0, T>([&](auto t) __attribute__((always_inline)) { acc[t.value] = V::Zero(); });
+  for (int64_t b = 0; b < blocks; ++b, p += PairBlock<P>::kBytes) {
+    DotBlock<V, P, T>(Block(p, pair_bytes), TileBlock<kStride>(tile, b, first), acc);
+  }
+  for (int t = 0; t < T; ++t) StoreRows<V>(a, row, token + first + t, acc[t]);
+}
+
+// Two vectors of rows with half a full tile share the broadcasts of activations.
 template <PanelFormat P, int T>
 void DotPairs(const PanelDotArgs& a, const uint8_t* tile, int token) {
-  using V = WideVnniLanes;
-  const uint8_t* p = a.scratch;
-  for (int row = 0; row < a.rows; row += V::kWidth) {
-    V::F acc[T];
-    Unroll<0, T>([&](auto t) __attribute__((always_inline)) { acc[t.value] = V::Zero(); });
-    for (int64_t b = 0; b < a.k / kPanelBlock; ++b, p += PairBlock<P>::kBytes) {
-      DotBlock<V, P, T>(PairBlock<P>{p}, TileBlock<T>(tile, b, 0), acc);
+  using One = WideVnniLanes;
+  using Two = TwoWideVnniLanes;
+  int row = 0;
+  if constexpr (T == kTileTokens) {
+    for (; row + One::kWidth < a.rows; row += Two::kWidth) {
+      DotPairsPart<Two, TwoPairBlocks<P>, P, T / 2, T>(a, tile, token, row, 0);
+      DotPairsPart<Two, TwoPairBlocks<P>, P, T / 2, T>(a, tile, token, row, T / 2);
     }
-    for (int t = 0; t < T; ++t) StoreRows<V>(a, row, token + t, acc[t]);
+  }
+  for (; row < a.rows; row += One::kWidth) {
+    DotPairsPart<One, PairBlock<P>, P, T, T>(a, tile, token, row, 0);
   }
 }
 
