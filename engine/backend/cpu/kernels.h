@@ -35,9 +35,10 @@ struct DotArgs {
   int64_t k = 0;
   const float* bias = nullptr;  // [rows], or none
   bool accumulate = false;
-  float* out = nullptr;     // [tokens, rows]
-  int64_t out_stride = 0;   // floats from token to token
-  void* scratch = nullptr;  // dot_bf16: Bf16ScratchBytes(k), a multiple of 64 bytes' address
+  float* out = nullptr;    // [tokens, rows]
+  int64_t out_stride = 0;  // floats from token to token
+  // dot_bf16: 8 bytes for each element of k rounded up to 32, at a multiple of 64.
+  void* scratch = nullptr;
 };
 
 // Columns of consecutive cached tokens as the cache holds them, F32, F16, BF16 or I8: value
@@ -86,9 +87,6 @@ struct SoftmaxState {
   float max;
   float sum;
 };
-
-// Of Kernels::dot_bf16: rows of four tokens.
-constexpr int64_t Bf16ScratchBytes(int64_t k) { return 4 * 2 * ((k + 31) / 32 * 32); }
 
 struct Kernels {
   // Decodes n elements of a row; equal to DequantizeRow bit for bit. n is a whole number of blocks.

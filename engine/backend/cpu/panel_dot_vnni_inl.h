@@ -60,7 +60,8 @@ struct PairBlock {
 
   const uint8_t* bytes;
 
-  TRANSMLA_INLINE explicit PairBlock(const uint8_t* p, int64_t = 0) : bytes(p) {}
+  // Made as TwoPairBlocks are, which need the second argument.
+  TRANSMLA_INLINE PairBlock(const uint8_t* p, int64_t) : bytes(p) {}
   TRANSMLA_INLINE WideVnniLanes::F Floats(int i) const {
     return WideVnniLanes::Load(reinterpret_cast<const float*>(bytes) + 2 * kPanelRows * i);
   }
@@ -82,7 +83,7 @@ struct TwoPairBlocks {
 
   // `pair_bytes`: of a whole pair of panels, which the other one's follow.
   TRANSMLA_INLINE TwoPairBlocks(const uint8_t* p, int64_t pair_bytes)
-      : first(p), second(p + pair_bytes) {}
+      : first(p, pair_bytes), second(p + pair_bytes, pair_bytes) {}
   template <int part>
   TRANSMLA_INLINE TwoWideVnniLanes::F Scale() const {
     return {first.template Scale<part>(), second.template Scale<part>()};
