@@ -3,6 +3,7 @@
 #ifndef TRANSMLA_TESTS_ENGINE_BACKEND_BACKEND_FIXTURE_H_
 #define TRANSMLA_TESTS_ENGINE_BACKEND_BACKEND_FIXTURE_H_
 
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -93,6 +94,15 @@ class Activations {
   int64_t rows_;
   std::unique_ptr<DeviceTensor> tensor_;
 };
+
+// Linear of [tokens, cols] by a weight of [rows, cols]. What is added to instead of written is NaN.
+inline std::vector<float> RunLinear(Backend& backend, const PackedWeight& weight,
+                                    const std::vector<float>& in, int64_t tokens) {
+  Activations x(backend, {tokens, weight.shape()[1]}, in);
+  Activations y(backend, {tokens, weight.shape()[0]}, std::numeric_limits<float>::quiet_NaN());
+  CHECK_OK(backend.Linear({.in = x.view(), .weight = &weight, .out = y.view()}));
+  return y.Read();
+}
 
 // Packs a copy of `values`, kept alive by the weight.
 inline WeightPtr PackFloats(Backend& backend, const Shape& shape, const std::vector<float>& values,

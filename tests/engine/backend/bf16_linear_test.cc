@@ -46,14 +46,6 @@ Matrix MakeMatrix(Backend& backend, const Shape& shape, uint64_t seed) {
   return matrix;
 }
 
-std::vector<float> RunLinear(Backend& backend, const PackedWeight& weight,
-                             const std::vector<float>& in, int64_t tokens) {
-  Activations x(backend, {tokens, weight.shape()[1]}, in);
-  Activations y(backend, {tokens, weight.shape()[0]}, std::numeric_limits<float>::quiet_NaN());
-  CHECK_OK(backend.Linear({.in = x.view(), .weight = &weight, .out = y.view()}));
-  return y.Read();
-}
-
 TEST_P(Bf16LinearTest, AgreesWithReference) {
   for (const int64_t k : {1, 31, 32, 63, 72, 160, 577}) {
     for (const int64_t rows : {1, 3, 4, 7, 16, 33, 70}) {

@@ -36,15 +36,6 @@ Matrix MakeMatrix(Backend& backend, DType dtype, const Shape& shape, Random rand
   return matrix;
 }
 
-std::vector<float> RunLinear(Backend& backend, const PackedWeight& weight,
-                             const std::vector<float>& in, int64_t tokens) {
-  Activations x(backend, {tokens, weight.shape()[1]}, in);
-  // NaN: an element that is added to instead of written shows.
-  Activations y(backend, {tokens, weight.shape()[0]}, std::numeric_limits<float>::quiet_NaN());
-  CHECK_OK(backend.Linear({.in = x.view(), .weight = &weight, .out = y.view()}));
-  return y.Read();
-}
-
 class LinearTest : public BackendTest {};
 
 TEST_P(LinearTest, AgreesWithReferenceForEveryType) {

@@ -42,14 +42,6 @@ Matrix MakeMatrix(Backend& backend, DType dtype, int64_t rows, int64_t k, uint64
   return matrix;
 }
 
-std::vector<float> RunLinear(Backend& backend, const PackedWeight& weight,
-                             const std::vector<float>& in, int64_t tokens) {
-  Activations x(backend, {tokens, weight.shape()[1]}, in);
-  Activations y(backend, {tokens, weight.shape()[0]}, std::numeric_limits<float>::quiet_NaN());
-  CHECK_OK(backend.Linear({.in = x.view(), .weight = &weight, .out = y.view()}));
-  return y.Read();
-}
-
 // Activations as layers see them: blocks of very different size, and some of zeros.
 std::vector<float> UnevenFloats(Random& random, int64_t n) {
   std::vector<float> values = RandomFloats(random, n);
