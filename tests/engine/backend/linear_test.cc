@@ -1,9 +1,9 @@
 #include "tests/reference/linear.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "tests/engine/backend/backend_fixture.h"
+#include "tests/engine/backend/linear_checks.h"
 
 namespace transmla {
 namespace {
@@ -71,16 +71,7 @@ TEST_P(LinearTest, TokensAloneAndTogetherGiveTheSameBits) {
     const Matrix matrix = MakeMatrix(backend(), dtype, {rows, k}, Random(1));
     Random random(2);
     const std::vector<float> in = RandomFloats(random, tokens * k);
-    const std::vector<float> together = RunLinear(backend(), *matrix.packed, in, tokens);
-    for (int64_t count : {1, 2, 3, 4, 5, 6}) {
-      for (int64_t t = 0; t + count <= tokens; t += count) {
-        const std::vector<float> part(in.begin() + t * k, in.begin() + (t + count) * k);
-        const std::vector<float> alone = RunLinear(backend(), *matrix.packed, part, count);
-        ASSERT_EQ(
-            std::memcmp(alone.data(), together.data() + t * rows, alone.size() * sizeof(float)), 0)
-            << count << " tokens from " << t;
-      }
-    }
+    ExpectBitsOfTokensTogether(backend(), *matrix.packed, in, tokens, {1, 2, 3, 4, 5, 6});
   }
 }
 
@@ -126,36 +117,10 @@ TEST_P(LinearTest, AddsBiasAndResidual) {
 }
 
 TEST_P(LinearTest, PerHeadReadsItsPartOfEachHead) {
-  const int64_t heads = 3;
-  const int64_t rows = 37;
-  const int64_t k = 19;
-  const int64_t width = 26;
-  const int offset = 5;
   for (const int64_t tokens : {1, 6}) {
-    const Matrix matrix = MakeMatrix(backend(), DType::kBF16, {heads, rows, k}, Random(7));
-    Random random(8);
-    std::vector<float> in = RandomFloats(random, tokens * heads * width);
-    // What lies beside the part must not be read into a sum.
-    for (int64_t i = 0; i < tokens * heads; ++i) {
-      in[i * width + offset - 1] = std::numeric_limits<float>::quiet_NaN();
-      in[i * width + offset + k] = std::numeric_limits<float>::quiet_NaN();
-    }
-    Activations x(backend(), {tokens, heads, width}, in);
-    Activations y(backend(), {tokens, heads, rows}, std::numeric_limits<float>::quiet_NaN());
-    ASSERT_TRUE(backend()
-                    .PerHeadLinear({.in = x.view(),
-                                    .in_offset = offset,
-                                    .weight = matrix.packed.get(),
-                                    .out = y.view()})
-                    .ok());
-    const std::vector<float> out = y.Read();
-    for (int64_t i = 0; i < tokens * heads; ++i) {
-      for (int64_t r = 0; r < rows; ++r) {
-        const reference::Dot dot = reference::DotProduct(
-            matrix.values.data() + (i % heads * rows + r) * k, in.data() + i * width + offset, k);
-        ASSERT_NEAR(out[i * rows + r], dot.sum, reference::DotTolerance(dot, k));
-      }
-    }
+    const Matrix matrix = MakeMatrix(backend(), DType::kBF16, {3, 37, 19}, Random(7));
+    ExpectPartsOfHeads(backend(), *matrix.packed, matrix.values, tokens,
+                       [](const std::vector<float>& x) { return x; });
   }
 }
 

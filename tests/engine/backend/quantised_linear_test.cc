@@ -3,13 +3,13 @@
 
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/backend/cpu/panel_format.h"
 #include "tests/engine/backend/backend_fixture.h"
+#include "tests/engine/backend/linear_checks.h"
 #include "tests/reference/linear.h"
 
 namespace transmla {
@@ -95,16 +95,7 @@ TEST_P(QuantisedLinearTest, TokensAloneAndTogetherGiveTheSameBits) {
     const Matrix matrix = MakeMatrix(backend(), dtype, rows, k, 1);
     Random random(2);
     const std::vector<float> in = UnevenFloats(random, tokens * k);
-    const std::vector<float> together = RunLinear(backend(), *matrix.packed, in, tokens);
-    for (const int64_t count : {1, 2, 3, 5, 8, 13, 17, 22}) {
-      for (int64_t t = 0; t + count <= tokens; t += count) {
-        const std::vector<float> part(in.begin() + t * k, in.begin() + (t + count) * k);
-        const std::vector<float> alone = RunLinear(backend(), *matrix.packed, part, count);
-        ASSERT_EQ(
-            std::memcmp(alone.data(), together.data() + t * rows, alone.size() * sizeof(float)), 0)
-            << count << " tokens from " << t;
-      }
-    }
+    ExpectBitsOfTokensTogether(backend(), *matrix.packed, in, tokens, {1, 2, 3, 5, 8, 13, 17, 22});
   }
 }
 
@@ -151,29 +142,9 @@ TEST_P(QuantisedLinearTest, AGroupGivesTheBitsOfEachAlone) {
 }
 
 TEST_P(QuantisedLinearTest, AddsBiasAndResidual) {
-  const int64_t k = 96;
-  const int64_t rows = 13;
   for (const int64_t tokens : {1, 6, 19}) {
-    const Matrix matrix = MakeMatrix(backend(), DType::kQ5_0, rows, k, 5);
-    Random random(6);
-    const std::vector<float> bias = RandomFloats(random, rows);
-    const std::vector<float> residual = RandomFloats(random, tokens * rows);
-    const std::vector<float> in = RandomFloats(random, tokens * k);
-    const std::vector<float> plain = RunLinear(backend(), *matrix.packed, in, tokens);
-    const WeightPtr packed_bias = PackFloats(backend(), {rows}, bias, WeightRole::kVector);
-    Activations x(backend(), {tokens, k}, in);
-    Activations y(backend(), {tokens, rows}, residual);
-    ASSERT_TRUE(backend()
-                    .Linear({.in = x.view(),
-                             .weight = matrix.packed.get(),
-                             .bias = packed_bias.get(),
-                             .accumulate = true,
-                             .out = y.view()})
-                    .ok());
-    const std::vector<float> out = y.Read();
-    for (int64_t i = 0; i < tokens * rows; ++i) {
-      EXPECT_EQ(out[i], residual[i] + (plain[i] + bias[i % rows]));
-    }
+    const Matrix matrix = MakeMatrix(backend(), DType::kQ5_0, 13, 96, 5);
+    ExpectBiasAndResidualAdded(backend(), *matrix.packed, tokens);
   }
 }
 
