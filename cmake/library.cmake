@@ -4,8 +4,9 @@
 #   A GoogleTest binary, registered with CTest as one test. Label `gpu` marks tests that need a device.
 # transmla_benchmark(NAME SRCS… DEPS…)
 #   A Google Benchmark binary.
-# transmla_isa_sources(TARGET AVX2 file… AVX512 file… AVX512VNNI file… AVX512BF16 file…)
-#   Compiles the named files of TARGET for one instruction set each; nothing but their own kernels may be in them.
+# transmla_isa_sources(TARGET AVX2 file… AVXVNNI file… AVX512 file… AVX512VNNI file… AVX512BF16 file…)
+#   Compiles the named files of TARGET for one instruction set each; nothing but their own kernels may be in them. Those of AMX
+#   are written in assembly and belong to AVX-512's.
 
 function(transmla_library name)
   cmake_parse_arguments(ARG "" "" "SRCS;HDRS;DEPS;LIBS" ${ARGN})
@@ -48,9 +49,12 @@ function(transmla_benchmark name)
 endfunction()
 
 function(transmla_isa_sources target)
-  cmake_parse_arguments(ARG "" "" "AVX2;AVX512;AVX512VNNI;AVX512BF16" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "AVX2;AVXVNNI;AVX512;AVX512VNNI;AVX512BF16" ${ARGN})
   if(ARG_AVX2)
     set_source_files_properties(${ARG_AVX2} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
+  endif()
+  if(ARG_AVXVNNI)
+    set_source_files_properties(${ARG_AVXVNNI} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-mavxvnni")
   endif()
   set(avx512 "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512")
   if(ARG_AVX512)

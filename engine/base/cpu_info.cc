@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "absl/strings/ascii.h"
@@ -72,6 +73,14 @@ int64_t MemoryBytes() {
   return bytes;
 }
 
+// Asks for leave to use the tile registers of AMX in all threads of this process
+// (Documentation/arch/x86/xstate.rst of the kernel).
+bool MayUseTiles() {
+  constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr int kTileData = 18;               // XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
 void DetectInstructionSets(CpuInfo& info) {
   __builtin_cpu_init();
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -83,9 +92,12 @@ void DetectInstructionSets(CpuInfo& info) {
                 __builtin_cpu_supports("avx512vl");
   info.avx512_vnni = info.avx512 && __builtin_cpu_supports("avx512vnni");
   info.avx512_bf16 = info.avx512 && __builtin_cpu_supports("avx512bf16");
-  // CPUID leaf 7, EDX: bit 22 AMX-BF16, bit 24 AMX-TILE, bit 25 AMX-INT8 (Intel SDM volume 2A,
-  // CPUID).
-  if (info.avx512 && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 24 & 1u)) {
+  // CPUID leaf 7: subleaf 1, EAX, bit 4 AVX-VNNI; subleaf 0, EDX, bit 22 AMX-BF16, bit 24 AMX-TILE,
+  // bit 25 AMX-INT8 (Intel SDM volume 2A, CPUID).
+  info.avx_vnni =
+      info.avx2 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1u) != 0;
+  if (info.avx512 && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 24 & 1u) &&
+      MayUseTiles()) {
     info.amx_bf16 = edx >> 22 & 1u;
     info.amx_int8 = edx >> 25 & 1u;
   }

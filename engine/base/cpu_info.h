@@ -14,9 +14,12 @@ struct CpuInfo {
       1;  // least of the affinity mask and the cgroup's quota, rounded up; at least 1
   int64_t memory_bytes = 0;  // least of physical memory and the cgroup's limit
   bool avx2 = false;         // with FMA and F16C
+  bool avx_vnni = false;     // with AVX2
   bool avx512 = false;       // F, BW, DQ, VL
   bool avx512_vnni = false;
   bool avx512_bf16 = false;
+  // With the kernel's leave to use tile registers, which it gives a process that asks: reading this
+  // asks.
   bool amx_int8 = false;
   bool amx_bf16 = false;
 };

@@ -23,7 +23,9 @@
 namespace transmla {
 
 absl::StatusOr<std::unique_ptr<Backend>> CreateCpuBackend(const CpuOptions& options) {
-  return cpu::CpuBackend::Create(options);
+  ASSIGN_OR_RETURN(const cpu::InstructionSet* set,
+                   cpu::FindInstructionSet(options.instruction_set));
+  return cpu::CpuBackend::Create(options, set);
 }
 
 namespace cpu {
@@ -52,8 +54,8 @@ class CpuTensor : public DeviceTensor {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Backend>> CpuBackend::Create(const CpuOptions& options) {
-  ASSIGN_OR_RETURN(const InstructionSet* set, FindInstructionSet(options.instruction_set));
+absl::StatusOr<std::unique_ptr<Backend>> CpuBackend::Create(const CpuOptions& options,
+                                                            const InstructionSet* set) {
   if (options.threads < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("threads is ", options.threads, "; use 0 for all usable cores, or a number"));

@@ -18,7 +18,10 @@ namespace transmla::cpu {
 
 class CpuBackend final : public Backend {
  public:
-  static absl::StatusOr<std::unique_ptr<Backend>> Create(const CpuOptions& options);
+  // With the kernels of `set`, whatever options.instruction_set says. REQUIRES: the machine has
+  // them.
+  static absl::StatusOr<std::unique_ptr<Backend>> Create(const CpuOptions& options,
+                                                         const InstructionSet* set);
   DeviceInfo info() const override;
 
  private:

@@ -14,8 +14,8 @@ namespace transmla {
 
 struct CpuOptions {
   int threads = 0;  // 0: all usable cores (CpuInfo)
-  // "auto", or one of "generic", "avx2", "avx512", "avx512vnni", "avx512bf16" to hold it back
-  // (tests run each that the machine has).
+  // "auto", or one of "generic", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512bf16", "amx" to
+  // hold it back (tests run each that the machine has).
   std::string instruction_set = "auto";
   // Binds each thread but the caller's to a processor of its own (PlacementOrder). For a machine or
   // cpuset that nothing else uses: bound threads do not move away from other work.

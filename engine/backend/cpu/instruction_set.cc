@@ -1,42 +1,58 @@
 #include "engine/backend/cpu/instruction_set.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 #include "engine/base/cpu_info.h"
 
 namespace transmla::cpu {
 namespace {
 
-// From the best to the one that every machine has.
-constexpr InstructionSet kSets[] = {
-    {"avx512bf16", &kAvx512Kernels, &kAvx512Bf16Kernels, &kAvx512VnniPanelKernels},
-    {"avx512vnni", &kAvx512Kernels, &kAvx512Kernels, &kAvx512VnniPanelKernels},
-    {"avx512", &kAvx512Kernels, &kAvx512Kernels, &kAvx2PanelKernels},
-    {"avx2", &kAvx2Kernels, &kAvx2Kernels, &kAvx2PanelKernels},
-    {"generic", &kGenericKernels, &kGenericKernels, &kGenericPanelKernels},
+struct Choice {
+  InstructionSet set;
+  bool (*has)(const CpuInfo& cpu);
 };
 
-bool MachineHas(const InstructionSet& set) {
-  const CpuInfo& cpu = GetCpuInfo();
-  if (set.rounding_kernels == &kAvx512Bf16Kernels) return cpu.avx512_bf16 && cpu.avx512_vnni;
-  if (set.panels == &kAvx512VnniPanelKernels) return cpu.avx512_vnni;
-  if (set.kernels == &kAvx512Kernels) return cpu.avx512;
-  return set.kernels == &kGenericKernels || cpu.avx2;
-}
+// From the best to the one that every machine has.
+constexpr Choice kChoices[] = {
+    {{"amx", &kAvx512Kernels, &kAvx512Kernels, &kAmxPanelKernels},
+     [](const CpuInfo& cpu) {
+       return cpu.amx_int8 && cpu.amx_bf16 && cpu.avx512_bf16 && cpu.avx512_vnni;
+     }},
+    {{"avx512bf16", &kAvx512Kernels, &kAvx512Bf16Kernels, &kAvx512VnniPanelKernels},
+     [](const CpuInfo& cpu) { return cpu.avx512_bf16 && cpu.avx512_vnni; }},
+    {{"avx512vnni", &kAvx512Kernels, &kAvx512Kernels, &kAvx512VnniPanelKernels},
+     [](const CpuInfo& cpu) { return cpu.avx512_vnni; }},
+    {{"avx512", &kAvx512Kernels, &kAvx512Kernels, &kAvx2PanelKernels},
+     [](const CpuInfo& cpu) { return cpu.avx512; }},
+    {{"avxvnni", &kAvx2Kernels, &kAvx2Kernels, &kAvxVnniPanelKernels},
+     [](const CpuInfo& cpu) { return cpu.avx_vnni; }},
+    {{"avx2", &kAvx2Kernels, &kAvx2Kernels, &kAvx2PanelKernels},
+     [](const CpuInfo& cpu) { return cpu.avx2; }},
+    {{"generic", &kGenericKernels, &kGenericKernels, &kGenericPanelKernels},
+     [](const CpuInfo&) { return true; }},
+};
 
 }  // namespace
 
 absl::StatusOr<const InstructionSet*> FindInstructionSet(absl::string_view name) {
-  for (const InstructionSet& set : kSets) {
-    if (name == "auto" && MachineHas(set)) return &set;
+  const CpuInfo& cpu = GetCpuInfo();
+  for (const auto& [set, has] : kChoices) {
+    if (name == "auto" && has(cpu)) return &set;
     if (name != set.name) continue;
-    if (MachineHas(set)) return &set;
-    return absl::InvalidArgumentError(absl::StrCat("this machine (", GetCpuInfo().model_name,
+    if (has(cpu)) return &set;
+    return absl::InvalidArgumentError(absl::StrCat("this machine (", cpu.model_name,
                                                    ") lacks instruction set ", name, "; use auto"));
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("instruction set \"", name,
-                   "\" is unknown; use auto, generic, avx2, avx512, avx512vnni or avx512bf16"));
+  return absl::InvalidArgumentError(absl::StrCat("instruction set \"", name,
+                                                 "\" is unknown; use auto, ",
+                                                 absl::StrJoin(InstructionSetNames(), ", ")));
+}
+
+std::vector<std::string> InstructionSetNames() {
+  std::vector<std::string> names;
+  for (const Choice& choice : kChoices) names.push_back(choice.set.name);
+  return names;
 }
 
 }  // namespace transmla::cpu

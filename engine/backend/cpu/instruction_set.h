@@ -2,6 +2,9 @@
 #ifndef TRANSMLA_ENGINE_BACKEND_CPU_INSTRUCTION_SET_H_
 #define TRANSMLA_ENGINE_BACKEND_CPU_INSTRUCTION_SET_H_
 
+#include <string>
+#include <vector>
+
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -20,6 +23,9 @@ struct InstructionSet {
 // The best that this machine has if `name` is "auto", else the one so called. InvalidArgument if it
 // is unknown or the machine lacks it. The result is never destroyed.
 absl::StatusOr<const InstructionSet*> FindInstructionSet(absl::string_view name);
+
+// Of all sets, the best first.
+std::vector<std::string> InstructionSetNames();
 
 }  // namespace transmla::cpu
 

@@ -137,6 +137,7 @@ extern const Kernels kGenericKernels;     // SSE4.1: what every x86-64-v2 machin
 extern const Kernels kAvx2Kernels;        // AVX2, FMA, F16C
 extern const Kernels kAvx512Kernels;      // AVX-512 F, BW, DQ, VL
 extern const Kernels kAvx512Bf16Kernels;  // those and BF16
+extern const Kernels kAmxKernels;         // those and AMX BF16
 
 // DequantizeRow (engine/tensor/block_formats.h) behind a plain function, for the types that a table
 // does not decode itself.

@@ -28,6 +28,8 @@ struct Lanes {
   static I SetByte(int a) { return _mm256_set1_epi8(static_cast<char>(a)); }
   static I And(I a, I b) { return _mm256_and_si256(a, b); }
   static I Or(I a, I b) { return _mm256_or_si256(a, b); }
+  static I Xor(I a, I b) { return _mm256_xor_si256(a, b); }
+  static I SubBytes(I a, I b) { return _mm256_sub_epi8(a, b); }
   // Of 16-bit lanes: bits cross from byte to byte.
   template <int kBits>
   static I ShiftLeft(I a) {

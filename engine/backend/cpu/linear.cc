@@ -111,19 +111,21 @@ void RunPanelTask(CpuContext& context, const Product& p, int64_t task, int worke
 void FillTiles(CpuContext& context, const Product& p) {
   const int64_t token_bytes = TileTokenBytes(p.k);
   uint8_t* const tiles = reinterpret_cast<uint8_t*>(context.tiles.data());
-  context.pool->ParallelFor(CeilDiv(p.tokens, kTileTokens), [&](int64_t tile, int) {
-    const int token = static_cast<int>(tile) * kTileTokens;
+  const int tile_tokens = context.panels->tile_tokens;
+  context.pool->ParallelFor(CeilDiv(p.tokens, tile_tokens), [&](int64_t tile, int) {
+    const int token = static_cast<int>(tile) * tile_tokens;
     context.panels->quantize_tile(p.in + token * p.in_stride, p.in_stride,
-                                  std::min(kTileTokens, p.tokens - token), p.k,
+                                  std::min(tile_tokens, p.tokens - token), p.k,
                                   tiles + token * token_bytes);
   });
 }
 
 bool InPanels(const Product& p) { return p.weight->panels() != nullptr; }
 
-// Tokens whose tiles fit the workspace.
-int TileRoom(int64_t k) {
-  return static_cast<int>(CpuContext::kTileBytes / TileTokenBytes(k) / kTileTokens * kTileTokens);
+// Tokens whose tiles fit the workspace, in whole tiles.
+int TileRoom(const CpuContext& context, int64_t k) {
+  const int tile_tokens = context.panels->tile_tokens;
+  return static_cast<int>(CpuContext::kTileBytes / TileTokenBytes(k) / tile_tokens * tile_tokens);
 }
 
 // Products of the same rows `in` in one loop, so that threads wait for one another once. REQUIRES:
@@ -164,7 +166,7 @@ Product ProductOf(const LinearArgs& args) {
 }  // namespace
 
 void RunProduct(CpuContext& context, const Product& p) {
-  const int turn = InPanels(p) ? TileRoom(p.k) : p.tokens;
+  const int turn = InPanels(p) ? TileRoom(context, p.k) : p.tokens;
   for (int first = 0; first < p.tokens; first += turn) {
     Product part = p;
     part.in += first * p.in_stride;
@@ -179,7 +181,7 @@ void Linear(CpuContext& context, const LinearArgs& args) { RunProduct(context, P
 void LinearGroup(CpuContext& context, absl::Span<const LinearArgs> group) {
   absl::InlinedVector<Product, 4> products;
   for (const LinearArgs& args : group) products.push_back(ProductOf(args));
-  if (products[0].tokens <= TileRoom(products[0].k)) return RunTogether(context, products);
+  if (products[0].tokens <= TileRoom(context, products[0].k)) return RunTogether(context, products);
   for (const Product& product : products) RunProduct(context, product);
 }
 

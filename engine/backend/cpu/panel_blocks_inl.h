@@ -114,48 +114,71 @@ TRANSMLA_INLINE void ForEachBlock(const uint8_t* panel, int64_t k, const Fn& fn)
 
 // --- tiles ---
 
-// Where tokens [first_token, kStride) of a tile of kStride tokens lie for 32 columns.
-template <int kStride>
+// Tokens of a tile that are multiplied together: some of one group. kTokens are the whole tile's;
+// if that is 0, their number is known at run time.
+template <int kTokens>
+struct TilePart {
+  const uint8_t* tile;
+  int group;  // its first token
+  int first;
+  int tokens;  // of the whole tile
+
+  TRANSMLA_INLINE int Tokens() const { return kTokens == 0 ? tokens : kTokens; }
+  TRANSMLA_INLINE int GroupTokens() const {
+    if (kTokens != 0) return kTileGroup;
+    const int rest = Tokens() - group;
+    return rest < kTileGroup ? rest : kTileGroup;
+  }
+  TRANSMLA_INLINE TilePart From(int token) const { return {tile, group, first + token, tokens}; }
+};
+
+// Where the tokens of a part lie for 32 columns.
+template <int kTokens>
 struct TileBlock {
   const uint8_t* q;
   const uint8_t* scales;
+  int row;  // bytes from the group's scales to its sums, and so on
 
-  TRANSMLA_INLINE TileBlock(const uint8_t* tile, int64_t block, int first_token) {
-    const uint8_t* p = tile + block * (kTileBlockTokenBytes * kStride);
-    q = p + kTileBlock * first_token;
-    scales = p + kTileBlock * kStride + 4 * first_token;
+  TRANSMLA_INLINE TileBlock(const TilePart<kTokens>& part, int64_t block)
+      : row(4 * part.GroupTokens()) {
+    const uint8_t* p = part.tile + block * (kTileBlockTokenBytes * part.Tokens());
+    q = p + kTileBlock * part.first;
+    scales = p + kTileBlock * part.Tokens() + 16 * part.group + 4 * (part.first - part.group);
   }
   // Columns 4 g to 4 g + 3.
   TRANSMLA_INLINE const uint8_t* Columns(int g, int t) const { return q + kTileBlock * t + 4 * g; }
   TRANSMLA_INLINE float Scale(int t) const { return FloatAt(scales + 4 * t); }
-  TRANSMLA_INLINE float Sum(int t) const { return FloatAt(scales + 4 * (kStride + t)); }
-  TRANSMLA_INLINE const uint8_t* MinusSum(int t) const { return scales + 4 * (2 * kStride + t); }
-  TRANSMLA_INLINE const uint8_t* MinusFirst(int t) const { return scales + 4 * (3 * kStride + t); }
+  TRANSMLA_INLINE float Sum(int t) const { return FloatAt(scales + row + 4 * t); }
+  TRANSMLA_INLINE const uint8_t* MinusSum(int t) const { return scales + 2 * row + 4 * t; }
+  TRANSMLA_INLINE const uint8_t* MinusFirst(int t) const { return scales + 3 * row + 4 * t; }
 };
 
-// fn(Number<T>, tile, token) for each tile.
-template <typename Fn>
-TRANSMLA_INLINE void ForEachTile(const PanelDotArgs& a, const Fn& fn) {
-  for (int token = 0; token < a.tokens; token += kTileTokens) {
-    const uint8_t* tile = a.tiles + a.k / kTileBlock * kTileBlockTokenBytes * token;
-    switch (a.tokens - token) {
-      case 1:
-        return fn(Number<1>{}, tile, token);
-      case 2:
-        return fn(Number<2>{}, tile, token);
-      case 3:
-        return fn(Number<3>{}, tile, token);
-      case 4:
-        return fn(Number<4>{}, tile, token);
-      case 5:
-        return fn(Number<5>{}, tile, token);
-      case 6:
-        return fn(Number<6>{}, tile, token);
-      case 7:
-        return fn(Number<7>{}, tile, token);
-      default:
-        fn(Number<kTileTokens>{}, tile, token);
+// fn(Number<T>, part, token) for the groups of all tiles.
+template <int T, typename Fn>
+TRANSMLA_INLINE void WithTokens(int tokens, const TilePart<0>& part, int token, const Fn& fn) {
+  if constexpr (T == 1) {
+    fn(Number<1>{}, part, token);
+  } else {
+    if (tokens == T) return fn(Number<T>{}, part, token);
+    WithTokens<T - 1>(tokens, part, token, fn);
+  }
+}
+// kTile: tokens of a full tile.
+template <int kTile, typename Fn>
+TRANSMLA_INLINE void ForEachTileGroup(const PanelDotArgs& a, const Fn& fn) {
+  const int64_t token_bytes = TileTokenBytes(a.k);
+  int token = 0;
+  for (; token + kTile <= a.tokens; token += kTile) {
+    const uint8_t* tile = a.tiles + token_bytes * token;
+    for (int first = 0; first < kTile; first += kTileGroup) {
+      fn(Number<kTileGroup>{}, TilePart<kTile>{tile, first, first, kTile}, token + first);
     }
+  }
+  const int rest = a.tokens - token;
+  const uint8_t* tile = a.tiles + token_bytes * token;
+  for (int first = 0; first < rest; first += kTileGroup) {
+    const TilePart<0> group{tile, first, first, rest};
+    WithTokens<kTileGroup>(group.GroupTokens(), group, token + first, fn);
   }
 }
 
@@ -201,8 +224,10 @@ void QuantizeTile(const float* x, int64_t stride, int tokens, int64_t k, uint8_t
   for (int t = 0; t < tokens; ++t) {
     uint8_t* out = tile;
     for (int64_t c = 0; c < k; c += kTileBlock, out += kTileBlockTokenBytes * tokens) {
-      QuantizeBlock(x + t * stride + c, out + kTileBlock * t, out + kTileBlock * tokens + 4 * t,
-                    4 * tokens);
+      const int group = t / kTileGroup * kTileGroup;
+      const int group_tokens = tokens - group < kTileGroup ? tokens - group : kTileGroup;
+      QuantizeBlock(x + t * stride + c, out + kTileBlock * t,
+                    out + kTileBlock * tokens + 16 * group + 4 * (t - group), 4 * group_tokens);
     }
   }
 }

@@ -116,30 +116,30 @@ TRANSMLA_INLINE void DotBlock(const Block (&block)[R], const Tile& x, Lanes::F (
 }
 
 // One panel after the other with all T tokens of a tile: what decoding costs is paid once.
-template <PanelFormat P, int T>
-void DotPacked(const PanelDotArgs& a, const uint8_t* tile, int token) {
+template <PanelFormat P, int T, int kTokens>
+__attribute__((noinline)) void DotPacked(const PanelDotArgs& a, const TilePart<kTokens>& part,
+                                         int token) {
   for (int row = 0; row < a.rows; row += kPanelRows) {
     Lanes::F acc[T];
     Unroll<0, T>([&](auto t) __attribute__((always_inline)) { acc[t.value] = Lanes::Zero(); });
     const uint8_t* panel = a.panels + row / kPanelRows * a.panel_bytes;
     ForEachBlock<P>(
         panel, a.k, [&](int64_t b, const PackedBlock<P>& block) __attribute__((always_inline)) {
-          DotBlock<1, T>({block}, TileBlock<T>(tile, b, 0), acc);
+          DotBlock<1, T>({block}, TileBlock(part, b), acc);
         });
     for (int t = 0; t < T; ++t) StoreRows<Lanes>(a, row, token + t, acc[t]);
   }
 }
 
-// R unpacked panels from row `row` on with tokens [first, first + T) of a tile of kStride.
-template <typename Block, int R, int T, int kStride>
-TRANSMLA_INLINE void DotExpandedPart(const PanelDotArgs& a, const uint8_t* tile, int token, int row,
-                                     int first) {
+// R unpacked panels from row `row` on with T tokens.
+template <typename Block, int R, int T, typename Part>
+TRANSMLA_INLINE void DotExpandedPart(const PanelDotArgs& a, const Part& part, int token, int row) {
   const int64_t blocks = a.k / kPanelBlock;
   const uint8_t* p = a.scratch + row / kPanelRows * blocks * Block::kBytes;
   Lanes::F acc[R * T];
   Unroll<0, R * T>([&](auto i) __attribute__((always_inline)) { acc[i.value] = Lanes::Zero(); });
   for (int64_t b = 0; b < blocks; ++b, p += Block::kBytes) {
-    const TileBlock<kStride> x(tile, b, first);
+    const TileBlock x(part, b);
     if constexpr (R == 1) {
       DotBlock<1, T>({Block(p)}, x, acc);
     } else {
@@ -147,29 +147,30 @@ TRANSMLA_INLINE void DotExpandedPart(const PanelDotArgs& a, const uint8_t* tile,
     }
   }
   for (int i = 0; i < R * T; ++i) {
-    StoreRows<Lanes>(a, row + i / T * kPanelRows, token + first + i % T, acc[i]);
+    StoreRows<Lanes>(a, row + i / T * kPanelRows, token + i % T, acc[i]);
   }
 }
 
-// Two panels with half a full tile share their loads evenly: eight sums, two vectors of codes.
-template <typename Block, int T>
-void DotExpanded(const PanelDotArgs& a, const uint8_t* tile, int token) {
+// Two panels with half of a full part share their loads evenly: eight sums, two vectors of codes.
+template <typename Block, int T, typename Part>
+__attribute__((noinline)) void DotExpanded(const PanelDotArgs& a, const Part& part, int token) {
   int row = 0;
-  if constexpr (T == kTileTokens) {
+  if constexpr (T == kTileGroup) {
+    constexpr int kHalf = T / 2;
     for (; row + kPanelRows < a.rows; row += 2 * kPanelRows) {
-      DotExpandedPart<Block, 2, T / 2, T>(a, tile, token, row, 0);
-      DotExpandedPart<Block, 2, T / 2, T>(a, tile, token, row, T / 2);
+      DotExpandedPart<Block, 2, kHalf>(a, part, token, row);
+      DotExpandedPart<Block, 2, kHalf>(a, part.From(kHalf), token + kHalf, row);
     }
   }
-  for (; row < a.rows; row += kPanelRows) DotExpandedPart<Block, 1, T, T>(a, tile, token, row, 0);
+  for (; row < a.rows; row += kPanelRows) DotExpandedPart<Block, 1, T>(a, part, token, row);
 }
 
 struct PairDots {
   template <PanelFormat P>
   static void Run(const PanelDotArgs& a) {
     if (a.tokens <= kPackedTokens) {
-      ForEachTile(a, [&](auto tokens, const uint8_t* tile, int token) {
-        DotPacked<P, tokens.value>(a, tile, token);
+      ForEachTileGroup<kTileGroup>(a, [&](auto tokens, const auto& part, int token) {
+        DotPacked<P, tokens.value>(a, part, token);
       });
       return;
     }
@@ -178,14 +179,14 @@ struct PairDots {
       ExpandPanel<P>(a.panels + row / kPanelRows * a.panel_bytes, a.k, out);
       out += a.k / kPanelBlock * ExpandedBlock<P>::kBytes;
     }
-    ForEachTile(a, [&](auto tokens, const uint8_t* tile, int token) {
-      DotExpanded<ExpandedBlock<P>, tokens.value>(a, tile, token);
+    ForEachTileGroup<kTileGroup>(a, [&](auto tokens, const auto& part, int token) {
+      DotExpanded<ExpandedBlock<P>, tokens.value>(a, part, token);
     });
   }
 };
 
-constexpr PanelKernels kPairKernels = {.quantize_tile = QuantizeTile,
-                                       .dot = WithPanelFormat<PairDots>};
+constexpr PanelKernels kPairKernels = {
+    .tile_tokens = kTileGroup, .quantize_tile = QuantizeTile, .dot = WithPanelFormat<PairDots>};
 
 #undef TRANSMLA_INLINE
 

@@ -1,5 +1,6 @@
 // Integer products of panels with activation tiles (panel_kernels.h) on machines that add four byte
-// products to 32 bits in one instruction (AVX-512 VNNI). Included by panels_avx512vnni.cc alone.
+// products to 32 bits in one instruction (VNNI of AVX-512 or of AVX). Included, after VnniLanes and
+// WideVnniLanes, by the translation units of these.
 //
 // For each block of 32 columns, the rows and a token:
 //
@@ -16,7 +17,7 @@
 #include <cstdint>
 
 #include "engine/backend/cpu/activation_tiles.h"
-#include "engine/backend/cpu/lanes_avx512vnni.h"
+#include "engine/backend/cpu/lanes_twice.h"
 #include "engine/backend/cpu/panel_blocks_inl.h"
 #include "engine/backend/cpu/panel_format.h"
 #include "engine/backend/cpu/panel_kernels.h"
@@ -25,13 +26,15 @@ namespace transmla::cpu {
 namespace {
 
 // Group g of a block's codes as unsigned bytes.
-template <PanelFormat P, int g>
-TRANSMLA_INLINE VnniLanes::I UnsignedCode(const uint8_t* codes) {
-  const VnniLanes::I code = Code<P.code_bits, g>(codes);
-  return P.code_bits == 8 ? VnniLanes::Xor(code, VnniLanes::SetByte(0x80)) : code;
-}
+struct UnsignedCodes {
+  template <PanelFormat P, int g>
+  TRANSMLA_INLINE static VnniLanes::I Get(const uint8_t* codes) {
+    const VnniLanes::I code = Code<P.code_bits, g>(codes);
+    return P.code_bits == 8 ? VnniLanes::Xor(code, VnniLanes::SetByte(0x80)) : code;
+  }
+};
 
-// What UnsignedCode is too large by.
+// What UnsignedCodes are too large by.
 template <PanelFormat P>
 constexpr int kUnsignedCentre = P.code_bits == 8 ? 128 : P.centre;
 
@@ -47,7 +50,7 @@ struct PanelBlock {
   TRANSMLA_INLINE VnniLanes::F Offset() const { return packed.offset; }
   template <int g>
   TRANSMLA_INLINE VnniLanes::I Group() const {
-    return UnsignedCode<P, g>(packed.codes);
+    return UnsignedCodes::Get<P, g>(packed.codes);
   }
 };
 
@@ -76,6 +79,8 @@ struct PairBlock {
   }
 };
 
+using TwoWide = TwiceLanes<WideVnniLanes>;
+
 // The same block of two pairs.
 template <PanelFormat P>
 struct TwoPairBlocks {
@@ -85,18 +90,18 @@ struct TwoPairBlocks {
   TRANSMLA_INLINE TwoPairBlocks(const uint8_t* p, int64_t pair_bytes)
       : first(p, pair_bytes), second(p + pair_bytes, pair_bytes) {}
   template <int part>
-  TRANSMLA_INLINE TwoWideVnniLanes::F Scale() const {
+  TRANSMLA_INLINE TwoWide::F Scale() const {
     return {first.template Scale<part>(), second.template Scale<part>()};
   }
-  TRANSMLA_INLINE TwoWideVnniLanes::F Offset() const { return {first.Offset(), second.Offset()}; }
+  TRANSMLA_INLINE TwoWide::F Offset() const { return {first.Offset(), second.Offset()}; }
   template <int g>
-  TRANSMLA_INLINE TwoWideVnniLanes::I Group() const {
+  TRANSMLA_INLINE TwoWide::I Group() const {
     return {first.template Group<g>(), second.template Group<g>()};
   }
 };
 
 // Unpacks one panel as half 0 or 1 of a pair.
-template <PanelFormat P>
+template <PanelFormat P, typename Codes>
 void ExpandHalf(const uint8_t* panel, int64_t k, int half, uint8_t* out) {
   using Block = PairBlock<P>;
   ForEachBlock<P>(
@@ -106,10 +111,26 @@ void ExpandHalf(const uint8_t* panel, int64_t k, int half, uint8_t* out) {
         if constexpr (P.affine) Lanes::Store(floats + 2 * kPanelRows * P.parts, block.offset);
         uint8_t* codes = out + 4 * Block::kFloats + 32 * half;
         Unroll<0, kPanelGroups>([&](auto g) __attribute__((always_inline)) {
-          Lanes::StoreBytes(codes + 64 * g.value, UnsignedCode<P, g.value>(block.codes));
+          Lanes::StoreBytes(codes + 64 * g.value, Codes::template Get<P, g.value>(block.codes));
         });
         out += Block::kBytes;
       });
+}
+
+// Unpacks all panels of a product to its scratch.
+template <PanelFormat P, typename Codes>
+void ExpandPairs(const PanelDotArgs& a) {
+  uint8_t* out = a.scratch;
+  const int panels = (a.rows + kPanelRows - 1) / kPanelRows;
+  for (int panel = 0; panel < panels; panel += 2) {
+    ExpandHalf<P, Codes>(a.panels + panel * a.panel_bytes, a.k, 0, out);
+    // The last panel may be alone: its pair's other half is then what the scratch held, and its
+    // rows are not stored.
+    if (panel + 1 < panels) {
+      ExpandHalf<P, Codes>(a.panels + (panel + 1) * a.panel_bytes, a.k, 1, out);
+    }
+    out += a.k / kPanelBlock * PairBlock<P>::kBytes;
+  }
 }
 
 // Adds the products of a block with T tokens.
@@ -143,8 +164,9 @@ TRANSMLA_INLINE void DotBlock(const Block& block, const Tile& x, typename V::F (
   }
 }
 
-template <PanelFormat P, int T>
-void DotPacked(const PanelDotArgs& a, const uint8_t* tile, int token) {
+template <PanelFormat P, int T, int kTokens>
+__attribute__((noinline)) void DotPacked(const PanelDotArgs& a, const TilePart<kTokens>& part,
+                                         int token) {
   using V = VnniLanes;
   for (int row = 0; row < a.rows; row += kPanelRows) {
     V::F acc[T];
@@ -152,70 +174,69 @@ void DotPacked(const PanelDotArgs& a, const uint8_t* tile, int token) {
     ForEachBlock<P>(
         a.panels + row / kPanelRows * a.panel_bytes,
         a.k, [&](int64_t b, const PackedBlock<P>& block) __attribute__((always_inline)) {
-          DotBlock<V, P, T>(PanelBlock<P>{block}, TileBlock<T>(tile, b, 0), acc);
+          DotBlock<V, P, T>(PanelBlock<P>{block}, TileBlock(part, b), acc);
         });
     for (int t = 0; t < T; ++t) StoreRows<V>(a, row, token + t, acc[t]);
   }
 }
 
-// Unpacked rows from `row` on, as many as V has lanes, with tokens [first, first + T) of a tile of
-// kStride.
-template <typename V, typename Block, PanelFormat P, int T, int kStride>
-TRANSMLA_INLINE void DotPairsPart(const PanelDotArgs& a, const uint8_t* tile, int token, int row,
-                                  int first) {
+// Unpacked rows from `row` on, as many as V has lanes, with T tokens.
+template <typename V, typename Block, PanelFormat P, int T, typename Part>
+TRANSMLA_INLINE void DotPairsPart(const PanelDotArgs& a, const Part& part, int token, int row) {
   const int64_t blocks = a.k / kPanelBlock;
   const int64_t pair_bytes = blocks * PairBlock<P>::kBytes;
   const uint8_t* p = a.scratch + row / WideVnniLanes::kWidth * pair_bytes;
   typename V::F acc[T];
   Unroll<0, T>([&](auto t) __attribute__((always_inline)) { acc[t.value] = V::Zero(); });
   for (int64_t b = 0; b < blocks; ++b, p += PairBlock<P>::kBytes) {
-    DotBlock<V, P, T>(Block(p, pair_bytes), TileBlock<kStride>(tile, b, first), acc);
+    DotBlock<V, P, T>(Block(p, pair_bytes), TileBlock(part, b), acc);
   }
-  for (int t = 0; t < T; ++t) StoreRows<V>(a, row, token + first + t, acc[t]);
+  for (int t = 0; t < T; ++t) StoreRows<V>(a, row, token + t, acc[t]);
 }
 
-// Two vectors of rows with half a full tile share the broadcasts of activations.
-template <PanelFormat P, int T>
-void DotPairs(const PanelDotArgs& a, const uint8_t* tile, int token) {
-  using One = WideVnniLanes;
-  using Two = TwoWideVnniLanes;
+// A pair with T tokens, as many at a time as registers hold.
+template <PanelFormat P, int T, typename Part>
+TRANSMLA_INLINE void DotPair(const PanelDotArgs& a, const Part& part, int token, int row) {
+  if constexpr (T > kPairTokens) {
+    DotPair<P, kPairTokens>(a, part, token, row);
+    DotPair<P, T - kPairTokens>(a, part.From(kPairTokens), token + kPairTokens, row);
+  } else {
+    DotPairsPart<WideVnniLanes, PairBlock<P>, P, T>(a, part, token, row);
+  }
+}
+
+template <PanelFormat P, int T, typename Part>
+__attribute__((noinline)) void DotPairs(const PanelDotArgs& a, const Part& part, int token) {
+  constexpr int kWidth = WideVnniLanes::kWidth;
   int row = 0;
-  if constexpr (T == kTileTokens) {
-    for (; row + One::kWidth < a.rows; row += Two::kWidth) {
-      DotPairsPart<Two, TwoPairBlocks<P>, P, T / 2, T>(a, tile, token, row, 0);
-      DotPairsPart<Two, TwoPairBlocks<P>, P, T / 2, T>(a, tile, token, row, T / 2);
+  if constexpr (T == kTileGroup && kPairsAtOnce == 2) {
+    constexpr int kHalf = T / 2;
+    for (; row + kWidth < a.rows; row += 2 * kWidth) {
+      DotPairsPart<TwoWide, TwoPairBlocks<P>, P, kHalf>(a, part, token, row);
+      DotPairsPart<TwoWide, TwoPairBlocks<P>, P, kHalf>(a, part.From(kHalf), token + kHalf, row);
     }
   }
-  for (; row < a.rows; row += One::kWidth) {
-    DotPairsPart<One, PairBlock<P>, P, T, T>(a, tile, token, row, 0);
-  }
+  for (; row < a.rows; row += kWidth) DotPair<P, T>(a, part, token, row);
 }
 
+// kTile: tokens of a full tile of activations.
+template <int kTile>
 struct VnniDots {
   template <PanelFormat P>
   static void Run(const PanelDotArgs& a) {
-    if (a.tokens <= kPackedTokens) {
-      ForEachTile(a, [&](auto tokens, const uint8_t* tile, int token) {
-        DotPacked<P, tokens.value>(a, tile, token);
-      });
-      return;
-    }
-    uint8_t* out = a.scratch;
-    const int panels = (a.rows + kPanelRows - 1) / kPanelRows;
-    for (int panel = 0; panel < panels; panel += 2) {
-      ExpandHalf<P>(a.panels + panel * a.panel_bytes, a.k, 0, out);
-      // The last panel may be alone: its pair's other half is then what the scratch held, and its
-      // rows are not stored.
-      if (panel + 1 < panels) ExpandHalf<P>(a.panels + (panel + 1) * a.panel_bytes, a.k, 1, out);
-      out += a.k / kPanelBlock * PairBlock<P>::kBytes;
-    }
-    ForEachTile(a, [&](auto tokens, const uint8_t* tile, int token) {
-      DotPairs<P, tokens.value>(a, tile, token);
+    if (a.tokens <= kPackedTokens) return RunPacked<P>(a);
+    ExpandPairs<P, UnsignedCodes>(a);
+    ForEachTileGroup<kTile>(a, [&](auto tokens, const auto& part, int token) {
+      DotPairs<P, tokens.value>(a, part, token);
+    });
+  }
+  template <PanelFormat P>
+  static void RunPacked(const PanelDotArgs& a) {
+    ForEachTileGroup<kTile>(a, [&](auto tokens, const auto& part, int token) {
+      DotPacked<P, tokens.value>(a, part, token);
     });
   }
 };
-
-#undef TRANSMLA_INLINE
 
 }  // namespace
 }  // namespace transmla::cpu

@@ -40,8 +40,11 @@ constexpr int64_t PanelScratchBytes(int64_t rows, int64_t k) {
 }
 
 struct PanelKernels {
-  // Writes one tile of `tokens` <= kTileTokens rows of k elements, `stride` floats apart; k a
-  // multiple of 32. The same bytes in every table.
+  // Of a full activation tile; a multiple of kTileGroup.
+  int tile_tokens;
+
+  // Writes one tile of `tokens` <= tile_tokens rows of k elements, `stride` floats apart; k a
+  // multiple of 32. The same bytes in every table that has as many tokens a tile.
   void (*quantize_tile)(const float* x, int64_t stride, int tokens, int64_t k, uint8_t* tile);
 
   // Any number of tokens.
@@ -50,7 +53,9 @@ struct PanelKernels {
 
 extern const PanelKernels kGenericPanelKernels;     // SSE4.1
 extern const PanelKernels kAvx2PanelKernels;        // AVX2, FMA, F16C
+extern const PanelKernels kAvxVnniPanelKernels;     // those and AVX VNNI
 extern const PanelKernels kAvx512VnniPanelKernels;  // AVX-512 F, BW, DQ, VL, VNNI
+extern const PanelKernels kAmxPanelKernels;         // those and AMX INT8
 
 }  // namespace transmla::cpu
 

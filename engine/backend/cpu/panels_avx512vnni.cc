@@ -11,7 +11,8 @@
 
 namespace transmla::cpu {
 
-const PanelKernels kAvx512VnniPanelKernels = {.quantize_tile = QuantizeTile,
-                                              .dot = WithPanelFormat<VnniDots>};
+const PanelKernels kAvx512VnniPanelKernels = {.tile_tokens = kTileGroup,
+                                              .quantize_tile = QuantizeTile,
+                                              .dot = WithPanelFormat<VnniDots<kTileGroup>>};
 
 }  // namespace transmla::cpu

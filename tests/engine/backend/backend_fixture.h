@@ -13,32 +13,40 @@
 #include <gtest/gtest.h>
 
 #include "engine/backend/backend.h"
+#include "engine/backend/cpu/cpu_backend.h"
 #include "engine/backend/cpu/create.h"
+#include "engine/backend/cpu/instruction_set.h"
 #include "engine/base/check.h"
 #include "engine/base/cpu_info.h"
 #include "engine/base/random.h"
 #include "engine/tensor/block_formats.h"
+#include "tests/engine/backend/emulated/instruction_sets.h"
 
 namespace transmla {
 
-inline const std::vector<std::string>& BackendNames() {
-  static const auto* const names =
-      new std::vector<std::string>{"generic", "avx2", "avx512", "avx512vnni", "avx512bf16"};
-  return *names;
+// Every instruction set, and those that are emulated.
+inline std::vector<std::string> BackendNames() {
+  std::vector<std::string> names = cpu::InstructionSetNames();
+  for (const cpu::EmulatedSet& emulated : cpu::kEmulatedSets) names.push_back(emulated.set.name);
+  return names;
 }
 
-inline bool MachineHas(const std::string& name) {
-  return name == "generic" || (name == "avx2" && GetCpuInfo().avx2) ||
-         (name == "avx512" && GetCpuInfo().avx512) ||
-         (name == "avx512vnni" && GetCpuInfo().avx512_vnni) ||
-         (name == "avx512bf16" && GetCpuInfo().avx512_bf16 && GetCpuInfo().avx512_vnni);
+// Null if this machine lacks it.
+inline const cpu::InstructionSet* FindSet(const std::string& name) {
+  for (const cpu::EmulatedSet& emulated : cpu::kEmulatedSets) {
+    if (name == emulated.set.name) return emulated.has(GetCpuInfo()) ? &emulated.set : nullptr;
+  }
+  const auto set = cpu::FindInstructionSet(name);
+  return set.ok() ? *set : nullptr;
 }
 
+inline bool MachineHas(const std::string& name) { return FindSet(name) != nullptr; }
+
+// REQUIRES: MachineHas(name).
 inline std::unique_ptr<Backend> MakeBackend(const std::string& name, int threads,
                                             bool quantised_activations = false) {
-  auto backend = CreateCpuBackend({.threads = threads,
-                                   .instruction_set = name,
-                                   .quantised_activations = quantised_activations});
+  auto backend = cpu::CpuBackend::Create(
+      {.threads = threads, .quantised_activations = quantised_activations}, FindSet(name));
   CHECK_OK(backend.status());
   return std::move(backend).value();
 }
