@@ -53,7 +53,21 @@ struct Call {
   // Floats of a worker's workspace: see Workspace.
   int64_t WorkspaceFloats() const {
     const int64_t rows = int64_t{block_tokens()} * group();
-    return rows * (key_dim + kPageTokens + 2 * value_dim + 5) + kPageTokens * value_dim;
+    return rows * (key_dim + kPageTokens + 2 * value_dim + 5) + kPageTokens * value_dim +
+           PackedFloats(static_cast<int>(rows));
+  }
+  // Calls fn(rows of the cache, columns of one key) for each part of a key. Only rows that all
+  // heads share are in several.
+  template <typename Fn>
+  void ForEachKeyPart(Fn&& fn) const {
+    const absl::Span<const CacheRows> parts = store->keys();
+    for (const CacheRows& rows : parts) fn(rows, parts.size() == 1 ? key_dim : rows.dim);
+  }
+  // Room for the packed queries of `rows` rows.
+  int64_t PackedFloats(int rows) const {
+    int64_t bytes = 0;
+    ForEachKeyPart([&](const CacheRows&, int64_t cols) { bytes += PackedQueryBytes(rows, cols); });
+    return bytes / static_cast<int64_t>(sizeof(float));
   }
 };
 
@@ -66,6 +80,7 @@ struct Block {
 
 // A worker's buffers; row r is head r % group of the block's token r / group.
 struct Workspace {
+  void* packed;              // PackedQueryBytes(rows, dim) of each part of a key
   float* query;              // [rows, key_dim]
   float* values;             // [kPageTokens, value_dim]
   float* scores;             // [rows, kPageTokens]
@@ -81,6 +96,7 @@ struct Workspace {
       at += n;
       return begin;
     };
+    packed = take(call.PackedFloats(rows));
     query = take(rows * call.key_dim);
     values = take(kPageTokens * call.value_dim);
     scores = take(int64_t{rows} * kPageTokens);
@@ -90,6 +106,22 @@ struct Workspace {
     span_state = reinterpret_cast<SoftmaxState*>(take(2 * rows));
     state = reinterpret_cast<SoftmaxState*>(take(2 * rows));
   }
+};
+
+// While one lives, the thread may call the kernels of attention.
+class KernelScope {
+ public:
+  explicit KernelScope(const Kernels& kernels) : kernels_(kernels) {
+    if (kernels_.begin_attention != nullptr) kernels_.begin_attention();
+  }
+  ~KernelScope() {
+    if (kernels_.end_attention != nullptr) kernels_.end_attention();
+  }
+  KernelScope(const KernelScope&) = delete;
+  KernelScope& operator=(const KernelScope&) = delete;
+
+ private:
+  const Kernels& kernels_;
 };
 
 // Attention of one block and one key/value head, span by span.
@@ -121,6 +153,14 @@ class BlockAttention {
         to = std::copy_n(from, part.dim, to);
       }
     }
+    if (kernels_.pack_queries == nullptr) return;
+    const float* from = work_.query;
+    std::byte* packed = static_cast<std::byte*>(work_.packed);
+    call_.ForEachKeyPart([&](const CacheRows&, int64_t cols) {
+      kernels_.pack_queries(from, call_.key_dim, rows_, static_cast<int>(cols), packed);
+      from += cols;
+      packed += PackedQueryBytes(rows_, cols);
+    });
   }
 
   // Sums of one span, into the given buffers: state and [rows, value_dim].
@@ -205,23 +245,25 @@ class BlockAttention {
     return tile;
   }
 
-  // Products of all keys of a page with rows [begin, end) of the queries, into work_.scores.
+  // Products of all keys of a page with rows [begin, end) of the queries, or, of packed queries,
+  // with all of them, into work_.scores.
   void Scores(const Pages& pages, int tokens, int begin, int end) const {
+    if (kernels_.pack_queries != nullptr) begin = 0, end = rows_;
     ScoresArgs scores;
+    const std::byte* packed = static_cast<const std::byte*>(work_.packed);
     scores.q = work_.query + begin * call_.key_dim;
     scores.q_stride = call_.key_dim;
     scores.rows = end - begin;
     scores.tokens = tokens;
     scores.out = work_.scores + int64_t{begin} * kPageTokens;
-    // Only rows that all heads share are in several parts.
-    const absl::Span<const CacheRows> parts = call_.store->keys();
-    for (const CacheRows& rows : parts) {
-      const int64_t cols = parts.size() == 1 ? call_.key_dim : rows.dim;
+    call_.ForEachKeyPart([&](const CacheRows& rows, int64_t cols) {
       scores.keys = Tile(rows, pages, kv_head_ * cols, cols);
+      scores.packed = packed;
       kernels_.scores(scores);
       scores.q += cols;
+      packed += PackedQueryBytes(rows_, cols);
       scores.accumulate = true;
-    }
+    });
   }
 
   // This head's values: those of the cache, or, for many rows, decoded once for all.
@@ -262,31 +304,26 @@ class BlockAttention {
     const int group = call_.group();
     Scores(pages, tokens, begin * group, end * group);
 
+    // What a row does not see weighs 0, so that all rows sum what any of them sees.
     WeightedSumArgs sum;
-    sum.p_stride = kPageTokens;
-    sum.v = Values(pages, tokens, (end - begin) * group);
-    sum.o_stride = call_.value_dim;
-    for (int t = begin; t < end;) {
-      // Tokens that see the same part of the tile go together.
+    sum.begin = kPageTokens;
+    for (int t = begin; t < end; ++t) {
       const int from = std::max(0, SeenFrom(t) - base);
       const int to = std::min(kPageTokens, first_position_ + t + 1 - base);
-      int next = t + 1;
-      while (next < end && std::max(0, SeenFrom(next) - base) == from &&
-             std::min(kPageTokens, first_position_ + next + 1 - base) == to) {
-        ++next;
-      }
-      for (int r = t * group; r < next * group; ++r) {
+      sum.begin = std::min(sum.begin, from);
+      sum.end = std::max(sum.end, to);
+      for (int r = t * group; r < (t + 1) * group; ++r) {
         work_.alpha[r] = Softmax(work_.scores + int64_t{r} * kPageTokens, from, to, state + r);
       }
-      sum.p = work_.scores + int64_t{t} * group * kPageTokens;
-      sum.rows = (next - t) * group;
-      sum.begin = from;
-      sum.end = to;
-      sum.alpha = work_.alpha + t * group;
-      sum.o = sums + t * group * call_.value_dim;
-      kernels_.weighted_sum(sum);
-      t = next;
     }
+    sum.p = work_.scores + int64_t{begin} * group * kPageTokens;
+    sum.p_stride = kPageTokens;
+    sum.rows = (end - begin) * group;
+    sum.v = Values(pages, tokens, sum.rows);
+    sum.alpha = work_.alpha + begin * group;
+    sum.o = sums + begin * group * call_.value_dim;
+    sum.o_stride = call_.value_dim;
+    kernels_.weighted_sum(sum);
   }
 
   const Kernels& kernels_;
@@ -346,6 +383,7 @@ void RunWhole(CpuContext& context, const RaggedBatch& batch, const Call& call,
                              static_cast<int>(from_end % call.kv_heads), context.Scratch(worker));
     attention.GatherQuery();
     attention.ClearTotal();
+    const KernelScope scope(*context.kernels);
     const Workspace& work = attention.work();
     for (int span = attention.FirstSpan(); span < attention.Spans(); ++span) {
       attention.RunSpan(span, work.span_state, work.span_sums);
@@ -384,6 +422,7 @@ void RunSpans(CpuContext& context, const RaggedBatch& batch, const Call& call,
     const int first = static_cast<int>(block_and_run % runs) * run;
     BlockAttention attention = attend(unit, worker);
     attention.GatherQuery();
+    const KernelScope scope(*context.kernels);
     const int end = std::min(first + run, attention.Spans());
     for (int span = std::max(first, attention.FirstSpan()); span < end; ++span) {
       float* part = partials + (unit * spans + span) * part_floats;

@@ -15,7 +15,7 @@ struct Choice {
 
 // From the best to the one that every machine has.
 constexpr Choice kChoices[] = {
-    {{"amx", &kAvx512Kernels, &kAvx512Kernels, &kAmxPanelKernels},
+    {{"amx", &kAvx512Kernels, &kAmxKernels, &kAmxPanelKernels},
      [](const CpuInfo& cpu) {
        return cpu.amx_int8 && cpu.amx_bf16 && cpu.avx512_bf16 && cpu.avx512_vnni;
      }},

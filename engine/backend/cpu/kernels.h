@@ -56,12 +56,21 @@ struct CacheTile {
   int64_t scales_stride = 0;      // I8: floats from token to token
 };
 
+// Queries packed by pack_queries: whole registers of so many rows and columns.
+inline constexpr int kPackedQueryRows = 16;
+inline constexpr int kPackedQueryCols = 32;
+constexpr int64_t PackedQueryBytes(int rows, int64_t cols) {
+  return int64_t{rows + kPackedQueryRows - 1} / kPackedQueryRows * kPackedQueryRows *
+         ((cols + kPackedQueryCols - 1) / kPackedQueryCols) * kPackedQueryCols * 2;
+}
+
 // out[r, j] = Σ_k q[r, k] · keys[j, k] (+ out[r, j] if accumulate) for j < tokens, k ascending.
 // `tokens` is rounded up to a multiple of 16: `keys` must reach as far, and results as far are
 // written.
 struct ScoresArgs {
   const float* q = nullptr;  // [rows, q_stride]
   int64_t q_stride = 0;
+  const void* packed = nullptr;  // what pack_queries, where there is one, made of q
   int rows = 0;
   CacheTile keys;  // [tokens, k]
   int tokens = 0;
@@ -131,6 +140,15 @@ struct Kernels {
   float (*softmax_tile)(float* scores, int begin, int end, float scale, SoftmaxState* state);
 
   void (*weighted_sum)(const WeightedSumArgs& args);
+
+  // Where `scores` reads queries in an order of its own: writes [rows, cols] of them as
+  // ScoresArgs::packed, PackedQueryBytes(rows, cols) at a multiple of 64.
+  void (*pack_queries)(const float* q, int64_t q_stride, int rows, int cols,
+                       void* packed) = nullptr;
+  // Where `scores` and `weighted_sum` need a state of the processor: a thread calls them between
+  // these two.
+  void (*begin_attention)() = nullptr;
+  void (*end_attention)() = nullptr;
 };
 
 extern const Kernels kGenericKernels;     // SSE4.1: what every x86-64-v2 machine has

@@ -26,8 +26,8 @@ namespace transmla::cpu {
 namespace {
 
 // Tokens of a tile of activations.
-constexpr int kTileTokens = kTileRows;
-static_assert(kTileTokens == 2 * kTileGroup && WideVnniLanes::kWidth == kTileRowBytes / 4);
+constexpr int kTileTokens = kAmxRows;
+static_assert(kTileTokens == 2 * kTileGroup && WideVnniLanes::kWidth == kAmxRowBytes / 4);
 
 // Codes as signed bytes around 0.
 struct SignedCodes {
@@ -47,8 +47,8 @@ template <PanelFormat P>
 constexpr TileShapes PanelTileShapes(int tokens) {
   TileShapes shapes;
   shapes.Set(kActivations, tokens, kPanelBlock / P.parts);
-  shapes.Set(kCodes, kPanelGroups / P.parts, kTileRowBytes);
-  shapes.Set(kSums, tokens, kTileRowBytes);
+  shapes.Set(kCodes, kPanelGroups / P.parts, kAmxRowBytes);
+  shapes.Set(kSums, tokens, kAmxRowBytes);
   return shapes;
 }
 
@@ -156,11 +156,11 @@ class PairProducts {
     const uint8_t* codes = pair_ + at.block * Block::kBytes + 4 * Block::kFloats;
     for (int part = 0; part < P.parts; ++part) {
       Tiles::template Load<kActivations>(x + kPanelBlock / P.parts * part, kTileBlock);
-      Tiles::template Load<kCodes>(codes + kTileRowBytes * (kPanelGroups / P.parts) * part,
-                                   kTileRowBytes);
+      Tiles::template Load<kCodes>(codes + kAmxRowBytes * (kPanelGroups / P.parts) * part,
+                                   kAmxRowBytes);
       Tiles::template Zero<kSums>();
       Tiles::template MultiplyBytes<kSums, kActivations, kCodes>();
-      Tiles::template Store<kSums>(sums[part], kTileRowBytes);
+      Tiles::template Store<kSums>(sums[part], kAmxRowBytes);
     }
   }
 

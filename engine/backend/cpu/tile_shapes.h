@@ -7,9 +7,9 @@
 
 namespace transmla::cpu {
 
-inline constexpr int kTileRows = 16;      // of a tile register, at most
-inline constexpr int kTileRowBytes = 64;  // of a row of it, at most
-inline constexpr int kTileRegisters = 8;
+inline constexpr int kAmxRows = 16;      // of a tile register, at most
+inline constexpr int kAmxRowBytes = 64;  // of a row of it, at most
+inline constexpr int kAmxTiles = 8;
 
 struct alignas(64) TileShapes {
   uint8_t palette = 1;

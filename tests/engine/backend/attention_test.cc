@@ -376,7 +376,7 @@ class AttentionTest : public BackendTest {
 
 // Sequences of these lengths in one step.
 void AttentionTest::ExpectLengths(Case c, const std::vector<int>& lengths) {
-  c.rounds = GetParam() == "avx512bf16";
+  c.rounds = RoundsToBf16(GetParam());
   std::vector<Sequence> sequences;
   std::vector<Chunk> chunks;
   for (size_t s = 0; s < lengths.size(); ++s) {

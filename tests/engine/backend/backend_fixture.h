@@ -42,6 +42,11 @@ inline const cpu::InstructionSet* FindSet(const std::string& name) {
 
 inline bool MachineHas(const std::string& name) { return FindSet(name) != nullptr; }
 
+// What is multiplied with BF16 is rounded to BF16, given quantised activations.
+inline bool RoundsToBf16(const std::string& name) {
+  return name == "avx512bf16" || name.starts_with("amx");
+}
+
 // REQUIRES: MachineHas(name).
 inline std::unique_ptr<Backend> MakeBackend(const std::string& name, int threads,
                                             bool quantised_activations = false) {

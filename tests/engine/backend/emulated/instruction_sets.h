@@ -18,7 +18,7 @@ struct EmulatedSet {
 };
 
 inline constexpr EmulatedSet kEmulatedSets[] = {
-    {{"amx_emulated", &kAvx512Kernels, &kAvx512Kernels, &kEmulatedAmxPanelKernels},
+    {{"amx_emulated", &kAvx512Kernels, &kEmulatedAmxKernels, &kEmulatedAmxPanelKernels},
      [](const CpuInfo& cpu) { return cpu.avx512_vnni && cpu.avx512_bf16; }},
     {{"avxvnni_emulated", &kAvx2Kernels, &kAvx2Kernels, &kEmulatedAvxVnniPanelKernels},
      [](const CpuInfo& cpu) { return cpu.avx2; }},

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 
 #include "engine/backend/cpu/tile_shapes.h"
 
@@ -17,7 +18,7 @@ namespace {
 struct EmulatedTile {
   int rows = 0;
   int row_bytes = 0;
-  uint8_t bytes[kTileRows][kTileRowBytes] = {};
+  uint8_t bytes[kAmxRows][kAmxRowBytes] = {};
 
   template <typename T>
   T At(int row, int i) const {
@@ -33,7 +34,7 @@ struct EmulatedTile {
 
 struct EmulatedTiles {
   static EmulatedTile& At(int i) {
-    static thread_local EmulatedTile tiles[kTileRegisters];
+    static thread_local EmulatedTile tiles[kAmxTiles];
     return tiles[i];
   }
   static EmulatedTile& Shaped(int i) {
@@ -44,14 +45,14 @@ struct EmulatedTiles {
 
   static void Shape(const TileShapes& shapes) {
     if (shapes.palette != 1 || shapes.start_row != 0) std::abort();
-    for (int i = 0; i < kTileRegisters; ++i) {
+    for (int i = 0; i < kAmxTiles; ++i) {
       At(i) = {.rows = shapes.rows[i], .row_bytes = shapes.row_bytes[i]};
-      if (At(i).rows > kTileRows || At(i).row_bytes > kTileRowBytes) std::abort();
+      if (At(i).rows > kAmxRows || At(i).row_bytes > kAmxRowBytes) std::abort();
       if ((At(i).rows == 0) != (At(i).row_bytes == 0)) std::abort();
     }
   }
   static void Release() {
-    for (int i = 0; i < kTileRegisters; ++i) At(i) = {};
+    for (int i = 0; i < kAmxTiles; ++i) At(i) = {};
   }
   template <int kTile>
   static void Zero() {
@@ -75,52 +76,60 @@ struct EmulatedTiles {
   }
   template <int kSum, int kA, int kB>
   static void MultiplyBytes() {
-    ForEachSum(
-        kSum, kA, kB,
-        [](EmulatedTile& sum, const EmulatedTile& a, const EmulatedTile& b, int row, int column) {
-          int32_t value = sum.At<int32_t>(row, column);
-          for (int i = 0; i < a.row_bytes; ++i) {
-            value += a.At<int8_t>(row, i) * b.At<int8_t>(i / 4, 4 * column + i % 4);
-          }
-          sum.Set(row, column, value);
-        });
+    const auto [sum, a, b] = Product(kSum, kA, kB);
+    for (int row = 0; row < sum.rows; ++row) {
+      for (int i = 0; i < a.row_bytes; ++i) {
+        for (int column = 0; column < sum.row_bytes / 4; ++column) {
+          const int product = a.At<int8_t>(row, i) * b.At<int8_t>(i / 4, 4 * column + i % 4);
+          sum.Set(row, column, sum.At<int32_t>(row, column) + product);
+        }
+      }
+    }
   }
   template <int kSum, int kA, int kB>
   static void MultiplyBf16() {
-    ForEachSum(
-        kSum, kA, kB,
-        [](EmulatedTile& sum, const EmulatedTile& a, const EmulatedTile& b, int row, int column) {
-          float halves[2] = {0.0f, 0.0f};
-          for (int i = 0; i < a.row_bytes / 2; ++i) {
-            const float x = FromBf16(a.At<uint16_t>(row, i));
-            const float y = FromBf16(b.At<uint16_t>(i / 2, 2 * column + i % 2));
-            halves[i % 2] = Flushed(std::fma(x, y, halves[i % 2]));
-          }
-          const float both = Flushed(halves[0] + halves[1]);
-          sum.Set(row, column, Flushed(Flushed(sum.At<float>(row, column)) + both));
-        });
+    const auto [sum, a, b] = Product(kSum, kA, kB);
+    for (int row = 0; row < sum.rows; ++row) {
+      float halves[2][kAmxRowBytes / 4] = {};
+      for (int i = 0; i < a.row_bytes / 2; ++i) {
+        const float x = FromBf16(a.At<uint16_t>(row, i));
+        float* const half = halves[i % 2];
+        for (int column = 0; column < sum.row_bytes / 4; ++column) {
+          const float y = FromBf16(b.At<uint16_t>(i / 2, 2 * column + i % 2));
+          half[column] = Flushed(half[column] + x * y);  // the product is exact
+        }
+      }
+      for (int column = 0; column < sum.row_bytes / 4; ++column) {
+        const float both = Flushed(halves[0][column] + halves[1][column]);
+        sum.Set(row, column, Flushed(Flushed(sum.At<float>(row, column)) + both));
+      }
+    }
   }
 
  private:
   // Numbers too small for full precision count as 0.
-  static float Flushed(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? 0.0f : x; }
+  static float Flushed(float x) {
+    return std::fabs(x) < std::numeric_limits<float>::min() ? 0.0f : x;
+  }
   static float FromBf16(uint16_t bits) {
     const uint32_t word = uint32_t{bits} << 16;
     float value;
     std::memcpy(&value, &word, sizeof(value));
     return Flushed(value);
   }
-  template <typename Fn>
-  static void ForEachSum(int sum_tile, int a_tile, int b_tile, Fn&& fn) {
+  struct Factors {
+    EmulatedTile& sum;
+    const EmulatedTile& a;
+    const EmulatedTile& b;
+  };
+  static Factors Product(int sum_tile, int a_tile, int b_tile) {
     EmulatedTile& sum = Shaped(sum_tile);
     const EmulatedTile& a = Shaped(a_tile);
     const EmulatedTile& b = Shaped(b_tile);
     if (sum.rows != a.rows || sum.row_bytes != b.row_bytes || a.row_bytes != 4 * b.rows) {
       std::abort();
     }
-    for (int row = 0; row < sum.rows; ++row) {
-      for (int column = 0; column < sum.row_bytes / 4; ++column) fn(sum, a, b, row, column);
-    }
+    return {sum, a, b};
   }
 };
 
