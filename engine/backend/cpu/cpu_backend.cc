@@ -91,9 +91,9 @@ DeviceInfo CpuBackend::info() const {
 }
 
 absl::StatusOr<WeightPtr> CpuBackend::DoPack(const WeightSource& source) {
-  ASSIGN_OR_RETURN(
-      WeightPtr weight,
-      CpuWeight::Create(source, context_.quantised_activations ? context_.pool.get() : nullptr));
+  std::optional<CpuWeight::Packing> packing;
+  if (context_.quantised_activations) packing.emplace(*context_.pool, panel_memory_);
+  ASSIGN_OR_RETURN(WeightPtr weight, CpuWeight::Create(source, packing));
   if (source.role != WeightRole::kVector && source.role != WeightRole::kPerHead) {
     most_rows_ = std::max(most_rows_, weight->shape()[0]);
     most_cols_ = std::max(most_cols_, weight->shape()[1]);

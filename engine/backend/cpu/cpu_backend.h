@@ -12,6 +12,7 @@
 #include "engine/backend/cpu/arena.h"
 #include "engine/backend/cpu/context.h"
 #include "engine/backend/cpu/create.h"
+#include "engine/backend/cpu/panel_memory.h"
 #include "engine/backend/cpu/rope_cache_write.h"
 
 namespace transmla::cpu {
@@ -56,6 +57,7 @@ class CpuBackend final : public Backend {
   absl::Status ReserveLogits(const StepLimits& limits);
 
   CpuContext context_;
+  PanelMemory panel_memory_;
   RopeTable rope_;
   int64_t most_rows_ = 0;  // of a matrix packed so far
   int64_t most_cols_ = 0;

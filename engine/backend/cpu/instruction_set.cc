@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
+#include "engine/backend/cpu/kernel_choice.h"
 #include "engine/base/cpu_info.h"
 
 namespace transmla::cpu {
@@ -11,7 +12,14 @@ namespace {
 struct Choice {
   InstructionSet set;
   bool (*has)(const CpuInfo& cpu);
+  bool (*pays)() = [] { return true; };  // to choose it unasked; called if the processor has it
 };
+
+// Measured once, so that all backends of a process compute alike.
+bool Bf16ProductsPay() {
+  static const bool pay = AttendsFaster(kAvx512Bf16Kernels, kAvx512Kernels);
+  return pay;
+}
 
 // From the best to the one that every machine has.
 constexpr Choice kChoices[] = {
@@ -20,7 +28,8 @@ constexpr Choice kChoices[] = {
        return cpu.amx_int8 && cpu.amx_bf16 && cpu.avx512_bf16 && cpu.avx512_vnni;
      }},
     {{"avx512bf16", &kAvx512Kernels, &kAvx512Bf16Kernels, &kAvx512VnniPanelKernels},
-     [](const CpuInfo& cpu) { return cpu.avx512_bf16 && cpu.avx512_vnni; }},
+     [](const CpuInfo& cpu) { return cpu.avx512_bf16 && cpu.avx512_vnni; },
+     Bf16ProductsPay},
     {{"avx512vnni", &kAvx512Kernels, &kAvx512Kernels, &kAvx512VnniPanelKernels},
      [](const CpuInfo& cpu) { return cpu.avx512_vnni; }},
     {{"avx512", &kAvx512Kernels, &kAvx512Kernels, &kAvx2PanelKernels},
@@ -37,8 +46,8 @@ constexpr Choice kChoices[] = {
 
 absl::StatusOr<const InstructionSet*> FindInstructionSet(absl::string_view name) {
   const CpuInfo& cpu = GetCpuInfo();
-  for (const auto& [set, has] : kChoices) {
-    if (name == "auto" && has(cpu)) return &set;
+  for (const auto& [set, has, pays] : kChoices) {
+    if (name == "auto" && has(cpu) && pays()) return &set;
     if (name != set.name) continue;
     if (has(cpu)) return &set;
     return absl::InvalidArgumentError(absl::StrCat("this machine (", cpu.model_name,

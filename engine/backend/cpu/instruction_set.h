@@ -20,8 +20,9 @@ struct InstructionSet {
   const PanelKernels* panels;
 };
 
-// The best that this machine has if `name` is "auto", else the one so called. InvalidArgument if it
-// is unknown or the machine lacks it. The result is never destroyed.
+// The best that this machine has if `name` is "auto" (kernel_choice.h measures where its flags do
+// not tell), else the one so called. InvalidArgument if it is unknown or the machine lacks it. The
+// result is never destroyed.
 absl::StatusOr<const InstructionSet*> FindInstructionSet(absl::string_view name);
 
 // Of all sets, the best first.

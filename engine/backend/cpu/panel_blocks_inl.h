@@ -79,6 +79,12 @@ struct PackedBlock {
   }
 };
 
+constexpr int kLineBytes = 64;  // of the processor's caches
+
+// Bytes between what is read and what is asked for: processors that fetch ahead by themselves stop
+// at the end of each memory page.
+constexpr int kFetchAhead = 4096;
+
 // Calls fn(b, block) for each block of a panel of k columns.
 template <PanelFormat P, typename Fn>
 TRANSMLA_INLINE void ForEachBlock(const uint8_t* panel, int64_t k, const Fn& fn) {
@@ -91,6 +97,9 @@ TRANSMLA_INLINE void ForEachBlock(const uint8_t* panel, int64_t k, const Fn& fn)
     const Lanes::F offset = P.affine ? Lanes::LoadHalves(panel + 2 * kPanelRows) : scale;
     panel += kHeadBytes;
     for (int i = 0; i < kHeadBlocks; ++i, ++b) {
+      for (int line = 0; line < kScaleBytes + kCodeBytes; line += kLineBytes) {
+        __builtin_prefetch(panel + kFetchAhead + line);
+      }
       PackedBlock<P> block;
       Unroll<0, P.parts>([&](auto p) __attribute__((always_inline)) {
         block.scale[p.value] = scale;

@@ -23,21 +23,24 @@ constexpr int64_t kTaskPanels = 64;
 
 }  // namespace
 
-absl::StatusOr<WeightPtr> CpuWeight::CreatePanels(const TensorView& source, ThreadPool& pool) {
+absl::StatusOr<WeightPtr> CpuWeight::CreatePanels(const TensorView& source,
+                                                  const Packing& packing) {
   const int64_t panels = CeilDiv(source.shape.rows(), int64_t{kPanelRows});
-  ASSIGN_OR_RETURN(Arena arena,
-                   Arena::Create(panels * PanelBytes(source.dtype, source.shape.cols())));
-  pool.ParallelFor(CeilDiv(panels, kTaskPanels), [&](int64_t task, int) {
+  const int64_t bytes = panels * PanelBytes(source.dtype, source.shape.cols());
+  ASSIGN_OR_RETURN(std::shared_ptr<std::byte> data, packing.memory.Take(bytes));
+  packing.packers.ParallelFor(CeilDiv(panels, kTaskPanels), [&](int64_t task, int) {
     PackPanels(source, task * kTaskPanels, std::min(panels, (task + 1) * kTaskPanels),
-               reinterpret_cast<uint8_t*>(arena.data()));
+               reinterpret_cast<uint8_t*>(data.get()));
   });
   auto weight = std::shared_ptr<CpuWeight>(
       new CpuWeight({nullptr, source.dtype, source.shape}, nullptr, /*refers_to_source=*/false));
-  weight->panels_ = std::move(arena);
+  weight->panels_ = std::move(data);
+  weight->panel_bytes_ = bytes;
   return WeightPtr(std::move(weight));
 }
 
-absl::StatusOr<WeightPtr> CpuWeight::Create(const WeightSource& source, ThreadPool* packers) {
+absl::StatusOr<WeightPtr> CpuWeight::Create(const WeightSource& source,
+                                            std::optional<Packing> packing) {
   const TensorView& view = source.view;
   // Four decoded rows are the least that Linear works on.
   constexpr int64_t kMaxCols = CpuContext::kScratchBytes / (4 * sizeof(float));
@@ -53,8 +56,8 @@ absl::StatusOr<WeightPtr> CpuWeight::Create(const WeightSource& source, ThreadPo
   }
   const bool product =
       source.role == WeightRole::kLinear || source.role == WeightRole::kTiedEmbedding;
-  if (packers != nullptr && product && PanelFormatOf(view.dtype) != nullptr) {
-    return CreatePanels(view, *packers);
+  if (packing.has_value() && product && PanelFormatOf(view.dtype) != nullptr) {
+    return CreatePanels(view, *packing);
   }
   if (source.owner == nullptr) {
     auto copy = std::make_shared<HostTensor>(view.dtype, view.shape);

@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 
-#include "engine/backend/cpu/arena.h"
+#include "engine/backend/cpu/panel_memory.h"
 #include "engine/backend/packed_weight.h"
 #include "engine/base/thread_pool.h"
 
@@ -18,21 +18,26 @@ namespace transmla::cpu {
 
 class CpuWeight : public PackedWeight {
  public:
-  // Vectors become F32. Matrices that products read become panels if their type has any, made by
-  // `packers`; with none, they too stay as they are. Others keep their bytes, copied only if
-  // `source` has no owner. InvalidArgument for rows too long for the backend's workspace,
-  // ResourceExhausted if panels find no memory.
-  static absl::StatusOr<WeightPtr> Create(const WeightSource& source, ThreadPool* packers);
+  // How matrices become panels.
+  struct Packing {
+    ThreadPool& packers;
+    PanelMemory& memory;
+  };
+
+  // Vectors become F32. Matrices that products read become panels if their type has any; with no
+  // packing, they too stay as they are. Others keep their bytes, copied only if `source` has no
+  // owner. InvalidArgument for rows too long for the backend's workspace, ResourceExhausted if
+  // panels find no memory.
+  static absl::StatusOr<WeightPtr> Create(const WeightSource& source,
+                                          std::optional<Packing> packing);
 
   const Shape& shape() const override { return view_.shape; }
   DType dtype() const override { return view_.dtype; }
-  int64_t bytes() const override { return panels_ ? panels_->size() : view_.bytes(); }
+  int64_t bytes() const override { return panels_ ? panel_bytes_ : view_.bytes(); }
   bool refers_to_source() const override { return refers_to_source_; }
 
   // Null, or the matrix in panels, and then there is no data().
-  const uint8_t* panels() const {
-    return panels_ ? reinterpret_cast<const uint8_t*>(panels_->data()) : nullptr;
-  }
+  const uint8_t* panels() const { return reinterpret_cast<const uint8_t*>(panels_.get()); }
   const std::byte* data() const { return static_cast<const std::byte*>(view_.data); }
   int64_t row_bytes() const { return row_bytes_; }
   // REQUIRES: a vector.
@@ -45,12 +50,13 @@ class CpuWeight : public PackedWeight {
         refers_to_source_(refers_to_source),
         row_bytes_(RowBytes(view.dtype, view.shape.cols())) {}
 
-  static absl::StatusOr<WeightPtr> CreatePanels(const TensorView& source, ThreadPool& pool);
+  static absl::StatusOr<WeightPtr> CreatePanels(const TensorView& source, const Packing& packing);
 
   TensorView view_;
   std::shared_ptr<const void> owner_;
   bool refers_to_source_;
-  std::optional<Arena> panels_;
+  std::shared_ptr<const std::byte> panels_;
+  int64_t panel_bytes_ = 0;
   int64_t row_bytes_;
 };
 
