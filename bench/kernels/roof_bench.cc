@@ -91,7 +91,9 @@ PRODUCTS(f32_avx2, avx2, MultiplyF32Avx2, 8);
 PRODUCTS(f32_avx512, avx512, MultiplyF32Avx512, 16);
 PRODUCTS(i8_avx2, avx2, MultiplyI8Avx2, 32);
 PRODUCTS(i8_avx512vnni, avx512_vnni, MultiplyI8Avx512Vnni, 64);
+PRODUCTS(i8_amx, amx_int8, MultiplyI8Amx, 16 * 16 * 64);
 PRODUCTS(bf16_avx512, avx512_bf16, MultiplyBF16Avx512, 32);
+PRODUCTS(bf16_amx, amx_bf16, MultiplyBF16Amx, 16 * 16 * 32);
 
 }  // namespace
 }  // namespace transmla

@@ -23,6 +23,9 @@ float MultiplyF32Avx512(int64_t rounds);
 float MultiplyI8Avx2(int64_t rounds);
 float MultiplyI8Avx512Vnni(int64_t rounds);
 float MultiplyBF16Avx512(int64_t rounds);
+// Whole tile registers of AMX.
+float MultiplyI8Amx(int64_t rounds);
+float MultiplyBF16Amx(int64_t rounds);
 
 }  // namespace transmla
 

@@ -66,7 +66,7 @@ struct Call {
   // Room for the packed queries of `rows` rows.
   int64_t PackedFloats(int rows) const {
     int64_t bytes = 0;
-    ForEachKeyPart([&](const CacheRows&, int64_t cols) { bytes += PackedQueryBytes(rows, cols); });
+    ForEachKeyPart([&](const CacheRows&, int64_t cols) { bytes += PackedBytes(rows, cols); });
     return bytes / static_cast<int64_t>(sizeof(float));
   }
 };
@@ -80,7 +80,7 @@ struct Block {
 
 // A worker's buffers; row r is head r % group of the block's token r / group.
 struct Workspace {
-  void* packed;              // PackedQueryBytes(rows, dim) of each part of a key
+  void* packed;              // PackedBytes(rows, dim) of each part of a key
   float* query;              // [rows, key_dim]
   float* values;             // [kPageTokens, value_dim]
   float* scores;             // [rows, kPageTokens]
@@ -153,13 +153,13 @@ class BlockAttention {
         to = std::copy_n(from, part.dim, to);
       }
     }
-    if (kernels_.pack_queries == nullptr) return;
+    if (kernels_.pack_rows == nullptr) return;
     const float* from = work_.query;
     std::byte* packed = static_cast<std::byte*>(work_.packed);
     call_.ForEachKeyPart([&](const CacheRows&, int64_t cols) {
-      kernels_.pack_queries(from, call_.key_dim, rows_, static_cast<int>(cols), packed);
+      kernels_.pack_rows(from, call_.key_dim, rows_, cols, packed);
       from += cols;
-      packed += PackedQueryBytes(rows_, cols);
+      packed += PackedBytes(rows_, cols);
     });
   }
 
@@ -248,7 +248,7 @@ class BlockAttention {
   // Products of all keys of a page with rows [begin, end) of the queries, or, of packed queries,
   // with all of them, into work_.scores.
   void Scores(const Pages& pages, int tokens, int begin, int end) const {
-    if (kernels_.pack_queries != nullptr) begin = 0, end = rows_;
+    if (kernels_.pack_rows != nullptr) begin = 0, end = rows_;
     ScoresArgs scores;
     const std::byte* packed = static_cast<const std::byte*>(work_.packed);
     scores.q = work_.query + begin * call_.key_dim;
@@ -261,7 +261,7 @@ class BlockAttention {
       scores.packed = packed;
       kernels_.scores(scores);
       scores.q += cols;
-      packed += PackedQueryBytes(rows_, cols);
+      packed += PackedBytes(rows_, cols);
       scores.accumulate = true;
     });
   }

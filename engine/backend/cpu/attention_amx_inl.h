@@ -1,6 +1,6 @@
 // Attention over a BF16 cache in the tile registers of AMX. Included, after vec_avx512.h,
 // attention_kernels_inl.h and bf16_pairs_inl.h, by the translation unit of AMX and by that of its
-// test; Tiles is AmxTiles or its emulation. All registers are whole, 16 rows of 64 bytes.
+// test; Tiles is AmxTiles or its emulation.
 //
 // Queries and weights are rounded to BF16 as keys and values are in the cache; sums are 32-bit
 // floats, in the order that a product of tiles has (AmxTiles::MultiplyBf16): a score's 32 columns
@@ -15,7 +15,7 @@
 
 #include "engine/backend/cpu/attention_kernels_inl.h"
 #include "engine/backend/cpu/bf16_pairs_inl.h"
-#include "engine/backend/cpu/dot_bf16_inl.h"
+#include "engine/backend/cpu/bf16_tiles_inl.h"
 #include "engine/backend/cpu/kernels.h"
 #include "engine/backend/cpu/tile_shapes.h"
 #include "engine/base/page.h"
@@ -23,45 +23,7 @@
 namespace transmla::cpu {
 namespace {
 
-constexpr int kAmxTileBytes = kAmxRows * kAmxRowBytes;
-static_assert(kAmxRows == kPackedQueryRows && kPairElements == kPackedQueryCols);
-
-constexpr TileShapes WholeTiles() {
-  TileShapes shapes;
-  for (int i = 0; i < kAmxTiles; ++i) shapes.Set(i, kAmxRows, kAmxRowBytes);
-  return shapes;
-}
-
-template <typename Tiles>
-void BeginTiles() {
-  static constexpr TileShapes kShapes = WholeTiles();
-  Tiles::Shape(kShapes);
-}
-
 // --- scores ---
-
-// [groups of 16 rows][steps of 32 columns], a register each: row i holds pair i of the columns of
-// all 16 rows, those that are missing as zeros.
-void PackQueries(const float* q, int64_t q_stride, int rows, int cols, void* packed) {
-  uint8_t* out = static_cast<uint8_t*>(packed);
-  for (int row = 0; row < rows; row += kAmxRows) {
-    for (int col = 0; col < cols; col += kPairElements, out += kAmxTileBytes) {
-      const __mmask32 mask = FirstOf32(cols - col);
-      Vec::F pairs[kAmxRows];
-#pragma GCC unroll 16
-      for (int r = 0; r < kAmxRows; ++r) {
-        pairs[r] = row + r < rows
-                       ? _mm512_castsi512_ps(RoundPairs(q + (row + r) * q_stride + col, mask))
-                       : Vec::Zero();
-      }
-      Vec::Transpose(pairs);
-#pragma GCC unroll 16
-      for (int i = 0; i < kAmxRows; ++i) {
-        Vec::Store(reinterpret_cast<float*>(out + i * kAmxRowBytes), pairs[i]);
-      }
-    }
-  }
-}
 
 // The keys of 16 tokens in `tokens` tiles from `token` on, as many row groups, and their scores.
 template <typename Tiles>
@@ -156,14 +118,6 @@ class TileScores {
     for (int r = 0; r < kAmxRows; ++r, out += kPageTokens) {
       if (r == rows) return;
       Vec::Store(out, a_.accumulate ? Vec::Add(Vec::Load(out), scores[r]) : scores[r]);
-    }
-  }
-
-  template <int kCount, int kFrom = 0, typename Fn>
-  static inline __attribute__((always_inline)) void ForEach(const Fn& fn) {
-    if constexpr (kFrom < kCount) {
-      fn(std::integral_constant<int, kFrom>{});
-      ForEach<kCount, kFrom + 1>(fn);
     }
   }
 
@@ -314,17 +268,6 @@ template <typename Tiles>
 void WeightedSumInTiles(const WeightedSumArgs& a) {
   if (a.v.dtype != DType::kBF16) return WeightedSum(a);
   ForEachSegment(a.v, [&](auto, const Segment& s, int) { TileSums<Tiles>(a, s).Run(); });
-}
-
-template <typename Tiles>
-constexpr Kernels WithTiles(Kernels kernels) {
-  kernels.dot_bf16 = DotBf16;
-  kernels.scores = ScoresInTiles<Tiles>;
-  kernels.weighted_sum = WeightedSumInTiles<Tiles>;
-  kernels.pack_queries = PackQueries;
-  kernels.begin_attention = BeginTiles<Tiles>;
-  kernels.end_attention = Tiles::Release;
-  return kernels;
 }
 
 }  // namespace

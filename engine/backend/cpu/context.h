@@ -20,6 +20,8 @@ struct CpuContext {
 
   // Activation tiles of a product (activation_tiles.h); products of more tokens go in turns.
   static constexpr int64_t kTileBytes = int64_t{32} << 20;
+  // Likewise, activations packed for BF16 weights (Kernels::pack_rows).
+  static constexpr int64_t kPackedBytes = int64_t{32} << 20;
 
   const InstructionSet* instruction_set = nullptr;
   const Kernels* kernels = nullptr;      // of instruction_set
@@ -29,6 +31,7 @@ struct CpuContext {
   std::vector<Arena> scratch;  // [pool->threads()], kScratchBytes each
   Arena partials;              // kPartialBytes
   Arena tiles;                 // kTileBytes
+  Arena packed;                // kPackedBytes
 
   float* Scratch(int worker) { return reinterpret_cast<float*>(scratch[worker].data()); }
 };

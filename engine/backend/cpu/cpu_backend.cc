@@ -73,6 +73,7 @@ absl::StatusOr<std::unique_ptr<Backend>> CpuBackend::Create(const CpuOptions& op
   ASSIGN_OR_RETURN(context.partials, Arena::Create(CpuContext::kPartialBytes));
   context.quantised_activations = options.quantised_activations;
   ASSIGN_OR_RETURN(context.tiles, Arena::Create(CpuContext::kTileBytes));
+  ASSIGN_OR_RETURN(context.packed, Arena::Create(CpuContext::kPackedBytes));
   std::vector<int> cpus;
   if (options.pin_threads) cpus = PlacementOrder(UsableCpuPlaces());
   context.pool = std::make_unique<ThreadPool>(threads, std::move(cpus));

@@ -24,6 +24,14 @@
 
 namespace transmla::cpu {
 
+// Rows of floats packed by pack_rows: whole registers of so many rows and columns.
+inline constexpr int kPackedRows = 16;
+inline constexpr int kPackedCols = 32;
+constexpr int64_t PackedBytes(int64_t rows, int64_t cols) {
+  return (rows + kPackedRows - 1) / kPackedRows * kPackedRows *
+         ((cols + kPackedCols - 1) / kPackedCols) * kPackedCols * 2;
+}
+
 // out[t, r] = Σ_k w[r, k] · x[t, k] (+ bias[r]) (+ out[t, r] if accumulate).
 struct DotArgs {
   const void* w = nullptr;  // [rows, k] of some type
@@ -39,6 +47,7 @@ struct DotArgs {
   int64_t out_stride = 0;  // floats from token to token
   // dot_bf16: 8 bytes for each element of k rounded up to 32, at a multiple of 64.
   void* scratch = nullptr;
+  const void* packed = nullptr;  // dot_packed: what pack_rows made of x
 };
 
 // Columns of consecutive cached tokens as the cache holds them, F32, F16, BF16 or I8: value
@@ -56,21 +65,13 @@ struct CacheTile {
   int64_t scales_stride = 0;      // I8: floats from token to token
 };
 
-// Queries packed by pack_queries: whole registers of so many rows and columns.
-inline constexpr int kPackedQueryRows = 16;
-inline constexpr int kPackedQueryCols = 32;
-constexpr int64_t PackedQueryBytes(int rows, int64_t cols) {
-  return int64_t{rows + kPackedQueryRows - 1} / kPackedQueryRows * kPackedQueryRows *
-         ((cols + kPackedQueryCols - 1) / kPackedQueryCols) * kPackedQueryCols * 2;
-}
-
 // out[r, j] = Σ_k q[r, k] · keys[j, k] (+ out[r, j] if accumulate) for j < tokens, k ascending.
 // `tokens` is rounded up to a multiple of 16: `keys` must reach as far, and results as far are
 // written.
 struct ScoresArgs {
   const float* q = nullptr;  // [rows, q_stride]
   int64_t q_stride = 0;
-  const void* packed = nullptr;  // what pack_queries, where there is one, made of q
+  const void* packed = nullptr;  // what pack_rows, where there is one, made of q
   int rows = 0;
   CacheTile keys;  // [tokens, k]
   int tokens = 0;
@@ -113,6 +114,13 @@ struct Kernels {
   // weights over tiles of BF16, and values decoded beforehand give other bits.
   void (*dot_bf16)(const DotArgs& args) = nullptr;
 
+  // Where the processor multiplies BF16 in tile registers, else null: writes [rows, cols] of x,
+  // rounded to BF16, in the order in which `dot_packed` and `scores` read it, PackedBytes(rows,
+  // cols) at a multiple of 64; and dots with BF16 rows, for any number of tokens.
+  void (*pack_rows)(const float* x, int64_t x_stride, int rows, int64_t cols,
+                    void* packed) = nullptr;
+  void (*dot_packed)(const DotArgs& args) = nullptr;
+
   // out[c] = in[c] / sqrt(mean(in²) + eps) · weight[c]; `out` may be `in`.
   void (*rms_norm)(const float* in, const float* weight, float eps, int64_t n, float* out);
   // out[c] += in[c] / sqrt(mean(in²) + eps) · weight[c].
@@ -141,10 +149,6 @@ struct Kernels {
 
   void (*weighted_sum)(const WeightedSumArgs& args);
 
-  // Where `scores` reads queries in an order of its own: writes [rows, cols] of them as
-  // ScoresArgs::packed, PackedQueryBytes(rows, cols) at a multiple of 64.
-  void (*pack_queries)(const float* q, int64_t q_stride, int rows, int cols,
-                       void* packed) = nullptr;
   // Where `scores` and `weighted_sum` need a state of the processor: a thread calls them between
   // these two.
   void (*begin_attention)() = nullptr;

@@ -8,8 +8,7 @@
 #include "engine/backend/cpu/vec_avx512.h"
 #include "engine/backend/cpu/simd_types_inl.h"
 #include "engine/backend/cpu/bf16_pairs_inl.h"
-#include "engine/backend/cpu/attention_amx_inl.h"
-#include "engine/backend/cpu/dot_bf16_inl.h"
+#include "engine/backend/cpu/kernels_amx_inl.h"
 #include "engine/backend/cpu/tiles_amx.h"
 // clang-format on
 #pragma GCC diagnostic pop

@@ -34,6 +34,7 @@ struct WideVnniLanes {
   static I AddProducts(I sum, I u8, I s8) { return _mm512_dpbusd_epi32(sum, u8, s8); }
   static I Zero32() { return _mm512_setzero_si512(); }
   static I Load32(const int32_t* p) { return _mm512_loadu_si512(p); }
+  static I Add32(I a, I b) { return _mm512_add_epi32(a, b); }
   static I Sub32(I a, I b) { return _mm512_sub_epi32(a, b); }
   template <int kBits>
   static I ShiftLeft32(I a) {

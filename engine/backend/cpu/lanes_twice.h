@@ -29,6 +29,9 @@ struct TwiceLanes {
             L::AddProducts(sum.second, u8.second, s8.second)};
   }
   static I Zero32() { return {L::Zero32(), L::Zero32()}; }
+  static I Add32(const I& a, const I& b) {
+    return {L::Add32(a.first, b.first), L::Add32(a.second, b.second)};
+  }
   static I Sub32(const I& a, const I& b) {
     return {L::Sub32(a.first, b.first), L::Sub32(a.second, b.second)};
   }

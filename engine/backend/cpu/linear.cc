@@ -44,12 +44,25 @@ int64_t PanelRowsPerTask(const ThreadPool& pool, const Product& p) {
   return std::clamp(pairs * pair_rows, pair_rows, large ? kLongTaskRows : kTaskRows);
 }
 
-int64_t FloatTasks(const Product& p) { return CeilDiv(p.rows, RowsPerTask(p.k)) * p.matrices; }
+// A product whose activations are packed once for all rows.
+bool IsPacked(const CpuContext& context, const Product& p) {
+  return context.kernels->dot_packed != nullptr && p.weight->dtype() == DType::kBF16 &&
+         PackedBytes(kPackedRows, p.k) * p.matrices <= CpuContext::kPackedBytes;
+}
 
+int64_t FloatTaskRows(const CpuContext& context, const Product& p) {
+  return IsPacked(context, p) ? kTaskRows : RowsPerTask(p.k);
+}
+
+int64_t FloatTasks(const CpuContext& context, const Product& p) {
+  return CeilDiv(p.rows, FloatTaskRows(context, p)) * p.matrices;
+}
+
+// REQUIRES: context.packed holds the product's tokens if it IsPacked.
 void RunFloatTask(CpuContext& context, const Product& p, int64_t task, int worker) {
   const Kernels& kernels = *context.kernels;
   const CpuWeight& weight = *p.weight;
-  const int64_t task_rows = RowsPerTask(p.k);
+  const int64_t task_rows = FloatTaskRows(context, p);
   const int64_t matrix_tasks = CeilDiv(p.rows, task_rows);
   const int64_t matrix = task / matrix_tasks;
   const int64_t row = task % matrix_tasks * task_rows;
@@ -67,6 +80,10 @@ void RunFloatTask(CpuContext& context, const Product& p, int64_t task, int worke
   dot.out = p.out + matrix * p.out_step + row;
   dot.out_stride = p.out_stride;
   if (weight.dtype() == DType::kF32) return kernels.dot_f32(dot);
+  if (IsPacked(context, p)) {
+    dot.packed = context.packed.data() + matrix * PackedBytes(p.tokens, p.k);
+    return kernels.dot_packed(dot);
+  }
   if (weight.dtype() == DType::kBF16 && kernels.dot_bf16 != nullptr) {
     dot.scratch = context.Scratch(worker);
     return kernels.dot_bf16(dot);
@@ -120,23 +137,43 @@ void FillTiles(CpuContext& context, const Product& p) {
   });
 }
 
+// Packs the tokens of a product.
+void PackTokens(CpuContext& context, const Product& p) {
+  const int64_t groups = CeilDiv(p.tokens, kPackedRows);
+  context.pool->ParallelFor(groups * p.matrices, [&](int64_t task, int) {
+    const int64_t matrix = task / groups;
+    const int token = static_cast<int>(task % groups) * kPackedRows;
+    context.kernels->pack_rows(p.in + matrix * p.in_step + token * p.in_stride, p.in_stride,
+                               std::min(kPackedRows, p.tokens - token), p.k,
+                               context.packed.data() + task * PackedBytes(kPackedRows, p.k));
+  });
+}
+
 bool InPanels(const Product& p) { return p.weight->panels() != nullptr; }
 
-// Tokens whose tiles fit the workspace, in whole tiles.
-int TileRoom(const CpuContext& context, int64_t k) {
+// Tokens whose tiles, or packed rows, fit the workspace, in whole ones.
+int TokenRoom(const CpuContext& context, const Product& p) {
+  if (IsPacked(context, p)) {
+    const int64_t group_bytes = PackedBytes(kPackedRows, p.k) * p.matrices;
+    return static_cast<int>(CpuContext::kPackedBytes / group_bytes * kPackedRows);
+  }
+  if (!InPanels(p)) return p.tokens;
   const int tile_tokens = context.panels->tile_tokens;
-  return static_cast<int>(CpuContext::kTileBytes / TileTokenBytes(k) / tile_tokens * tile_tokens);
+  return static_cast<int>(CpuContext::kTileBytes / TileTokenBytes(p.k) / tile_tokens * tile_tokens);
 }
 
 // Products of the same rows `in` in one loop, so that threads wait for one another once. REQUIRES:
-// the tokens fit TileRoom if any weight is in panels; those are of one matrix (those of heads are
-// not kept in panels).
+// the tokens fit TokenRoom of each; weights in panels are of one matrix (those of heads are not
+// kept in panels), as are all if there are several.
 void RunTogether(CpuContext& context, absl::Span<const Product> products) {
   if (const auto panels = absl::c_find_if(products, InPanels); panels != products.end()) {
     FillTiles(context, *panels);
   }
+  const auto packed =
+      absl::c_find_if(products, [&](const Product& product) { return IsPacked(context, product); });
+  if (packed != products.end()) PackTokens(context, *packed);
   const auto tasks = [&](const Product& p) {
-    return InPanels(p) ? PanelTasks(context, p) : FloatTasks(p);
+    return InPanels(p) ? PanelTasks(context, p) : FloatTasks(context, p);
   };
   int64_t total = 0;
   for (const Product& p : products) total += tasks(p);
@@ -166,7 +203,7 @@ Product ProductOf(const LinearArgs& args) {
 }  // namespace
 
 void RunProduct(CpuContext& context, const Product& p) {
-  const int turn = InPanels(p) ? TileRoom(context, p.k) : p.tokens;
+  const int turn = TokenRoom(context, p);
   for (int first = 0; first < p.tokens; first += turn) {
     Product part = p;
     part.in += first * p.in_stride;
@@ -181,7 +218,9 @@ void Linear(CpuContext& context, const LinearArgs& args) { RunProduct(context, P
 void LinearGroup(CpuContext& context, absl::Span<const LinearArgs> group) {
   absl::InlinedVector<Product, 4> products;
   for (const LinearArgs& args : group) products.push_back(ProductOf(args));
-  if (products[0].tokens <= TileRoom(context, products[0].k)) return RunTogether(context, products);
+  const bool fit =
+      absl::c_all_of(products, [&](const Product& p) { return p.tokens <= TokenRoom(context, p); });
+  if (fit) return RunTogether(context, products);
   for (const Product& product : products) RunProduct(context, product);
 }
 

@@ -137,19 +137,27 @@ void ExpandPairs(const PanelDotArgs& a) {
 template <typename V, PanelFormat P, int T, typename Block, typename Tile>
 TRANSMLA_INLINE void DotBlock(const Block& block, const Tile& x, typename V::F (&acc)[T]) {
   constexpr int kGroups = kPanelGroups / P.parts;
+  // Of few tokens, each sum is made in two halves: they would wait for one another.
+  constexpr int kHalves = T <= 2 ? 2 : 1;
   Unroll<0, P.parts>([&](auto part) __attribute__((always_inline)) {
-    typename V::I sum[T];
+    typename V::I sum[T * kHalves];
     Unroll<0, T>([&](auto t) __attribute__((always_inline)) {
       sum[t.value] = MinusCentre<V, P, kUnsignedCentre<P>, part.value>(x, t.value);
+      if constexpr (kHalves == 2) sum[T + t.value] = V::Zero32();
     });
     Unroll<part.value * kGroups, (part.value + 1) * kGroups>([&](
         auto g) __attribute__((always_inline)) {
       const typename V::I code = block.template Group<g.value>();
       Unroll<0, T>([&](auto t) __attribute__((always_inline)) {
-        sum[t.value] =
-            V::AddProducts(sum[t.value], code, V::Broadcast4(x.Columns(g.value, t.value)));
+        typename V::I& to = sum[g.value % kHalves * T + t.value];
+        to = V::AddProducts(to, code, V::Broadcast4(x.Columns(g.value, t.value)));
       });
     });
+    if constexpr (kHalves == 2) {
+      Unroll<0, T>([&](auto t) __attribute__((always_inline)) {
+        sum[t.value] = V::Add32(sum[t.value], sum[T + t.value]);
+      });
+    }
     const typename V::F scale = block.template Scale<part.value>();
     Unroll<0, T>([&](auto t) __attribute__((always_inline)) {
       const typename V::F factor = V::Mul(scale, V::Set1(x.Scale(t.value)));

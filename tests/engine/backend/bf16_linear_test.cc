@@ -75,6 +75,21 @@ TEST_P(Bf16LinearTest, TokensAloneAndTogetherGiveTheSameBits) {
   ExpectBitsOfTokensTogether(backend(), *matrix.packed, in, tokens, {1, 2, 3, 4, 5, 6});
 }
 
+// So many that activations packed for tile registers do not fit the workspace at once.
+TEST_P(Bf16LinearTest, ManyTokensGiveTheBitsOfEachAlone) {
+  const int64_t k = 1000;
+  const int64_t tokens = 16400;
+  const Matrix matrix = MakeMatrix(backend(), {3, k}, 9);
+  Random random(10);
+  const std::vector<float> in = RandomFloats(random, tokens * k);
+  const std::vector<float> together = RunLinear(backend(), *matrix.packed, in, tokens);
+  for (const int64_t t : {int64_t{0}, int64_t{8191}, int64_t{16383}, int64_t{16384}, tokens - 1}) {
+    const std::vector<float> one(in.begin() + t * k, in.begin() + (t + 1) * k);
+    const std::vector<float> alone = RunLinear(backend(), *matrix.packed, one, 1);
+    EXPECT_EQ(std::vector<float>(together.begin() + t * 3, together.begin() + (t + 1) * 3), alone);
+  }
+}
+
 TEST_P(Bf16LinearTest, AddsBiasAndResidual) {
   const Matrix matrix = MakeMatrix(backend(), {13, 40}, 5);
   for (const int64_t tokens : {1, 6}) ExpectBiasAndResidualAdded(backend(), *matrix.packed, tokens);

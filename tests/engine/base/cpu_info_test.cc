@@ -31,6 +31,7 @@ TEST(CpuInfoTest, WiderSetsContainNarrowerOnes) {
   EXPECT_LE(info.avx512, info.avx2);
   EXPECT_LE(info.avx512_vnni, info.avx512);
   EXPECT_LE(info.avx512_bf16, info.avx512);
+  EXPECT_LE(info.avx_vnni, info.avx2);
   EXPECT_LE(info.amx_int8, info.avx512);
   EXPECT_LE(info.amx_bf16, info.avx512);
 }
