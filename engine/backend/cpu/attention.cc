@@ -185,8 +185,9 @@ class BlockAttention {
       SoftmaxState& total = work_.state[r];
       const float max = std::max(total.max, state[r].max);
       const float base = max == kNone ? 0.0f : max;
-      const float a = std::exp(total.max - base);
-      const float b = std::exp(state[r].max - base);
+      // One of the two is exp(0).
+      const float a = total.max == base ? 1.0f : std::exp(total.max - base);
+      const float b = state[r].max == base ? 1.0f : std::exp(state[r].max - base);
       total = {max, total.sum * a + state[r].sum * b};
       float* to = work_.sums + r * call_.value_dim;
       const float* from = sums + r * call_.value_dim;

@@ -39,11 +39,14 @@ struct Vec {
   static F IfLess(F a, F b, F x, F y) {
     return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
   }
-  // 2^n for whole n in [-126, 127].
+  // 2^n for whole n in [-126, 127], 0 for -127.
   static F Pow2(F n) {
     return _mm256_castsi256_ps(
         _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
   }
+  // As in vec_avx512.h.
+  static constexpr bool kPow2Masks = false;
+  static F MulPow2(F a, F n) { return Mul(a, Pow2(n)); }
   static __m128 Half(F a) {
     return _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   }

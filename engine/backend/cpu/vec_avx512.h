@@ -44,6 +44,11 @@ struct Vec {
     return _mm512_castsi512_ps(
         _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
   }
+  // a · 2^n for whole n <= 127; 0, whatever a is, for n < -126, if kPow2Masks, else for n = -127.
+  static constexpr bool kPow2Masks = true;
+  static F MulPow2(F a, F n) {
+    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(n, Set1(-126.0f), _CMP_NLT_UQ), a, n);
+  }
   static __m128 Quarter(F a) {
     const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
     return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));

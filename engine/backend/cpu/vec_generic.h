@@ -43,11 +43,14 @@ struct Vec {
   static F Round(F a) { return _mm_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   // a < b ? x : y, lane by lane.
   static F IfLess(F a, F b, F x, F y) { return _mm_blendv_ps(y, x, _mm_cmplt_ps(a, b)); }
-  // 2^n for whole n in [-126, 127].
+  // 2^n for whole n in [-126, 127], 0 for -127.
   static F Pow2(F n) {
     return _mm_castsi128_ps(
         _mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n), _mm_set1_epi32(127)), 23));
   }
+  // As in vec_avx512.h.
+  static constexpr bool kPow2Masks = false;
+  static F MulPow2(F a, F n) { return Mul(a, Pow2(n)); }
   // kWidth signed bytes.
   static F LoadI8(const int8_t* p) {
     int32_t bytes;
