@@ -156,8 +156,10 @@ class BlockAttention {
     if (kernels_.pack_rows == nullptr) return;
     const float* from = work_.query;
     std::byte* packed = static_cast<std::byte*>(work_.packed);
-    call_.ForEachKeyPart([&](const CacheRows&, int64_t cols) {
-      kernels_.pack_rows(from, call_.key_dim, rows_, cols, packed);
+    call_.ForEachKeyPart([&](const CacheRows& rows, int64_t cols) {
+      if (rows.dtype == DType::kBF16) {
+        kernels_.pack_rows(from, call_.key_dim, rows_, cols, packed);
+      }
       from += cols;
       packed += PackedBytes(rows_, cols);
     });
