@@ -28,6 +28,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include <nlohmann/json.hpp>
 
@@ -51,6 +52,8 @@ ABSL_FLAG(int, decode_tokens, 32, "Tokens decoded a run");
 ABSL_FLAG(int, streams, 1, "Sequences that decode at once; their tokens a second are added up");
 ABSL_FLAG(int, chunk, 512, "Tokens of a prefill step, as --max_step_tokens of the server");
 ABSL_FLAG(bool, quantised_activations, true, "As CpuOptions; true as in the server");
+ABSL_FLAG(absl::Duration, settle, absl::Seconds(2),
+          "Wait so long once loaded: weights then move to huge pages, as a server's do");
 ABSL_FLAG(bool, bandwidth, true, "Measure the machine's read bandwidth too");
 ABSL_FLAG(bool, json, false, "Print one JSON object instead of lines");
 
@@ -298,6 +301,7 @@ absl::Status Run() {
   if (absl::GetFlag(FLAGS_bandwidth)) {
     report.read_bandwidth = ReadBandwidth(threads > 0 ? threads : GetCpuInfo().usable_cores);
   }
+  absl::SleepFor(absl::GetFlag(FLAGS_settle));
   SpeedRun run(*backend, *decoder, *store, chunk, streams, pages);
   for (const int context : contexts) {
     ASSIGN_OR_RETURN(const ContextSpeed speed, Measure(run, context));

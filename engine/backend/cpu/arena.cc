@@ -12,7 +12,7 @@
 
 namespace transmla::cpu {
 
-absl::StatusOr<Arena> Arena::Create(int64_t bytes) {
+absl::StatusOr<Arena> Arena::Create(int64_t bytes, bool huge_pages) {
   CHECK_GT(bytes, 0);
   void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -20,8 +20,8 @@ absl::StatusOr<Arena> Arena::Create(int64_t bytes) {
     return absl::ResourceExhaustedError(
         absl::StrCat("cannot reserve ", bytes, " bytes of memory: ", std::strerror(errno)));
   }
-  // Advice only: fewer address translations where the system has huge pages to give.
-  madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
+  // Advice only: fewer address translations.
+  if (huge_pages) madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
   Arena arena;
   arena.data_ = static_cast<std::byte*>(data);
   arena.size_ = bytes;

@@ -15,8 +15,9 @@ namespace transmla::cpu {
 class Arena {
  public:
   Arena() = default;
-  // ResourceExhausted if the address space does not hold it. REQUIRES: bytes > 0.
-  static absl::StatusOr<Arena> Create(int64_t bytes);
+  // With huge pages where the system has them to give, or without. ResourceExhausted if the address
+  // space does not hold it. REQUIRES: bytes > 0.
+  static absl::StatusOr<Arena> Create(int64_t bytes, bool huge_pages = true);
   ~Arena();
   Arena(Arena&& other) noexcept { *this = std::move(other); }
   Arena& operator=(Arena&& other) noexcept {

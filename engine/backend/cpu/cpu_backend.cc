@@ -132,6 +132,7 @@ absl::Status CpuBackend::ReserveLogits(const StepLimits& limits) {
 }
 
 absl::Status CpuBackend::DoPrepare(const StepLimits& limits) {
+  huge_page_mover_.Start(panel_memory_.Taken());
   rope_.Reserve(limits.max_tokens, kUsualRopePairs);
   return ReserveLogits(limits);
 }

@@ -12,6 +12,7 @@
 #include "engine/backend/cpu/arena.h"
 #include "engine/backend/cpu/context.h"
 #include "engine/backend/cpu/create.h"
+#include "engine/backend/cpu/huge_pages.h"
 #include "engine/backend/cpu/panel_memory.h"
 #include "engine/backend/cpu/rope_cache_write.h"
 
@@ -58,6 +59,7 @@ class CpuBackend final : public Backend {
 
   CpuContext context_;
   PanelMemory panel_memory_;
+  HugePageMover huge_page_mover_;
   RopeTable rope_;
   int64_t most_rows_ = 0;  // of a matrix packed so far
   int64_t most_cols_ = 0;

@@ -175,7 +175,7 @@ TRANSMLA_INLINE void WithTokens(int tokens, const TilePart<0>& part, int token, 
 // kTile: tokens of a full tile.
 template <int kTile, typename Fn>
 TRANSMLA_INLINE void ForEachTileGroup(const PanelDotArgs& a, const Fn& fn) {
-  const int64_t token_bytes = TileTokenBytes(a.k);
+  const int64_t token_bytes = a.k / kTileBlock * kTileBlockTokenBytes;
   int token = 0;
   for (; token + kTile <= a.tokens; token += kTile) {
     const uint8_t* tile = a.tiles + token_bytes * token;

@@ -116,7 +116,8 @@ class PairProducts {
     const int tokens = a_.tokens - token;
     V::F acc[kTileTokens];
     Clear(acc);
-    for (Place at{a_.tiles + token * TileTokenBytes(a_.k), 0, 0}; at.block < blocks_; ++at.block) {
+    for (Place at{a_.tiles + token * blocks_ * kTileBlockTokenBytes, 0, 0}; at.block < blocks_;
+         ++at.block) {
       Multiply(at, tokens, sums_[0]);
       const Block block(pair_ + at.block * Block::kBytes, 0);
       for (int t = 0; t < tokens; ++t) {

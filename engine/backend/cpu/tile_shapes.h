@@ -6,10 +6,11 @@
 #include <cstdint>
 
 namespace transmla::cpu {
+namespace {  // see kernels.h: nothing here may be shared with other translation units
 
-inline constexpr int kAmxRows = 16;      // of a tile register, at most
-inline constexpr int kAmxRowBytes = 64;  // of a row of it, at most
-inline constexpr int kAmxTiles = 8;
+constexpr int kAmxRows = 16;      // of a tile register, at most
+constexpr int kAmxRowBytes = 64;  // of a row of it, at most
+constexpr int kAmxTiles = 8;
 
 struct alignas(64) TileShapes {
   uint8_t palette = 1;
@@ -25,6 +26,7 @@ struct alignas(64) TileShapes {
 };
 static_assert(sizeof(TileShapes) == 64);
 
+}  // namespace
 }  // namespace transmla::cpu
 
 #endif  // TRANSMLA_ENGINE_BACKEND_CPU_TILE_SHAPES_H_
