@@ -4,6 +4,7 @@
 #include "absl/strings/str_join.h"
 
 #include "engine/backend/cpu/kernel_choice.h"
+#include "engine/base/clock.h"
 #include "engine/base/cpu_info.h"
 
 namespace transmla::cpu {
@@ -17,7 +18,7 @@ struct Choice {
 
 // Measured once, so that all backends of a process compute alike.
 bool Bf16ProductsPay() {
-  static const bool pay = AttendsFaster(kAvx512Bf16Kernels, kAvx512Kernels);
+  static const bool pay = AttendsFaster(kAvx512Bf16Kernels, kAvx512Kernels, *SystemClock());
   return pay;
 }
 

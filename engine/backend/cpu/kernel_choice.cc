@@ -1,8 +1,10 @@
 #include "engine/backend/cpu/kernel_choice.h"
 
 #include <algorithm>
-#include <chrono>
+#include <cstdint>
 #include <vector>
+
+#include "absl/time/time.h"
 
 #include "engine/base/page.h"
 
@@ -13,7 +15,7 @@ namespace {
 class Page {
  public:
   // Time of one page's scores and sums.
-  std::chrono::nanoseconds Time(const Kernels& kernels) {
+  absl::Duration Time(const Kernels& kernels, const Clock& clock) {
     ScoresArgs scores;
     scores.q = floats_.data();
     scores.q_stride = kCols;
@@ -31,12 +33,12 @@ class Page {
     sum.alpha = floats_.data();
     sum.o = sums_.data();
     sum.o_stride = kCols;
-    const auto begin = std::chrono::steady_clock::now();
+    const absl::Time begin = clock.Now();
     for (int i = 0; i < kPages; ++i) {
       kernels.scores(scores);
       kernels.weighted_sum(sum);
     }
-    return std::chrono::steady_clock::now() - begin;
+    return clock.Now() - begin;
   }
 
  private:
@@ -52,14 +54,14 @@ class Page {
 
 }  // namespace
 
-bool AttendsFaster(const Kernels& a, const Kernels& b) {
+bool AttendsFaster(const Kernels& a, const Kernels& b, const Clock& clock) {
   constexpr int kRuns = 8;
   Page page;
-  auto time_a = std::chrono::nanoseconds::max();
-  auto time_b = std::chrono::nanoseconds::max();
+  absl::Duration time_a = absl::InfiniteDuration();
+  absl::Duration time_b = absl::InfiniteDuration();
   for (int i = 0; i < kRuns; ++i) {
-    time_a = std::min(time_a, page.Time(a));
-    time_b = std::min(time_b, page.Time(b));
+    time_a = std::min(time_a, page.Time(a, clock));
+    time_b = std::min(time_b, page.Time(b, clock));
   }
   return time_a < time_b;
 }
