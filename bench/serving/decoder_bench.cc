@@ -52,7 +52,7 @@ ABSL_FLAG(int, decode_tokens, 32, "Tokens decoded a run");
 ABSL_FLAG(int, streams, 1, "Sequences that decode at once; their tokens a second are added up");
 ABSL_FLAG(int, chunk, 512, "Tokens of a prefill step, as --max_step_tokens of the server");
 ABSL_FLAG(bool, quantised_activations, true, "As CpuOptions; true as in the server");
-ABSL_FLAG(absl::Duration, settle, absl::Seconds(2),
+ABSL_FLAG(absl::Duration, settle, absl::Seconds(3),
           "Wait so long once loaded: weights then move to huge pages, as a server's do");
 ABSL_FLAG(bool, bandwidth, true, "Measure the machine's read bandwidth too");
 ABSL_FLAG(bool, json, false, "Print one JSON object instead of lines");

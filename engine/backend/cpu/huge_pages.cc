@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "absl/strings/match.h"
+#include "absl/time/time.h"
 
 #include "engine/base/checked_math.h"
 
@@ -20,6 +21,8 @@ namespace {
 constexpr int64_t kHugePageBytes = int64_t{2} << 20;  // x86-64
 constexpr int kCollapse = 25;                         // MADV_COLLAPSE, in headers since glibc 2.37
 constexpr int kLeastPriority = 19;
+// Each move holds up whatever touches new memory meanwhile.
+constexpr absl::Duration kDelay = absl::Seconds(1);
 
 bool SwitchedOff() {
   std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");
@@ -42,7 +45,7 @@ Range WholePages(const PanelMemory::Part& part) {
 
 }  // namespace
 
-HugePageMover::~HugePageMover() { stop_ = true; }
+HugePageMover::~HugePageMover() { stop_.Notify(); }
 
 void HugePageMover::Start(std::vector<PanelMemory::Part> parts) {
   bool any = false;
@@ -53,11 +56,12 @@ void HugePageMover::Start(std::vector<PanelMemory::Part> parts) {
 }
 
 void HugePageMover::Move(absl::Span<const PanelMemory::Part> parts) {
+  if (stop_.WaitForNotificationWithTimeout(kDelay)) return;
   LowerPriorityOfThisThread(kLeastPriority);
   for (const PanelMemory::Part& part : parts) {
     const Range range = WholePages(part);
     for (int64_t at = 0; at < range.bytes; at += kHugePageBytes) {
-      if (stop_) return;
+      if (stop_.HasBeenNotified()) return;
       // Advice only: a page that cannot be moved stays as it is.
       if (madvise(range.begin + at, kHugePageBytes, kCollapse) == 0 || errno != EINVAL) continue;
       madvise(range.begin, static_cast<size_t>(range.bytes), MADV_HUGEPAGE);

@@ -6,9 +6,9 @@
 #ifndef TRANSMLA_ENGINE_BACKEND_CPU_HUGE_PAGES_H_
 #define TRANSMLA_ENGINE_BACKEND_CPU_HUGE_PAGES_H_
 
-#include <atomic>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "absl/types/span.h"
 
 #include "engine/backend/cpu/panel_memory.h"
@@ -23,17 +23,17 @@ class HugePageMover {
   // Waits for the page being moved.
   ~HugePageMover();
 
-  // Moves what fills huge pages of its own, on a thread of the lowest priority, while others may
-  // read and write it. Does nothing where the system's administrator has switched huge pages off,
-  // and leaves the moving to the kernel where that cannot do it on request (before Linux 6.1). At
-  // most once.
+  // Moves what fills huge pages of its own, a second later, when the first token is likely out, on
+  // a thread of the lowest priority, while others may read and write it. Does nothing where the
+  // system's administrator has switched huge pages off, and leaves the moving to the kernel where
+  // that cannot do it on request (before Linux 6.1). At most once.
   void Start(std::vector<PanelMemory::Part> parts);
 
  private:
   void Move(absl::Span<const PanelMemory::Part> parts);
 
   bool started_ = false;
-  std::atomic<bool> stop_ = false;
+  absl::Notification stop_;
   Thread thread_;  // the last member: it uses the others
 };
 

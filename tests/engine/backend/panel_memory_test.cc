@@ -63,7 +63,7 @@ TEST(HugePageMoverTest, KeepsTheBytes) {
     HugePageMover mover;
     mover.Start(memory.Taken());
     mover.Start(memory.Taken());
-    if (wait) absl::SleepFor(absl::Milliseconds(50));
+    if (wait) absl::SleepFor(absl::Milliseconds(1100));
     EXPECT_EQ(std::memcmp(data.get(), values.data(), bytes), 0);
   }
   EXPECT_EQ(std::memcmp(data.get(), values.data(), bytes), 0);
