@@ -251,7 +251,10 @@ class BlockAttention {
   // Products of all keys of a page with rows [begin, end) of the queries, or, of packed queries,
   // with all of them, into work_.scores.
   void Scores(const Pages& pages, int tokens, int begin, int end) const {
-    if (kernels_.pack_rows != nullptr) begin = 0, end = rows_;
+    if (kernels_.pack_rows != nullptr) {
+      begin = 0;
+      end = rows_;
+    }
     ScoresArgs scores;
     const std::byte* packed = static_cast<const std::byte*>(work_.packed);
     scores.q = work_.query + begin * call_.key_dim;

@@ -25,7 +25,8 @@ namespace {
 
 // --- scores ---
 
-// The keys of 16 tokens in `tokens` tiles from `token` on, as many row groups, and their scores.
+// Scores of a page's keys, or of a part of their columns, with packed queries: 16 tokens by 16 rows
+// a register.
 template <typename Tiles>
 class TileScores {
  public:
