@@ -5,6 +5,7 @@
 // The vector type comes before the loops over it.
 // clang-format off
 #include "engine/backend/cpu/lanes_avxvnni.h"
+#include "engine/backend/cpu/vnni_pairs.h"
 #include "engine/backend/cpu/panel_dot_vnni_inl.h"
 // clang-format on
 #pragma GCC diagnostic pop

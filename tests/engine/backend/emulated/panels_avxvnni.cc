@@ -1,5 +1,4 @@
 #include "engine/backend/cpu/lanes_avx2.h"
-#include "engine/backend/cpu/lanes_twice.h"
 
 namespace transmla::cpu {
 namespace {
@@ -16,15 +15,14 @@ struct VnniLanes : Lanes {
   }
 };
 
-using WideVnniLanes = TwiceLanes<VnniLanes>;
-constexpr int kPairTokens = 4;
-constexpr int kPairsAtOnce = 1;
-
 }  // namespace
 }  // namespace transmla::cpu
 
-// After the vector types that it is about.
+// After the vector type that they are about.
+// clang-format off
+#include "engine/backend/cpu/vnni_pairs.h"
 #include "engine/backend/cpu/panel_dot_vnni_inl.h"
+// clang-format on
 #include "tests/engine/backend/emulated/instruction_sets.h"
 
 namespace transmla::cpu {
