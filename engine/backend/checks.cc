@@ -104,6 +104,11 @@ absl::Status CheckRope(const PackedWeight* inv_freq, int64_t rotary, float magni
   return absl::OkStatus();
 }
 
+absl::Status CheckScale(float scale) {
+  if (scale > 0.0f && std::isfinite(scale)) return absl::OkStatus();
+  return Invalid("scale is ", scale, ", must be positive and finite");
+}
+
 absl::Status CheckSoftCap(float cap) {
   if (cap >= 0.0f && std::isfinite(cap)) return absl::OkStatus();
   return Invalid("soft_cap is ", cap, ", must be 0 or positive and finite");
@@ -403,6 +408,7 @@ absl::Status CheckGqaAttention(const GqaAttentionArgs& args, const StepFacts& st
     return Invalid("q's ", args.q.shape[1], " heads are not a multiple of the store's ", kv_heads);
   }
   RETURN_IF_ERROR(CheckWindow(args.sliding_window));
+  RETURN_IF_ERROR(CheckScale(args.scale));
   return CheckSoftCap(args.soft_cap);
 }
 
@@ -422,6 +428,7 @@ absl::Status CheckMlaAttention(const MlaAttentionArgs& args, const StepFacts& st
                    layout.second_dim);
   }
   RETURN_IF_ERROR(CheckWindow(args.sliding_window));
+  RETURN_IF_ERROR(CheckScale(args.scale));
   return CheckSoftCap(args.soft_cap);
 }
 

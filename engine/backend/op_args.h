@@ -85,7 +85,7 @@ struct GqaAttentionArgs {
   TensorView q;  // [tokens, H, d]
   const KvStore* store = nullptr;
   int layer = 0;
-  float scale = 0.0f;      // multiplies scores before softmax
+  float scale = 0.0f;      // multiplies scores before softmax; above 0
   float soft_cap = 0.0f;   // scores become cap · tanh(score / cap) after `scale`; 0: they stay
   int sliding_window = 0;  // sees the last that many positions, its own included; 0: all
   MutableTensorView out;   // [tokens, H, d]
@@ -98,7 +98,7 @@ struct MlaAttentionArgs {
   TensorView q;         // [tokens, H, Dn + Dr]: its last Dr elements are the rotated rope part
   const KvStore* store = nullptr;
   int layer = 0;
-  float scale = 0.0f;      // multiplies scores before softmax
+  float scale = 0.0f;      // multiplies scores before softmax; above 0
   float soft_cap = 0.0f;   // as GqaAttentionArgs
   int sliding_window = 0;  // as GqaAttentionArgs
   MutableTensorView out;   // [tokens, H, R]; the caller applies W_UV

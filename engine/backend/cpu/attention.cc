@@ -191,9 +191,8 @@ class BlockAttention {
       const float a = total.max == base ? 1.0f : std::exp(total.max - base);
       const float b = state[r].max == base ? 1.0f : std::exp(state[r].max - base);
       total = {max, total.sum * a + state[r].sum * b};
-      float* to = work_.sums + r * call_.value_dim;
-      const float* from = sums + r * call_.value_dim;
-      for (int64_t c = 0; c < call_.value_dim; ++c) to[c] = to[c] * a + from[c] * b;
+      kernels_.add_scaled(a, b, sums + r * call_.value_dim, call_.value_dim,
+                          work_.sums + r * call_.value_dim);
     }
   }
 
@@ -248,9 +247,26 @@ class BlockAttention {
     return tile;
   }
 
+  // Whether `rows` rows sum values as the cache holds them, rather than decoded once for all.
+  bool SumsInPlace(DType dtype, int rows) const {
+    return dtype == DType::kF32 || rows <= kDirectRows ||
+           (dtype == DType::kBF16 && kernels_.dot_bf16 != nullptr);
+  }
+
+  // How many bytes of each of a part's keys the sums will bring in, if they are values too: all but
+  // what the last line shares with other columns. Sums read what is in the processor's cache
+  // already, so memory has time then that it has not while scores wait for it.
+  int64_t BytesFetchedBySums(const CacheRows& part, int rows) const {
+    constexpr int64_t kLineBytes = 64;
+    const bool fetched =
+        call_.values_in_keys && &part == &call_.store->keys()[0] && SumsInPlace(part.dtype, rows);
+    return fetched ? RowBytes(part.dtype, call_.value_dim) / kLineBytes * kLineBytes : 0;
+  }
+
   // Products of all keys of a page with rows [begin, end) of the queries, or, of packed queries,
   // with all of them, into work_.scores.
   void Scores(const Pages& pages, int tokens, int begin, int end) const {
+    const int summed_rows = end - begin;
     if (kernels_.pack_rows != nullptr) {
       begin = 0;
       end = rows_;
@@ -264,6 +280,7 @@ class BlockAttention {
     scores.out = work_.scores + int64_t{begin} * kPageTokens;
     call_.ForEachKeyPart([&](const CacheRows& rows, int64_t cols) {
       scores.keys = Tile(rows, pages, kv_head_ * cols, cols);
+      scores.keys.next_byte = BytesFetchedBySums(rows, summed_rows);
       scores.packed = packed;
       kernels_.scores(scores);
       scores.q += cols;
@@ -276,23 +293,32 @@ class BlockAttention {
   CacheTile Values(const Pages& pages, int tokens, int rows) const {
     const CacheRows& cached = call_.values_in_keys ? call_.store->keys()[0] : call_.store->values();
     CacheTile tile = Tile(cached, pages, kv_head_ * call_.value_dim, call_.value_dim);
-    if (call_.values_in_keys) tile.next = nullptr;  // the scores fetch it
-    const bool direct =
-        rows <= kDirectRows || (tile.dtype == DType::kBF16 && kernels_.dot_bf16 != nullptr);
-    if (tile.dtype == DType::kF32 || direct) return tile;
+    if (SumsInPlace(tile.dtype, rows)) return tile;
     kernels_.decode_tile(tile, tokens, work_.values, call_.value_dim);
     return {.data = work_.values,
             .stride = call_.value_dim * static_cast<int64_t>(sizeof(float)),
             .cols = tile.cols};
   }
 
-  // Products of queries and keys [from, to) of a tile → weights (Kernels::softmax_tile).
-  float Softmax(float* scores, int from, int to, SoftmaxState* state) const {
-    if (call_.soft_cap == 0.0f) {
-      return kernels_.softmax_tile(scores, from, to, call_.scale, state);
+  // Products of a block's token t and keys [from, to) of a tile → weights and work_.alpha.
+  void Softmax(int t, int from, int to, SoftmaxState* state) const {
+    const int row = t * call_.group();
+    SoftmaxArgs args;
+    args.scores = work_.scores + int64_t{row} * kPageTokens;
+    args.rows = call_.group();
+    args.begin = from;
+    args.end = to;
+    args.scale = call_.scale;
+    args.state = state + row;
+    args.alpha = work_.alpha + row;
+    if (call_.soft_cap != 0.0f) {
+      for (int r = 0; r < args.rows; ++r) {
+        kernels_.soft_cap(call_.scale, call_.soft_cap, to - from,
+                          args.scores + r * kPageTokens + from);
+      }
+      args.scale = 1.0f;
     }
-    kernels_.soft_cap(call_.scale, call_.soft_cap, to - from, scores + from);
-    return kernels_.softmax_tile(scores, from, to, 1.0f, state);
+    kernels_.softmax_tile(args);
   }
 
   // Takes in cached positions [base, base + kPageTokens) as far as each row sees them.
@@ -318,9 +344,7 @@ class BlockAttention {
       const int to = std::min(kPageTokens, first_position_ + t + 1 - base);
       sum.begin = std::min(sum.begin, from);
       sum.end = std::max(sum.end, to);
-      for (int r = t * group; r < (t + 1) * group; ++r) {
-        work_.alpha[r] = Softmax(work_.scores + int64_t{r} * kPageTokens, from, to, state + r);
-      }
+      Softmax(t, from, to, state);
     }
     sum.p = work_.scores + int64_t{begin} * group * kPageTokens;
     sum.p_stride = kPageTokens;

@@ -86,6 +86,7 @@ inline void LoadQuad(const uint8_t* p, int64_t stride, Loader loader, __m512i (&
 inline void FetchShare(const Segment& s, int token, int tokens, int col, int first, int cols) {
   constexpr int kLineColumns = kLineBytes / Bf16Elements::kBytes;
   const int line = first / kLineColumns * kLineColumns;
+  if ((col + line) * Bf16Elements::kBytes < s.next_byte) return;
   const int quads = cols - line >= kLineColumns ? kLineColumns / kQuadColumns
                                                 : (cols - line + kQuadColumns - 1) / kQuadColumns;
   const int share = (tokens + quads - 1) / quads;

@@ -62,6 +62,7 @@ struct I8Elements {
 struct Segment {
   const uint8_t* data;  // [tokens, cols]
   const uint8_t* next;  // as CacheTile::next; `data` if there is none
+  int64_t next_byte;    // as CacheTile::next_byte
   int64_t stride;       // bytes from token to token
   int cols;
   const float* scales;  // of the first token; not read where the type has none
@@ -70,6 +71,7 @@ struct Segment {
   const uint8_t* Row(int token) const { return data + token * stride; }
   // Into the second-level cache: a tile ahead is too early for the first, which it would flush.
   void Prefetch(int token, int64_t byte) const {
+    if (byte < next_byte) return;
     constexpr int kRead = 0;
     constexpr int kSecondLevel = 2;
     __builtin_prefetch(next + token * stride + byte, kRead, kSecondLevel);
@@ -86,7 +88,7 @@ inline void ForEachSegment(const CacheTile& tile, Fn&& fn) {
   const uint8_t* data = static_cast<const uint8_t*>(tile.data);
   const uint8_t* next = tile.next == nullptr ? data : static_cast<const uint8_t*>(tile.next);
   if (tile.dtype != DType::kI8) {
-    const Segment all{data, next, tile.stride, tile.cols, nullptr, 0};
+    const Segment all{data, next, tile.next_byte, tile.stride, tile.cols, nullptr, 0};
     if (tile.dtype == DType::kF32) return fn(F32Elements{}, all, 0);
     if (tile.dtype == DType::kF16) return fn(F16Elements{}, all, 0);
     return fn(Bf16Elements{}, all, 0);
@@ -94,8 +96,8 @@ inline void ForEachSegment(const CacheTile& tile, Fn&& fn) {
   for (int col = 0; col < tile.cols; col += tile.group) {
     const int cols = tile.group < tile.cols - col ? tile.group : tile.cols - col;
     fn(I8Elements{},
-       Segment{data + col, next + col, tile.stride, cols, tile.scales + col / tile.group,
-               tile.scales_stride},
+       Segment{data + col, next + col, tile.next_byte - col, tile.stride, cols,
+               tile.scales + col / tile.group, tile.scales_stride},
        col);
   }
 }
@@ -333,12 +335,12 @@ void Scores(const ScoresArgs& a) {
 
 // --- softmax ---
 
-// exp(x) of what is not above 0, within 3 units in the last place; results below 2^-126 are 0.
+// 2^t of what is not above some units in the last place of 1, within 3 units in the last place;
+// results below 2^-126 are 0.
 //
-// 2^t = 2^n · 2^f, t = x / ln 2, n = round(t), |f| <= 1/2; 2^f by the polynomial of degree 5 with
-// p(0) = 1 whose greatest relative error, 9.2e-8, is least.
-inline Vec::F ExpNegative(Vec::F x) {
-  Vec::F t = Vec::Mul(x, Vec::Set1(1.44269504088896341f));
+// 2^t = 2^n · 2^f, n = round(t), |f| <= 1/2; 2^f by the polynomial of degree 5 with p(0) = 1 whose
+// greatest relative error, 9.2e-8, is least.
+inline Vec::F Exp2Negative(Vec::F t) {
   if constexpr (!Vec::kPow2Masks) t = Vec::Max(Vec::Set1(-127.0f), t);
   const Vec::F n = Vec::Round(t);
   const Vec::F f = Vec::Sub(t, n);
@@ -351,41 +353,72 @@ inline Vec::F ExpNegative(Vec::F x) {
   return Vec::MulPow2(p, n);
 }
 
-float SoftmaxTile(float* scores, int begin, int end, float scale, SoftmaxState* state) {
-  constexpr int kVectors = kPageTokens / Vec::kWidth;
-  for (int j = 0; j < begin; ++j) scores[j] = -kInfinity;
-  for (int j = end; j < kPageTokens; ++j) scores[j] = -kInfinity;
+constexpr float kLog2E = 1.44269504088896341f;
 
-  const Vec::F factor = Vec::Set1(scale);
-  Vec::F p[kVectors];
-  Vec::F greatest = Vec::Set1(state->max);
+// The greatest of a row's scores, NaN aside.
+inline float Greatest(const float* scores) {
+  Vec::F greatest = Vec::Set1(-kInfinity);
 #pragma GCC unroll 16
-  for (int i = 0; i < kVectors; ++i) {
-    p[i] = Vec::Mul(Vec::Load(scores + i * Vec::kWidth), factor);
-    greatest = Vec::Max(p[i], greatest);
+  for (int i = 0; i < kPageTokens; i += Vec::kWidth) {
+    greatest = Vec::Max(Vec::Load(scores + i), greatest);
   }
-  const float max = Vec::ReduceMax(greatest);
+  return Vec::ReduceMax(greatest);
+}
 
-  // Without any finite score there is nothing to subtract: all become exp(-∞) = 0.
-  const float base = max == -kInfinity ? 0.0f : max;
-  const Vec::F bases = Vec::Set1(base);
+// scores → 2^(scores · factor - base). Returns their sum.
+inline float ExpRow2(float factor, float base, float* scores) {
+  const Vec::F factors = Vec::Set1(factor);
+  const Vec::F minus_base = Vec::Set1(-base);
   Vec::F sum = Vec::Zero();
 #pragma GCC unroll 16
-  for (int i = 0; i < kVectors; ++i) {
-    const Vec::F e = ExpNegative(Vec::Sub(p[i], bases));
-    Vec::Store(scores + i * Vec::kWidth, e);
+  for (int i = 0; i < kPageTokens; i += Vec::kWidth) {
+    const Vec::F e = Exp2Negative(Vec::Fma(Vec::Load(scores + i), factors, minus_base));
+    Vec::Store(scores + i, e);
     sum = Vec::Add(sum, e);
   }
-  // exp(0) is 1: most tiles of a long context have no new maximum.
-  float alpha = 1.0f;
-  if (state->max != base) {
-    float lanes[Vec::kWidth];
-    Vec::Store(lanes, ExpNegative(Vec::Set1(state->max - base)));
-    alpha = lanes[0];
+  return Vec::Reduce(sum);
+}
+
+void SoftmaxTile(const SoftmaxArgs& a) {
+  // In two rounds: a row would wait for its own maximum, which is across lanes.
+  for (int r = 0; r < a.rows; ++r) {
+    float* scores = a.scores + r * kPageTokens;
+    for (int j = 0; j < a.begin; ++j) scores[j] = -kInfinity;
+    for (int j = a.end; j < kPageTokens; ++j) scores[j] = -kInfinity;
+    const float max = Greatest(scores) * a.scale;
+    a.alpha[r] = a.state[r].max;
+    if (max > a.state[r].max) a.state[r].max = max;
   }
-  state->sum = state->sum * alpha + Vec::Reduce(sum);
-  state->max = max;
-  return alpha;
+  for (int r = 0; r < a.rows; ++r) {
+    SoftmaxState& state = a.state[r];
+    // Without any finite score there is nothing to subtract: all become exp(-∞) = 0.
+    const float base = state.max == -kInfinity ? 0.0f : state.max;
+    const float sum = ExpRow2(a.scale * kLog2E, base * kLog2E, a.scores + r * kPageTokens);
+    // exp(0) is 1: most tiles of a long context have no new maximum.
+    const float before = a.alpha[r];
+    float alpha = 1.0f;
+    if (before != base) {
+      float lanes[Vec::kWidth];
+      Vec::Store(lanes, Exp2Negative(Vec::Set1((before - base) * kLog2E)));
+      alpha = lanes[0];
+    }
+    a.alpha[r] = alpha;
+    state.sum = state.sum * alpha + sum;
+  }
+}
+
+void AddScaled(float a, float b, const float* from, int64_t n, float* to) {
+  const Vec::F first = Vec::Set1(a);
+  const Vec::F second = Vec::Set1(b);
+  int64_t i = 0;
+  for (; i + Vec::kWidth <= n; i += Vec::kWidth) {
+    const Vec::F scaled = Vec::Mul(Vec::Load(from + i), second);
+    Vec::Store(to + i, Vec::Fma(Vec::Load(to + i), first, scaled));
+  }
+  if (const int rest = static_cast<int>(n - i); rest > 0) {
+    const Vec::F scaled = Vec::Mul(Vec::LoadN(from + i, rest), second);
+    Vec::StoreN(to + i, Vec::Fma(Vec::LoadN(to + i, rest), first, scaled), rest);
+  }
 }
 
 // --- sums of values ---

@@ -58,7 +58,8 @@ struct CacheTile {
   // What `data` will be in the next call with a tile like this one, to be brought into the
   // processor's cache meanwhile; or none.
   const void* next = nullptr;
-  int64_t stride = 0;  // bytes from token to token
+  int64_t next_byte = 0;  // of each token of `next`, the first byte to be brought in
+  int64_t stride = 0;     // bytes from token to token
   int cols = 0;
   int group = 0;                  // I8: columns a scale; the first column begins a group
   const float* scales = nullptr;  // I8: of the first token and column
@@ -96,6 +97,19 @@ struct WeightedSumArgs {
 struct SoftmaxState {
   float max;
   float sum;
+};
+
+// One tile of the online softmax of each row: scores[r, begin … end) are multiplied by `scale`, the
+// row's state takes them in, and they become exp(score - greatest so far), those outside of the
+// range 0.
+struct SoftmaxArgs {
+  float* scores = nullptr;  // [rows, kPageTokens]
+  int rows = 0;
+  int begin = 0;
+  int end = 0;
+  float scale = 1.0f;             // above 0
+  SoftmaxState* state = nullptr;  // [rows]
+  float* alpha = nullptr;         // [rows], written: by what the sums so far must be multiplied
 };
 
 struct Kernels {
@@ -142,10 +156,9 @@ struct Kernels {
   // out[token, col] as floats, the same bits in every table.
   void (*decode_tile)(const CacheTile& tile, int tokens, float* out, int64_t out_stride);
   void (*scores)(const ScoresArgs& args);
-  // One tile of an online softmax. scores[begin, end) are multiplied by `scale`, the state takes
-  // them in, and scores become exp(score - greatest so far), those outside [begin, end) 0. Returns
-  // by how much what was summed before must be multiplied. `scores` has kPageTokens elements.
-  float (*softmax_tile)(float* scores, int begin, int end, float scale, SoftmaxState* state);
+  void (*softmax_tile)(const SoftmaxArgs& args);
+  // to[i] = to[i] · a + from[i] · b.
+  void (*add_scaled)(float a, float b, const float* from, int64_t n, float* to);
 
   void (*weighted_sum)(const WeightedSumArgs& args);
 

@@ -36,6 +36,7 @@ const Kernels kGenericKernels = {
     .decode_tile = DecodeTile,
     .scores = Scores,
     .softmax_tile = SoftmaxTile,
+    .add_scaled = AddScaled,
     .weighted_sum = WeightedSum,
 };
 

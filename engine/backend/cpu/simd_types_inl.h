@@ -78,6 +78,7 @@ constexpr Kernels kSimdKernels = {
     .decode_tile = DecodeTile,
     .scores = Scores,
     .softmax_tile = SoftmaxTile,
+    .add_scaled = AddScaled,
     .weighted_sum = WeightedSum,
 };
 

@@ -528,6 +528,26 @@ TEST_P(AttentionTest, BrokenScoresDoNotCrash) {
   }
 }
 
+TEST_P(AttentionTest, RefusesScalesThatAreNone) {
+  const Case c;
+  auto store = backend().CreateKvStore(c.Layout(), 1);
+  ASSERT_TRUE(store.ok());
+  ASSERT_TRUE(backend()
+                  .Prepare({.max_tokens = 8,
+                            .max_sequences = 2,
+                            .max_logit_tokens = 1,
+                            .max_context_tokens = 64})
+                  .ok());
+  Activations q(backend(), {1, c.heads, c.head_dim});
+  ASSERT_TRUE(backend().Begin(MakeBatch({{0, 1, {0}}})).ok());
+  for (const float scale : {0.0f, -1.0f, kNan, std::numeric_limits<float>::infinity()}) {
+    const absl::Status status = backend().GqaAttention(
+        {.q = q.view(), .store = store->get(), .scale = scale, .out = q.view()});
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("scale is"));
+  }
+}
+
 TEST_P(AttentionTest, RefusesSoftCapsThatAreNone) {
   const Case c;
   auto store = backend().CreateKvStore(c.Layout(), 1);
