@@ -17,6 +17,7 @@
 #include "engine/backend/cpu/attention_kernels_inl.h"
 #include "engine/backend/cpu/bf16_pairs_inl.h"
 #include "engine/backend/cpu/kernels.h"
+#include "engine/backend/cpu/token_quads_inl.h"
 #include "engine/base/page.h"
 
 namespace transmla::cpu {
@@ -24,12 +25,10 @@ namespace {
 
 // --- scores ---
 
-// Columns that a quarter of a vector holds; kQuad pairs of them for each of four tokens.
-constexpr int kQuad = 4;
-constexpr int kQuadColumns = 2 * kQuad;
-
 // Columns of queries that are rounded at a time.
 constexpr int kRoundedColumns = 256;
+
+constexpr int kPairBytes = 2 * Bf16Elements::kBytes;
 
 // Rounded elements of R rows of queries: pair i of row r at [r, i].
 template <int R>
@@ -46,56 +45,6 @@ struct QueryPairs {
   }
 };
 
-// The elements at `p`: eight, or fewer and zeros.
-struct WholeQuad {
-  __m128 Load(const uint8_t* p) const { return _mm_loadu_ps(reinterpret_cast<const float*>(p)); }
-};
-struct PartOfQuad {
-  __mmask8 mask;
-  __m128 Load(const uint8_t* p) const { return _mm_castsi128_ps(_mm_maskz_loadu_epi16(mask, p)); }
-};
-
-// keys[i]: pair i of the columns at `p` of kWidth tokens. Rows are gathered by quarters, so that
-// only quarters need to be transposed.
-template <typename Loader>
-inline void LoadQuad(const uint8_t* p, int64_t stride, Loader loader, __m512i (&keys)[kQuad]) {
-  __m512 rows[kQuad];
-#pragma GCC unroll 4
-  for (int i = 0; i < kQuad; ++i) {
-    const auto load = [&](int token) __attribute__((always_inline)) {
-      return loader.Load(p + token * stride);
-    };
-    __m512 row = _mm512_castps128_ps512(load(i));
-    row = _mm512_insertf32x4(row, load(i + 4), 1);
-    row = _mm512_insertf32x4(row, load(i + 8), 2);
-    rows[i] = _mm512_insertf32x4(row, load(i + 12), 3);
-  }
-  const __m512 a = _mm512_unpacklo_ps(rows[0], rows[1]);
-  const __m512 b = _mm512_unpackhi_ps(rows[0], rows[1]);
-  const __m512 c = _mm512_unpacklo_ps(rows[2], rows[3]);
-  const __m512 d = _mm512_unpackhi_ps(rows[2], rows[3]);
-  keys[0] = _mm512_castps_si512(_mm512_shuffle_ps(a, c, 0x44));
-  keys[1] = _mm512_castps_si512(_mm512_shuffle_ps(a, c, 0xEE));
-  keys[2] = _mm512_castps_si512(_mm512_shuffle_ps(b, d, 0x44));
-  keys[3] = _mm512_castps_si512(_mm512_shuffle_ps(b, d, 0xEE));
-}
-
-// Asks for a part of the next tile, of `tokens` tokens from `token`: each of the quads that lie in
-// a line asks for that line of as many tokens. All at once, they would hold up the reads of this
-// tile.
-inline void FetchShare(const Segment& s, int token, int tokens, int col, int first, int cols) {
-  constexpr int kLineColumns = kLineBytes / Bf16Elements::kBytes;
-  const int line = first / kLineColumns * kLineColumns;
-  if ((col + line) * Bf16Elements::kBytes < s.next_byte) return;
-  const int quads = cols - line >= kLineColumns ? kLineColumns / kQuadColumns
-                                                : (cols - line + kQuadColumns - 1) / kQuadColumns;
-  const int share = (tokens + quads - 1) / quads;
-  const int begin = (first - line) / kQuadColumns * share;
-  for (int i = begin; i < begin + share && i < tokens; ++i) {
-    s.Prefetch(token + i, (col + line) * Bf16Elements::kBytes);
-  }
-}
-
 // Adds the products of columns [col, col + cols) to the scores of R rows, which begin at `out`,
 // with T · kWidth tokens.
 template <int R, int T>
@@ -109,27 +58,25 @@ inline void ScoresOfTokens(const QueryPairs<R>& q, const Segment& s, int token, 
       acc[r][t] = begin ? Vec::Zero() : Vec::Load(out + r * kPageTokens + t * Vec::kWidth);
     }
   }
-  const auto multiply = [&](int first, auto loader) __attribute__((always_inline)) {
-    if (fetch) FetchShare(s, token, T * Vec::kWidth, col, first, cols);
+  const int64_t begin_byte = col * Bf16Elements::kBytes;
+  const int64_t bytes = cols * Bf16Elements::kBytes;
+  ForEachQuad(bytes, [&](int64_t byte, auto loader) __attribute__((always_inline)) {
+    if (fetch) FetchShare(s, token, T * Vec::kWidth, begin_byte, byte, bytes);
     __m512i keys[T][kQuad];
 #pragma GCC unroll 2
     for (int t = 0; t < T; ++t) {
-      LoadQuad(s.Row(token + t * Vec::kWidth) + (col + first) * Bf16Elements::kBytes, s.stride,
-               loader, keys[t]);
+      LoadQuad(s.Row(token + t * Vec::kWidth) + begin_byte + byte, s.stride, loader, keys[t]);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < kQuad; ++i) {
 #pragma GCC unroll 10
       for (int r = 0; r < R; ++r) {
-        const __m512i factor = _mm512_set1_epi32(q.at[r][first / 2 + i]);
+        const __m512i factor = _mm512_set1_epi32(q.at[r][byte / kPairBytes + i]);
 #pragma GCC unroll 2
         for (int t = 0; t < T; ++t) acc[r][t] = MultiplyPairs(acc[r][t], factor, keys[t][i]);
       }
     }
-  };
-  int first = 0;
-  for (; first + kQuadColumns <= cols; first += kQuadColumns) multiply(first, WholeQuad{});
-  if (first < cols) multiply(first, PartOfQuad{static_cast<__mmask8>(FirstOf32(cols - first))});
+  });
 #pragma GCC unroll 10
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
@@ -142,22 +89,16 @@ inline void ScoresOfTokens(const QueryPairs<R>& q, const Segment& s, int token, 
 // Scores of R rows with all tokens.
 template <int R>
 __attribute__((noinline)) void ScoresOfRows(const ScoresArgs& a, const Segment& s, int row) {
-  // Two vectors of tokens where registers allow: they share the broadcasts of queries. Few rows,
-  // which wait for memory, do better with fewer reads at a time.
-  constexpr int kVectors = R > 4 && R <= 9 ? 2 : 1;
   const bool fetch = row == 0 && s.next != s.data;
   for (int col = 0; col < s.cols; col += kRoundedColumns) {
     const int cols = s.cols - col < kRoundedColumns ? s.cols - col : kRoundedColumns;
     const QueryPairs<R> q(a, row, col, cols);
     const bool begin = !a.accumulate && col == 0;
     float* out = a.out + int64_t{row} * kPageTokens;
-    int token = 0;
-    for (; token + kVectors * Vec::kWidth <= a.tokens; token += kVectors * Vec::kWidth) {
-      ScoresOfTokens<R, kVectors>(q, s, token, col, cols, begin, fetch, out + token);
-    }
-    for (; token < a.tokens; token += Vec::kWidth) {
-      ScoresOfTokens<R, 1>(q, s, token, col, cols, begin, fetch, out + token);
-    }
+    ForEachTokenVectors<R>(a.tokens, [&](auto vectors, int token) {
+      ScoresOfTokens<R, decltype(vectors)::value>(q, s, token, col, cols, begin, fetch,
+                                                  out + token);
+    });
   }
 }
 
