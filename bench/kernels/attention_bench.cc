@@ -1,5 +1,6 @@
-// Attention over a BF16 cache: decode of one and of 16 sequences, and the last 512 tokens of a
-// prompt, for the shapes of two models and for latent caches of a quarter of their size.
+// Attention over caches of BF16 and of 8-bit integers: decode of one and of 16 sequences, and the
+// last 512 tokens of a prompt, for the shapes of two models and for latent caches of a quarter of
+// their size.
 //
 // GB/s counts the cached bytes that the queries see, once for each sequence; GFLOP/s counts a
 // multiply-add as two. Layers are taken in turn, as a model does, so that long caches come from
@@ -27,6 +28,7 @@ struct Shape {
   int kv_heads = 0;  // 0: latent attention
   int dim = 0;       // of a head; of the rope key for latent attention
   int rank = 0;      // of the latent
+  DType cache = DType::kBF16;
 
   bool mla() const { return kv_heads == 0; }
   int key_dim() const { return rank + dim; }
@@ -36,7 +38,8 @@ struct Shape {
             .num_layers = 1,
             .first_dim = mla() ? rank : kv_heads * dim,
             .second_dim = mla() ? dim : kv_heads * dim,
-            .dtype = DType::kBF16};
+            .dtype = cache,
+            .group = cache == DType::kI8 ? std::min(value_dim(), kMaxKvGroup) : 0};
   }
 };
 
@@ -58,7 +61,7 @@ RaggedBatch MakeBatch(int sequences, int tokens, int context) {
   return batch;
 }
 
-// Halves whose top byte makes every BF16 number a small positive one.
+// Halves whose top byte makes every BF16 number, and every scale of integers, a small positive one.
 void FillPages(KvStore& store) {
   std::vector<std::byte> bytes(store.layout().BytesPerPage());
   Random random(1);
@@ -149,6 +152,9 @@ ATTENTION(smollm2_gqa, .heads = 9, .kv_heads = 3, .dim = 64);
 ATTENTION(smollm2_mla, .heads = 9, .dim = 24, .rank = 72);
 ATTENTION(llama3_8b_gqa, .heads = 32, .kv_heads = 8, .dim = 128);
 ATTENTION(llama3_8b_mla, .heads = 32, .dim = 64, .rank = 448);
+ATTENTION(smollm2_gqa_int8, .heads = 9, .kv_heads = 3, .dim = 64, .cache = DType::kI8);
+ATTENTION(smollm2_mla_int8, .heads = 9, .dim = 24, .rank = 72, .cache = DType::kI8);
+ATTENTION(llama3_8b_mla_int8, .heads = 32, .dim = 64, .rank = 448, .cache = DType::kI8);
 
 }  // namespace
 }  // namespace transmla

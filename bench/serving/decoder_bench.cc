@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -47,6 +48,7 @@ ABSL_FLAG(std::string, model, "", "GGUF file or folder");
 ABSL_FLAG(std::vector<std::string>, contexts, std::vector<std::string>({"512", "4096"}),
           "Tokens of prefill, and depth of decode; several with commas");
 ABSL_FLAG(int, threads, 0, "Threads; 0: all usable cores");
+ABSL_FLAG(std::string, cache_dtype, "bf16", "As of the server");
 ABSL_FLAG(int, runs, 3, "Timed runs of each context; medians are printed");
 ABSL_FLAG(int, decode_tokens, 32, "Tokens decoded a run");
 ABSL_FLAG(int, streams, 1, "Sequences that decode at once; their tokens a second are added up");
@@ -59,8 +61,6 @@ ABSL_FLAG(bool, json, false, "Print one JSON object instead of lines");
 
 namespace transmla {
 namespace {
-
-constexpr DType kCacheDtype = DType::kBF16;  // what the server caches by default
 
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -288,7 +288,13 @@ absl::Status Run() {
   ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
                    LoadDecoder(checkpoint, backend.get(), limits));
   const int pages = CeilDiv(length, kPageTokens);  // of a sequence
-  const KvLayout layout = decoder->spec().CacheLayout(kCacheDtype);
+  const std::optional<DType> cache = ParseCacheDType(absl::GetFlag(FLAGS_cache_dtype));
+  if (!cache.has_value()) {
+    return absl::InvalidArgumentError(absl::StrCat("--cache_dtype is '",
+                                                   absl::GetFlag(FLAGS_cache_dtype),
+                                                   "'; it must be ", kCacheDTypeChoice));
+  }
+  const KvLayout layout = decoder->spec().CacheLayout(*cache);
   ASSIGN_OR_RETURN(const std::unique_ptr<KvStore> store,
                    backend->CreateKvStore(layout, streams * pages));
 

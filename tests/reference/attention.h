@@ -25,7 +25,43 @@ struct AttentionRule {
   // By how much of itself each weight may be rounded before it meets the values: the sum of the
   // weights' errors is at most as much of their sum.
   double weight_rounding = 0;
+  // Where sums are integers': the weights of each `tile` rows, counted from row 0, each times the
+  // greatest |value| of its row in a group of `group` columns, may be rounded to 255ths of the
+  // greatest of these. 0: none are.
+  int tile = 0;
+  int group = 0;
 };
+
+// By how much a sum of values may be off whose weights are rounded as rule.tile says: half a step
+// for each.
+inline double StepError(const std::vector<double>& weights, const std::vector<Row>& values,
+                        const AttentionRule& rule) {
+  const int cols = static_cast<int>(values[rule.begin].size());
+  std::vector<double> errors(cols, 0.0);
+  for (int first = 0; first < cols; first += rule.group) {
+    const int last = std::min(first + rule.group, cols);
+    const auto greatest = [&](int j) {
+      double most = 0;
+      for (int c = first; c < last; ++c) most = std::max(most, std::abs(values[j][c]));
+      return most;
+    };
+    for (int base = rule.begin / rule.tile * rule.tile; base < rule.end; base += rule.tile) {
+      const int begin = std::max(base, rule.begin);
+      const int end = std::min(base + rule.tile, rule.end);
+      double step = 0;
+      for (int j = begin; j < end; ++j) {
+        step = std::max(step, weights[j - rule.begin] * greatest(j) / 255);
+      }
+      for (int j = begin; j < end; ++j) {
+        const double most = greatest(j);
+        for (int c = first; c < last && most > 0; ++c) {
+          errors[c] += step / 2 * std::abs(values[j][c]) / most;
+        }
+      }
+    }
+  }
+  return *std::max_element(errors.begin(), errors.end());
+}
 
 // softmax(scale · q · keysᵀ) · values. GQA: the head's keys and values; MLA: [latent | rope key]
 // and latent.
@@ -37,7 +73,7 @@ struct AttentionRule {
 // most 1, and adds some units in the last place of a score, at most 16 · cap · 2^-24.
 inline AttentionResult Attention(const Row& q, const std::vector<Row>& keys,
                                  const std::vector<Row>& values, const AttentionRule& rule) {
-  const auto [begin, end, scale, cap, weight_rounding] = rule;
+  const auto [begin, end, scale, cap, weight_rounding, tile, group] = rule;
   std::vector<double> scores;
   double greatest = -std::numeric_limits<double>::infinity();
   double magnitude = 0;
@@ -57,8 +93,10 @@ inline AttentionResult Attention(const Row& q, const std::vector<Row>& keys,
   result.out.assign(values[begin].size(), 0.0);
   double total = 0;
   double largest_value = 0;
+  std::vector<double> weights;
   for (int j = begin; j < end; ++j) {
     const double weight = std::exp(scores[j - begin] - greatest);
+    weights.push_back(weight);
     total += weight;
     for (size_t c = 0; c < result.out.size(); ++c) {
       result.out[c] += weight * values[j][c];
@@ -69,6 +107,7 @@ inline AttentionResult Attention(const Row& q, const std::vector<Row>& keys,
   const double delta =
       (scale * (static_cast<double>(q.size()) + 3) * magnitude + 16 * cap) * 0x1p-24;
   result.tolerance = largest_value * (4 * delta + (16 + (end - begin)) * 0x1p-23 + weight_rounding);
+  if (tile > 0) result.tolerance += StepError(weights, values, rule) / total;
   return result;
 }
 

@@ -33,6 +33,12 @@ struct QueryPart {
   int64_t dim = 0;
 };
 
+// Room for `rows` packed rows that meet `cols` columns of a part of the keys; a multiple of 64.
+int64_t PackedPartBytes(const CacheRows& part, int rows, int64_t cols) {
+  return part.dtype == DType::kI8 ? PackedInt8Bytes(rows, cols, part.group)
+                                  : PackedBytes(rows, cols);
+}
+
 // One call of an attention operation, with the two kinds made alike.
 struct Call {
   const CpuKvStore* store = nullptr;
@@ -66,7 +72,8 @@ struct Call {
   // Room for the packed queries of `rows` rows.
   int64_t PackedFloats(int rows) const {
     int64_t bytes = 0;
-    ForEachKeyPart([&](const CacheRows&, int64_t cols) { bytes += PackedBytes(rows, cols); });
+    ForEachKeyPart(
+        [&](const CacheRows& part, int64_t cols) { bytes += PackedPartBytes(part, rows, cols); });
     return bytes / static_cast<int64_t>(sizeof(float));
   }
 };
@@ -80,7 +87,7 @@ struct Block {
 
 // A worker's buffers; row r is head r % group of the block's token r / group.
 struct Workspace {
-  void* packed;              // PackedBytes(rows, dim) of each part of a key
+  void* packed;              // PackedPartBytes(part, rows, dim) of each part of a key
   float* query;              // [rows, key_dim]
   float* values;             // [kPageTokens, value_dim]
   float* scores;             // [rows, kPageTokens]
@@ -153,15 +160,17 @@ class BlockAttention {
         to = std::copy_n(from, part.dim, to);
       }
     }
-    if (kernels_.pack_rows == nullptr) return;
     const float* from = work_.query;
     std::byte* packed = static_cast<std::byte*>(work_.packed);
-    call_.ForEachKeyPart([&](const CacheRows& rows, int64_t cols) {
-      if (rows.dtype == DType::kBF16) {
+    call_.ForEachKeyPart([&](const CacheRows& part, int64_t cols) {
+      if (part.dtype == DType::kI8 && kernels_.pack_int8_rows != nullptr) {
+        kernels_.pack_int8_rows(from, call_.key_dim, rows_, cols, part.group, packed);
+      }
+      if (part.dtype == DType::kBF16 && kernels_.pack_rows != nullptr) {
         kernels_.pack_rows(from, call_.key_dim, rows_, cols, packed);
       }
       from += cols;
-      packed += PackedBytes(rows_, cols);
+      packed += PackedPartBytes(part, rows_, cols);
     });
   }
 
@@ -188,8 +197,11 @@ class BlockAttention {
       const float max = std::max(total.max, state[r].max);
       const float base = max == kNone ? 0.0f : max;
       // One of the two is exp(0).
-      const float a = total.max == base ? 1.0f : std::exp(total.max - base);
-      const float b = state[r].max == base ? 1.0f : std::exp(state[r].max - base);
+      const auto weight = [&](float score) {
+        return score == base ? 1.0f : std::exp(SoftmaxScale() * (score - base));
+      };
+      const float a = weight(total.max);
+      const float b = weight(state[r].max);
       total = {max, total.sum * a + state[r].sum * b};
       kernels_.add_scaled(a, b, sums + r * call_.value_dim, call_.value_dim,
                           work_.sums + r * call_.value_dim);
@@ -250,7 +262,8 @@ class BlockAttention {
   // Whether `rows` rows sum values as the cache holds them, rather than decoded once for all.
   bool SumsInPlace(DType dtype, int rows) const {
     return dtype == DType::kF32 || rows <= kDirectRows ||
-           (dtype == DType::kBF16 && kernels_.dot_bf16 != nullptr);
+           (dtype == DType::kBF16 && kernels_.dot_bf16 != nullptr) ||
+           (dtype == DType::kI8 && kernels_.pack_int8_rows != nullptr);
   }
 
   // How many bytes of each of a part's keys the sums will bring in, if they are values too: all but
@@ -267,7 +280,7 @@ class BlockAttention {
   // with all of them, into work_.scores.
   void Scores(const Pages& pages, int tokens, int begin, int end) const {
     const int summed_rows = end - begin;
-    if (kernels_.pack_rows != nullptr) {
+    if (kernels_.pack_rows != nullptr || kernels_.pack_int8_rows != nullptr) {
       begin = 0;
       end = rows_;
     }
@@ -284,7 +297,7 @@ class BlockAttention {
       scores.packed = packed;
       kernels_.scores(scores);
       scores.q += cols;
-      packed += PackedBytes(rows_, cols);
+      packed += PackedPartBytes(rows, rows_, cols);
       scores.accumulate = true;
     });
   }
@@ -300,6 +313,9 @@ class BlockAttention {
             .cols = tile.cols};
   }
 
+  // By what softmax multiplies scores: a cap's are multiplied before.
+  float SoftmaxScale() const { return call_.soft_cap == 0.0f ? call_.scale : 1.0f; }
+
   // Products of a block's token t and keys [from, to) of a tile → weights and work_.alpha.
   void Softmax(int t, int from, int to, SoftmaxState* state) const {
     const int row = t * call_.group();
@@ -308,7 +324,7 @@ class BlockAttention {
     args.rows = call_.group();
     args.begin = from;
     args.end = to;
-    args.scale = call_.scale;
+    args.scale = SoftmaxScale();
     args.state = state + row;
     args.alpha = work_.alpha + row;
     if (call_.soft_cap != 0.0f) {
@@ -316,7 +332,6 @@ class BlockAttention {
         kernels_.soft_cap(call_.scale, call_.soft_cap, to - from,
                           args.scores + r * kPageTokens + from);
       }
-      args.scale = 1.0f;
     }
     kernels_.softmax_tile(args);
   }

@@ -60,23 +60,24 @@ inline void ScoresOfTokens(const QueryPairs<R>& q, const Segment& s, int token, 
   }
   const int64_t begin_byte = col * Bf16Elements::kBytes;
   const int64_t bytes = cols * Bf16Elements::kBytes;
-  ForEachQuad(bytes, [&](int64_t byte, auto loader) __attribute__((always_inline)) {
-    if (fetch) FetchShare(s, token, T * Vec::kWidth, begin_byte, byte, bytes);
-    __m512i keys[T][kQuad];
+  ForEachQuad(
+      bytes, [&](int64_t byte, auto loader) __attribute__((always_inline)) {
+        if (fetch) FetchShare(s, token, T * Vec::kWidth, begin_byte, byte, bytes);
+        __m512i keys[T][kQuad];
 #pragma GCC unroll 2
-    for (int t = 0; t < T; ++t) {
-      LoadQuad(s.Row(token + t * Vec::kWidth) + begin_byte + byte, s.stride, loader, keys[t]);
-    }
+        for (int t = 0; t < T; ++t) {
+          LoadQuad(s.Row(token + t * Vec::kWidth) + begin_byte + byte, s.stride, loader, keys[t]);
+        }
 #pragma GCC unroll 4
-    for (int i = 0; i < kQuad; ++i) {
+        for (int i = 0; i < kQuad; ++i) {
 #pragma GCC unroll 10
-      for (int r = 0; r < R; ++r) {
-        const __m512i factor = _mm512_set1_epi32(q.at[r][byte / kPairBytes + i]);
+          for (int r = 0; r < R; ++r) {
+            const __m512i factor = _mm512_set1_epi32(q.at[r][byte / kPairBytes + i]);
 #pragma GCC unroll 2
-        for (int t = 0; t < T; ++t) acc[r][t] = MultiplyPairs(acc[r][t], factor, keys[t][i]);
-      }
-    }
-  });
+            for (int t = 0; t < T; ++t) acc[r][t] = MultiplyPairs(acc[r][t], factor, keys[t][i]);
+          }
+        }
+      });
 #pragma GCC unroll 10
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2

@@ -335,8 +335,7 @@ void Scores(const ScoresArgs& a) {
 
 // --- softmax ---
 
-// 2^t of what is not above some units in the last place of 1, within 3 units in the last place;
-// results below 2^-126 are 0.
+// 2^t of what is not above 0, within 3 units in the last place; results below 2^-126 are 0.
 //
 // 2^t = 2^n · 2^f, n = round(t), |f| <= 1/2; 2^f by the polynomial of degree 5 with p(0) = 1 whose
 // greatest relative error, 9.2e-8, is least.
@@ -365,14 +364,14 @@ inline float Greatest(const float* scores) {
   return Vec::ReduceMax(greatest);
 }
 
-// scores → 2^(scores · factor - base). Returns their sum.
-inline float ExpRow2(float factor, float base, float* scores) {
+// scores → 2^((scores - base) · factor). Returns their sum.
+inline float Exp2Row(float base, float factor, float* scores) {
+  const Vec::F bases = Vec::Set1(base);
   const Vec::F factors = Vec::Set1(factor);
-  const Vec::F minus_base = Vec::Set1(-base);
   Vec::F sum = Vec::Zero();
 #pragma GCC unroll 16
   for (int i = 0; i < kPageTokens; i += Vec::kWidth) {
-    const Vec::F e = Exp2Negative(Vec::Fma(Vec::Load(scores + i), factors, minus_base));
+    const Vec::F e = Exp2Negative(Vec::Mul(Vec::Sub(Vec::Load(scores + i), bases), factors));
     Vec::Store(scores + i, e);
     sum = Vec::Add(sum, e);
   }
@@ -385,7 +384,7 @@ void SoftmaxTile(const SoftmaxArgs& a) {
     float* scores = a.scores + r * kPageTokens;
     for (int j = 0; j < a.begin; ++j) scores[j] = -kInfinity;
     for (int j = a.end; j < kPageTokens; ++j) scores[j] = -kInfinity;
-    const float max = Greatest(scores) * a.scale;
+    const float max = Greatest(scores);
     a.alpha[r] = a.state[r].max;
     if (max > a.state[r].max) a.state[r].max = max;
   }
@@ -393,13 +392,14 @@ void SoftmaxTile(const SoftmaxArgs& a) {
     SoftmaxState& state = a.state[r];
     // Without any finite score there is nothing to subtract: all become exp(-∞) = 0.
     const float base = state.max == -kInfinity ? 0.0f : state.max;
-    const float sum = ExpRow2(a.scale * kLog2E, base * kLog2E, a.scores + r * kPageTokens);
+    const float factor = a.scale * kLog2E;
+    const float sum = Exp2Row(base, factor, a.scores + r * kPageTokens);
     // exp(0) is 1: most tiles of a long context have no new maximum.
     const float before = a.alpha[r];
     float alpha = 1.0f;
     if (before != base) {
       float lanes[Vec::kWidth];
-      Vec::Store(lanes, Exp2Negative(Vec::Set1((before - base) * kLog2E)));
+      Vec::Store(lanes, Exp2Negative(Vec::Set1((before - base) * factor)));
       alpha = lanes[0];
     }
     a.alpha[r] = alpha;

@@ -18,7 +18,7 @@ struct Choice {
 
 // Measured once, so that all backends of a process compute alike.
 bool Bf16ProductsPay() {
-  static const bool pay = AttendsFaster(kAvx512Bf16Kernels, kAvx512Kernels, *SystemClock());
+  static const bool pay = AttendsFaster(kAvx512Bf16Kernels, kAvx512VnniKernels, *SystemClock());
   return pay;
 }
 
@@ -31,7 +31,7 @@ constexpr Choice kChoices[] = {
     {{"avx512bf16", &kAvx512Kernels, &kAvx512Bf16Kernels, &kAvx512VnniPanelKernels},
      [](const CpuInfo& cpu) { return cpu.avx512_bf16 && cpu.avx512_vnni; },
      Bf16ProductsPay},
-    {{"avx512vnni", &kAvx512Kernels, &kAvx512Kernels, &kAvx512VnniPanelKernels},
+    {{"avx512vnni", &kAvx512Kernels, &kAvx512VnniKernels, &kAvx512VnniPanelKernels},
      [](const CpuInfo& cpu) { return cpu.avx512_vnni; }},
     {{"avx512", &kAvx512Kernels, &kAvx512Kernels, &kAvx2PanelKernels},
      [](const CpuInfo& cpu) { return cpu.avx512; }},

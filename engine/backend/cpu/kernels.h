@@ -32,6 +32,20 @@ constexpr int64_t PackedBytes(int64_t rows, int64_t cols) {
          ((cols + kPackedCols - 1) / kPackedCols) * kPackedCols * 2;
 }
 
+// A group of `cols` columns of rows of floats packed by pack_int8_rows: the rows' scales and what
+// their integer sums begin with, 32 bits each, then codes, four of a row side by side, of columns
+// rounded up to 16.
+constexpr int64_t PackedInt8GroupBytes(int64_t rows, int64_t cols) {
+  return rows * (8 + (cols + 15) / 16 * 16);
+}
+
+// Of rows of groups, rounded up to a multiple of 64.
+constexpr int64_t PackedInt8Bytes(int64_t rows, int64_t cols, int group) {
+  const int64_t bytes = cols / group * PackedInt8GroupBytes(rows, group) +
+                        (cols % group == 0 ? 0 : PackedInt8GroupBytes(rows, cols % group));
+  return (bytes + 63) / 64 * 64;
+}
+
 // out[t, r] = Σ_k w[r, k] · x[t, k] (+ bias[r]) (+ out[t, r] if accumulate).
 struct DotArgs {
   const void* w = nullptr;  // [rows, k] of some type
@@ -72,7 +86,7 @@ struct CacheTile {
 struct ScoresArgs {
   const float* q = nullptr;  // [rows, q_stride]
   int64_t q_stride = 0;
-  const void* packed = nullptr;  // what pack_rows, where there is one, made of q
+  const void* packed = nullptr;  // what pack_rows or, for I8, pack_int8_rows made of q, if there is
   int rows = 0;
   CacheTile keys;  // [tokens, k]
   int tokens = 0;
@@ -87,21 +101,21 @@ struct WeightedSumArgs {
   int rows = 0;
   int begin = 0;
   int end = 0;
-  CacheTile v;                   // [end, cols]
+  CacheTile v;                   // [end, cols]; I8: `end` rounded up to a multiple of 16
   const float* alpha = nullptr;  // [rows]
   float* o = nullptr;            // [rows, cols]
   int64_t o_stride = 0;
 };
 
-// The running state of a softmax: the greatest score so far and the sum of exp(score - greatest).
+// The running state of a softmax: the greatest score so far, not scaled, and the sum of
+// exp(scale · (score - greatest)).
 struct SoftmaxState {
   float max;
   float sum;
 };
 
-// One tile of the online softmax of each row: scores[r, begin … end) are multiplied by `scale`, the
-// row's state takes them in, and they become exp(score - greatest so far), those outside of the
-// range 0.
+// One tile of the online softmax of each row: the row's state takes in scores[r, begin … end), and
+// they become exp(scale · (score - greatest so far)), those outside of the range 0.
 struct SoftmaxArgs {
   float* scores = nullptr;  // [rows, kPageTokens]
   int rows = 0;
@@ -153,6 +167,12 @@ struct Kernels {
 
   // --- attention, over at most kPageTokens cached tokens ---
 
+  // Where the processor multiplies 8-bit integers, else null: writes the codes of [rows, cols] of
+  // x, rounded in groups as the cache rounds keys, in the order in which `scores` reads them.
+  // PackedInt8Bytes(rows, cols, group). Where there is one, weights too are rounded, to 255ths of
+  // their page's greatest, and values decoded beforehand give other bits.
+  void (*pack_int8_rows)(const float* x, int64_t x_stride, int rows, int64_t cols, int group,
+                         void* packed) = nullptr;
   // out[token, col] as floats, the same bits in every table.
   void (*decode_tile)(const CacheTile& tile, int tokens, float* out, int64_t out_stride);
   void (*scores)(const ScoresArgs& args);
@@ -171,6 +191,7 @@ struct Kernels {
 extern const Kernels kGenericKernels;     // SSE4.1: what every x86-64-v2 machine has
 extern const Kernels kAvx2Kernels;        // AVX2, FMA, F16C
 extern const Kernels kAvx512Kernels;      // AVX-512 F, BW, DQ, VL
+extern const Kernels kAvx512VnniKernels;  // those and VNNI
 extern const Kernels kAvx512Bf16Kernels;  // those and BF16
 extern const Kernels kAmxKernels;         // those and AMX BF16
 

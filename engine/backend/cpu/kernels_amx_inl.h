@@ -3,6 +3,7 @@
 #define TRANSMLA_ENGINE_BACKEND_CPU_KERNELS_AMX_INL_H_
 
 #include "engine/backend/cpu/attention_amx_inl.h"
+#include "engine/backend/cpu/attention_int8_inl.h"
 #include "engine/backend/cpu/bf16_tiles_inl.h"
 #include "engine/backend/cpu/dot_amx_inl.h"
 #include "engine/backend/cpu/dot_bf16_inl.h"
@@ -16,11 +17,9 @@ constexpr Kernels WithTiles(Kernels kernels) {
   kernels.dot_bf16 = DotBf16;
   kernels.pack_rows = PackRows;
   kernels.dot_packed = DotInTiles<Tiles>;
-  kernels.scores = ScoresInTiles<Tiles>;
-  kernels.weighted_sum = WeightedSumInTiles<Tiles>;
   kernels.begin_attention = BeginTiles<Tiles>;
   kernels.end_attention = Tiles::Release;
-  return kernels;
+  return WithInt8Attention<ScoresInTiles<Tiles>, WeightedSumInTiles<Tiles>>(kernels);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "engine/backend/cpu/simd_types_inl.h"
 #include "engine/backend/cpu/bf16_pairs_inl.h"
 #include "engine/backend/cpu/attention_bf16_inl.h"
+#include "engine/backend/cpu/attention_int8_inl.h"
 #include "engine/backend/cpu/dot_bf16_inl.h"
 // clang-format on
 #pragma GCC diagnostic pop
@@ -18,9 +19,7 @@ namespace {
 
 constexpr Kernels WithBf16Products(Kernels kernels) {
   kernels.dot_bf16 = DotBf16;
-  kernels.scores = ScoresBf16;
-  kernels.weighted_sum = WeightedSumBf16;
-  return kernels;
+  return WithInt8Attention<ScoresBf16, WeightedSumBf16>(kernels);
 }
 
 }  // namespace

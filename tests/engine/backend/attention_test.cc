@@ -32,11 +32,13 @@ struct Case {
   int window = 0;
   float soft_cap = 0;
   DType cache = DType::kF32;
-  int group = 0;        // I8
-  bool still = false;   // frequencies are 0: keys reach the cache as they are, bit for bit
-  bool rounds = false;  // the backend rounds what it multiplies with BF16 to BF16
+  int group = 0;                 // I8
+  bool still = false;            // frequencies are 0: keys reach the cache as they are, bit for bit
+  bool rounds = false;           // the backend rounds what it multiplies with BF16 to BF16
+  bool multiplies_int8 = false;  // … and what it multiplies with I8 to as many bits
 
   bool mla() const { return kind == AttentionKind::kMla; }
+  bool int8_products() const { return multiplies_int8 && cache == DType::kI8; }
   KvLayout Layout() const {
     return {.attention = kind,
             .num_layers = kLayers,
@@ -273,6 +275,10 @@ reference::Row ReferenceQuery(const Case& c, const Sequence& s, int t, int head)
     full.insert(full.end(), q.begin() + c.nope, q.end());
     q = std::move(full);
   }
+  const int first_part = c.mla() ? c.rank : static_cast<int>(q.size());
+  for (int at = 0; c.int8_products() && at < first_part; at += c.group) {
+    reference::RoundToInt8(q.data() + at, std::min(c.group, first_part - at));
+  }
   for (size_t i = 0; i < q.size(); ++i) {
     const bool rope = c.mla() && static_cast<int>(i) >= c.rank;
     const DType keys = rope ? c.Layout().second_dtype() : c.cache;
@@ -304,7 +310,9 @@ void ExpectReference(const Case& c, const Sequence& s, const std::vector<float>&
            .end = t + 1,
            .scale = c.scale(),
            .soft_cap = c.soft_cap,
-           .weight_rounding = c.rounds && c.cache == DType::kBF16 ? 0x1p-9 : 0.0});
+           .weight_rounding = c.rounds && c.cache == DType::kBF16 ? 0x1p-9 : 0.0,
+           .tile = c.int8_products() ? kPageTokens : 0,
+           .group = c.group});
       for (int i = 0; i < dim; ++i) {
         ASSERT_NEAR(out[int64_t{t} * c.out_width() + head * dim + i], want.out[i],
                     want.tolerance + Slack(c))
@@ -377,6 +385,7 @@ class AttentionTest : public BackendTest {
 // Sequences of these lengths in one step.
 void AttentionTest::ExpectLengths(Case c, const std::vector<int>& lengths) {
   c.rounds = RoundsToBf16(GetParam());
+  c.multiplies_int8 = MultipliesInt8(GetParam());
   std::vector<Sequence> sequences;
   std::vector<Chunk> chunks;
   for (size_t s = 0; s < lengths.size(); ++s) {
@@ -661,7 +670,8 @@ TEST_P(AttentionTest, RotationIsAccurateFarOut) {
   }
 }
 
-// One token weighs 1 exactly, so that attention returns its values as they were stored.
+// One token weighs 1 exactly, so that attention returns its values as they were stored; as 255
+// 255ths of 1, with two roundings more.
 TEST_P(AttentionTest, Int8CacheHoldsWhatItsDefinitionSays) {
   const auto read_back = [&](const Case& c, const std::vector<float>& values) {
     Sequence sequence = MakeSequence(c, 1, 4);
@@ -690,10 +700,14 @@ TEST_P(AttentionTest, Int8CacheHoldsWhatItsDefinitionSays) {
       reference::Row want(values.begin(), values.end());
       const int sound = c.mla() ? 84 : 63;
       for (int at = 0; at < sound; at += 21) reference::RoundToInt8(want.data() + at, 21);
-      for (int i = 0; i < sound; ++i) EXPECT_EQ(out[i], static_cast<float>(want[i])) << i;
+      const float rounding = MultipliesInt8(GetParam()) ? 0x1p-22f : 0.0f;
+      for (int i = 0; i < sound; ++i) {
+        const float stored = static_cast<float>(want[i]);
+        EXPECT_NEAR(out[i], stored, std::abs(stored) * rounding) << i;
+      }
       for (int i = sound; i < 84; ++i) EXPECT_TRUE(std::isnan(out[i])) << i;
       EXPECT_THAT(std::vector<float>(out.begin(), out.begin() + 7),
-                  ::testing::ElementsAre(0, 2, -2, 126, 0, 3, -127));
+                  ::testing::Pointwise(::testing::FloatEq(), {0, 2, -2, 126, 0, 3, -127}));
     }
   }
 }

@@ -47,6 +47,11 @@ inline bool RoundsToBf16(const std::string& name) {
   return name == "avx512bf16" || name.starts_with("amx");
 }
 
+// Over a cache of 8-bit integers, attention rounds queries and weights to as many bits, likewise.
+inline bool MultipliesInt8(const std::string& name) {
+  return name == "avx512vnni" || RoundsToBf16(name);
+}
+
 // REQUIRES: MachineHas(name).
 inline std::unique_ptr<Backend> MakeBackend(const std::string& name, int threads,
                                             bool quantised_activations = false) {
