@@ -163,10 +163,9 @@ class BlockAttention {
     const float* from = work_.query;
     std::byte* packed = static_cast<std::byte*>(work_.packed);
     call_.ForEachKeyPart([&](const CacheRows& part, int64_t cols) {
-      if (part.dtype == DType::kI8 && kernels_.pack_int8_rows != nullptr) {
+      if (Packs(part) && part.dtype == DType::kI8) {
         kernels_.pack_int8_rows(from, call_.key_dim, rows_, cols, part.group, packed);
-      }
-      if (part.dtype == DType::kBF16 && kernels_.pack_rows != nullptr) {
+      } else if (Packs(part)) {
         kernels_.pack_rows(from, call_.key_dim, rows_, cols, packed);
       }
       from += cols;
@@ -259,6 +258,12 @@ class BlockAttention {
     return tile;
   }
 
+  // Whether packed queries meet these keys.
+  bool Packs(const CacheRows& part) const {
+    if (part.dtype == DType::kI8) return kernels_.pack_int8_rows != nullptr;
+    return part.dtype == DType::kBF16 && kernels_.pack_rows != nullptr;
+  }
+
   // Whether `rows` rows sum values as the cache holds them, rather than decoded once for all.
   bool SumsInPlace(DType dtype, int rows) const {
     return dtype == DType::kF32 || rows <= kDirectRows ||
@@ -276,11 +281,13 @@ class BlockAttention {
     return fetched ? RowBytes(part.dtype, call_.value_dim) / kLineBytes * kLineBytes : 0;
   }
 
-  // Products of all keys of a page with rows [begin, end) of the queries, or, of packed queries,
+  // Products of all keys of a page with rows [begin, end) of the queries, or, if any are packed,
   // with all of them, into work_.scores.
   void Scores(const Pages& pages, int tokens, int begin, int end) const {
     const int summed_rows = end - begin;
-    if (kernels_.pack_rows != nullptr || kernels_.pack_int8_rows != nullptr) {
+    const absl::Span<const CacheRows> parts = call_.store->keys();
+    if (std::any_of(parts.begin(), parts.end(),
+                    [&](const CacheRows& part) { return Packs(part); })) {
       begin = 0;
       end = rows_;
     }

@@ -370,9 +370,7 @@ inline void FetchScales(const Segment& s) {
   if (s.next == s.data) return;
   const uint8_t* scales = reinterpret_cast<const uint8_t*>(s.scales) + (s.next - s.data);
   const int64_t bytes = kPageTokens * s.scales_stride * static_cast<int64_t>(sizeof(float));
-  for (int64_t byte = 0; byte < bytes; byte += kLineBytes) {
-    __builtin_prefetch(scales + byte, 0, 2);
-  }
+  for (int64_t byte = 0; byte < bytes; byte += kLineBytes) PrefetchFar(scales + byte);
 }
 
 // kOther: for values that are no integers.

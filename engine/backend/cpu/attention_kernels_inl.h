@@ -58,6 +58,13 @@ struct I8Elements {
   }
 };
 
+// Into the second-level cache: a tile ahead is too early for the first, which it would flush.
+inline void PrefetchFar(const void* p) {
+  constexpr int kRead = 0;
+  constexpr int kSecondLevel = 2;
+  __builtin_prefetch(p, kRead, kSecondLevel);
+}
+
 // Columns of a tile that have one scale a token.
 struct Segment {
   const uint8_t* data;  // [tokens, cols]
@@ -69,12 +76,8 @@ struct Segment {
   int64_t scales_stride;
 
   const uint8_t* Row(int token) const { return data + token * stride; }
-  // Into the second-level cache: a tile ahead is too early for the first, which it would flush.
   void Prefetch(int token, int64_t byte) const {
-    if (byte < next_byte) return;
-    constexpr int kRead = 0;
-    constexpr int kSecondLevel = 2;
-    __builtin_prefetch(next + token * stride + byte, kRead, kSecondLevel);
+    if (byte >= next_byte) PrefetchFar(next + token * stride + byte);
   }
   template <typename E>
   float Scale(int token) const {

@@ -34,8 +34,8 @@ constexpr int64_t PackedBytes(int64_t rows, int64_t cols) {
 
 // A group of `cols` columns of rows of floats packed by pack_int8_rows: the rows' scales and what
 // their integer sums begin with, 32 bits each, then codes, four of a row side by side, of columns
-// rounded up to 16.
-constexpr int64_t PackedInt8GroupBytes(int64_t rows, int64_t cols) {
+// rounded up to 16. Static, since kernels call it.
+static constexpr int64_t PackedInt8GroupBytes(int64_t rows, int64_t cols) {
   return rows * (8 + (cols + 15) / 16 * 16);
 }
 
