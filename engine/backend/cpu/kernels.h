@@ -34,13 +34,13 @@ constexpr int64_t PackedBytes(int64_t rows, int64_t cols) {
 
 // A group of `cols` columns of rows of floats packed by pack_int8_rows: the rows' scales and what
 // their integer sums begin with, 32 bits each, then codes, four of a row side by side, of columns
-// rounded up to 16. Static, since kernels call it.
+// rounded up to 16. Static, as kernels call it: nothing of theirs may be shared.
 static constexpr int64_t PackedInt8GroupBytes(int64_t rows, int64_t cols) {
   return rows * (8 + (cols + 15) / 16 * 16);
 }
 
 // Of rows of groups, rounded up to a multiple of 64.
-constexpr int64_t PackedInt8Bytes(int64_t rows, int64_t cols, int group) {
+static constexpr int64_t PackedInt8Bytes(int64_t rows, int64_t cols, int group) {
   const int64_t bytes = cols / group * PackedInt8GroupBytes(rows, group) +
                         (cols % group == 0 ? 0 : PackedInt8GroupBytes(rows, cols % group));
   return (bytes + 63) / 64 * 64;
@@ -86,7 +86,7 @@ struct CacheTile {
 struct ScoresArgs {
   const float* q = nullptr;  // [rows, q_stride]
   int64_t q_stride = 0;
-  const void* packed = nullptr;  // what pack_rows or, for I8, pack_int8_rows made of q, if there is
+  const void* packed = nullptr;  // what pack_rows or, for I8, pack_int8_rows made of q
   int rows = 0;
   CacheTile keys;  // [tokens, k]
   int tokens = 0;
