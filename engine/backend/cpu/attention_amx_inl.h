@@ -174,7 +174,7 @@ class TileSums {
 
   // Weights as [rows][tokens]; rows that there are none of are whatever they were.
   void RoundWeights(int row, int rows) {
-    const uint64_t seen = (~uint64_t{0} >> (kPageTokens - a_.end)) & (~uint64_t{0} << a_.begin);
+    const uint64_t seen = SummedTokens(a_);
     for (int r = 0; r < rows && row + r < a_.rows; ++r) {
       for (int step = first_step_; step < steps_; ++step) {
         const int token = step * kPairElements;

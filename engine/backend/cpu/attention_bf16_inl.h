@@ -122,7 +122,7 @@ struct WeightPairs {
   alignas(64) int32_t at[R][kTokenPairs];
 
   WeightPairs(const WeightedSumArgs& a, int row) {
-    const uint64_t seen = (~uint64_t{0} >> (kPageTokens - a.end)) & (~uint64_t{0} << a.begin);
+    const uint64_t seen = SummedTokens(a);
     for (int r = 0; r < R; ++r) {
       for (int i = 0; i < kTokenPairs; i += kPairs) {
         const __mmask32 mask = static_cast<__mmask32>(seen >> (2 * i));

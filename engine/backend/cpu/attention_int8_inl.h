@@ -378,7 +378,7 @@ template <void (*kOther)(const WeightedSumArgs&)>
 void WeightedSumInt8(const WeightedSumArgs& a) {
   if (a.v.dtype != DType::kI8) return kOther(a);
   constexpr int kVectors = Int8Weights::kVectors;
-  const uint64_t seen = (~uint64_t{0} >> (kPageTokens - a.end)) & (~uint64_t{0} << a.begin);
+  const uint64_t seen = SummedTokens(a);
   ForEachSegment(a.v, [&](auto, const Segment& s, int column) {
     if (column == 0) FetchScales(s);  // of all segments
     Vec::F scales[kVectors];

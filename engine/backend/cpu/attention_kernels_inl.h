@@ -426,6 +426,11 @@ void AddScaled(float a, float b, const float* from, int64_t n, float* to) {
 
 // --- sums of values ---
 
+// Bit j: token j is in [begin, end).
+inline uint64_t SummedTokens(const WeightedSumArgs& a) {
+  return (~uint64_t{0} >> (kPageTokens - a.end)) & (~uint64_t{0} << a.begin);
+}
+
 // acc[r, c] += Σ_j p[row + r, j] · load(j, c).
 template <int R, int C, typename Fn>
 inline void AddValues(const WeightedSumArgs& a, int row, Vec::F (&acc)[R * C], Fn&& load) {

@@ -380,6 +380,7 @@ class AttentionTest : public BackendTest {
  protected:
   AttentionTest() : BackendTest(/*quantised_activations=*/true) {}
   void ExpectLengths(Case c, const std::vector<int>& lengths);
+  void ExpectRefuses(float scale, float soft_cap, const std::string& message);
 };
 
 // Sequences of these lengths in one step.
@@ -537,7 +538,8 @@ TEST_P(AttentionTest, BrokenScoresDoNotCrash) {
   }
 }
 
-TEST_P(AttentionTest, RefusesScalesThatAreNone) {
+// Attention of one token that says this of its arguments.
+void AttentionTest::ExpectRefuses(float scale, float soft_cap, const std::string& message) {
   const Case c;
   auto store = backend().CreateKvStore(c.Layout(), 1);
   ASSERT_TRUE(store.ok());
@@ -549,31 +551,24 @@ TEST_P(AttentionTest, RefusesScalesThatAreNone) {
                   .ok());
   Activations q(backend(), {1, c.heads, c.head_dim});
   ASSERT_TRUE(backend().Begin(MakeBatch({{0, 1, {0}}})).ok());
+  const absl::Status status = backend().GqaAttention({.q = q.view(),
+                                                      .store = store->get(),
+                                                      .scale = scale,
+                                                      .soft_cap = soft_cap,
+                                                      .out = q.view()});
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr(message));
+}
+
+TEST_P(AttentionTest, RefusesScalesThatAreNone) {
   for (const float scale : {0.0f, -1.0f, kNan, std::numeric_limits<float>::infinity()}) {
-    const absl::Status status = backend().GqaAttention(
-        {.q = q.view(), .store = store->get(), .scale = scale, .out = q.view()});
-    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
-    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("scale is"));
+    ExpectRefuses(scale, 0.0f, "scale is");
   }
 }
 
 TEST_P(AttentionTest, RefusesSoftCapsThatAreNone) {
-  const Case c;
-  auto store = backend().CreateKvStore(c.Layout(), 1);
-  ASSERT_TRUE(store.ok());
-  ASSERT_TRUE(backend()
-                  .Prepare({.max_tokens = 8,
-                            .max_sequences = 2,
-                            .max_logit_tokens = 1,
-                            .max_context_tokens = 64})
-                  .ok());
-  Activations q(backend(), {1, c.heads, c.head_dim});
-  ASSERT_TRUE(backend().Begin(MakeBatch({{0, 1, {0}}})).ok());
   for (const float cap : {-1.0f, kNan, std::numeric_limits<float>::infinity()}) {
-    const absl::Status status = backend().GqaAttention(
-        {.q = q.view(), .store = store->get(), .scale = 1.0f, .soft_cap = cap, .out = q.view()});
-    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
-    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("soft_cap is"));
+    ExpectRefuses(1.0f, cap, "soft_cap is");
   }
 }
 
@@ -670,13 +665,14 @@ TEST_P(AttentionTest, RotationIsAccurateFarOut) {
   }
 }
 
-// One token weighs 1 exactly, so that attention returns its values as they were stored; as 255
-// 255ths of 1, with two roundings more.
+// One token weighs 1 exactly, so that attention returns its values as they were stored; where
+// weights are rounded, as 255 255ths of 1, with two roundings more.
 TEST_P(AttentionTest, Int8CacheHoldsWhatItsDefinitionSays) {
-  const auto read_back = [&](const Case& c, const std::vector<float>& values) {
+  const std::unique_ptr<Backend> exact = MakeBackend(GetParam(), 2);
+  const auto read_back = [&](Backend& backend, const Case& c, const std::vector<float>& values) {
     Sequence sequence = MakeSequence(c, 1, 4);
     std::copy(values.begin(), values.end(), (c.mla() ? sequence.k : sequence.v).begin());
-    Runner runner(backend(), c, {sequence});
+    Runner runner(backend, c, {sequence});
     runner.Step({{0, 0, 1}});
     return runner.Output(0);
   };
@@ -696,18 +692,23 @@ TEST_P(AttentionTest, Int8CacheHoldsWhatItsDefinitionSays) {
     for (const float last :
          {kNan, std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
       values[83] = c.mla() ? 0.3f : last;
-      const std::vector<float> out = read_back(c, values);
+      const std::vector<float> out = read_back(*exact, c, values);
+      const std::vector<float> rounded = read_back(backend(), c, values);
       reference::Row want(values.begin(), values.end());
       const int sound = c.mla() ? 84 : 63;
       for (int at = 0; at < sound; at += 21) reference::RoundToInt8(want.data() + at, 21);
       const float rounding = MultipliesInt8(GetParam()) ? 0x1p-22f : 0.0f;
       for (int i = 0; i < sound; ++i) {
         const float stored = static_cast<float>(want[i]);
-        EXPECT_NEAR(out[i], stored, std::abs(stored) * rounding) << i;
+        EXPECT_EQ(out[i], stored) << i;
+        EXPECT_NEAR(rounded[i], stored, std::abs(stored) * rounding) << i;
       }
-      for (int i = sound; i < 84; ++i) EXPECT_TRUE(std::isnan(out[i])) << i;
+      for (int i = sound; i < 84; ++i) {
+        EXPECT_TRUE(std::isnan(out[i])) << i;
+        EXPECT_TRUE(std::isnan(rounded[i])) << i;
+      }
       EXPECT_THAT(std::vector<float>(out.begin(), out.begin() + 7),
-                  ::testing::Pointwise(::testing::FloatEq(), {0, 2, -2, 126, 0, 3, -127}));
+                  ::testing::ElementsAre(0, 2, -2, 126, 0, 3, -127));
     }
   }
 }
