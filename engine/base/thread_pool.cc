@@ -22,13 +22,8 @@ constexpr uint64_t kGeneration = uint64_t{1} << 16;
 
 }  // namespace
 
-struct ThreadPool::Loop {
-  int64_t tasks;
-  absl::FunctionRef<void(int64_t, int)> body;
-  std::atomic<int64_t> next{0};
-};
-
-ThreadPool::ThreadPool(int threads, std::vector<int> cpus) : cpus_(std::move(cpus)) {
+ThreadPool::ThreadPool(int threads, std::vector<int> cpus)
+    : cpus_(std::move(cpus)), shares_(threads) {
   CHECK_GE(threads, 1);
   CHECK_LE(static_cast<uint64_t>(threads), kWorkers);
   workers_.reserve(threads - 1);
@@ -47,28 +42,36 @@ ThreadPool::~ThreadPool() {
   workers_.clear();
 }
 
-void ThreadPool::RunTasks(Loop& loop, int worker) {
-  for (int64_t task = loop.next.fetch_add(1); task < loop.tasks; task = loop.next.fetch_add(1)) {
-    loop.body(task, worker);
+void ThreadPool::RunTasks(Body body, int worker) {
+  for (size_t i = 0; i < shares_.size(); ++i) {
+    Share& share = shares_[(worker + i) % shares_.size()];
+    // A look before the add leaves the shares of others, once they are empty, where they are.
+    while (share.next.load(std::memory_order_relaxed) < share.end) {
+      const int64_t task = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (task < share.end) body(task, worker);
+    }
   }
 }
 
 void ThreadPool::ParallelFor(int64_t tasks, absl::FunctionRef<void(int64_t, int)> body) {
   if (tasks <= 0) return;
-  Loop loop{.tasks = tasks, .body = body};
   if (tasks == 1 || workers_.empty()) {
-    RunTasks(loop, 0);
+    for (int64_t task = 0; task < tasks; ++task) body(task, 0);
     return;
   }
-  // Between loops the state is closed and without workers, so it is this thread's alone.
-  loop_.store(&loop);
+  // Between loops the state is closed and without workers, so all is this thread's alone.
+  for (int64_t i = 0; i < threads(); ++i) {
+    shares_[i].next.store(tasks * i / threads(), std::memory_order_relaxed);
+    shares_[i].end = tasks * (i + 1) / threads();
+  }
+  body_.store(&body);
   state_.store((state_.load() / kGeneration + 1) * kGeneration + kOpen);
   if (sleeping_.load() > 0) {
     absl::MutexLock lock(&mutex_);
     wake_.SignalAll();
   }
-  RunTasks(loop, 0);
-  // Closed, nobody joins any more; `loop` may leave the stack once those that have are gone.
+  RunTasks(body, 0);
+  // Closed, nobody joins any more; `body` may go once those that have are gone.
   state_.fetch_and(~kOpen);
   for (int spins = 0; (state_.load(std::memory_order_acquire) & kWorkers) != 0; ++spins) {
     if (spins < kSpins) {
@@ -108,7 +111,7 @@ void ThreadPool::Work(int worker) {
   while (WaitForLoop(seen)) {
     seen = state_.load() / kGeneration;
     if (!Join(seen)) continue;
-    RunTasks(*loop_.load(), worker);
+    RunTasks(*body_.load(), worker);
     state_.fetch_sub(1, std::memory_order_release);
   }
 }

@@ -32,16 +32,23 @@ class ThreadPool {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls body(task, worker) once for each task in [0, tasks), worker in [0, threads()), and
-  // returns when all are done. Tasks are handed out in order, one by one, to whichever thread is
-  // free.
+  // returns when all are done. Each thread has a share of consecutive tasks, which it runs in order,
+  // so that it reads memory in order; one that is through with its own runs those of others.
   void ParallelFor(int64_t tasks, absl::FunctionRef<void(int64_t task, int worker)> body);
 
  private:
-  struct Loop;
+  // Tasks [next, end) of a loop that nobody has taken. Apart from others in memory: a thread that
+  // takes its own tasks waits for no other.
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  using Body = absl::FunctionRef<void(int64_t, int)>;
+
   void Work(int worker);
   bool WaitForLoop(uint64_t seen);
   bool Join(uint64_t generation);
-  static void RunTasks(Loop& loop, int worker);
+  void RunTasks(Body body, int worker);
 
   const std::vector<int> cpus_;
   std::vector<Thread> workers_;
@@ -49,7 +56,8 @@ class ThreadPool {
   // those that have joined and not left. A worker that the system does not run when a loop begins
   // never joins it, and nobody waits for it.
   std::atomic<uint64_t> state_{0};
-  std::atomic<Loop*> loop_{nullptr};
+  std::atomic<const Body*> body_{nullptr};
+  std::vector<Share> shares_;  // [threads()]
   std::atomic<bool> stop_{false};
   absl::Mutex mutex_;
   absl::CondVar wake_;

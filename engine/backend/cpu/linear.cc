@@ -24,7 +24,7 @@ constexpr int64_t kTaskRows = 32;
 // Of large products, where it leaves a thread as many tasks: activations are read less often.
 constexpr int64_t kLongTaskRows = 64;
 constexpr int kLongTasksPerThread = 8;
-constexpr int kPiecesPerThread = 4;
+constexpr int kPiecesPerThread = 8;
 constexpr int64_t kDecodedFloats = 128 * 1024;
 
 int64_t RowsPerTask(int64_t k) {
