@@ -125,6 +125,19 @@ absl::Status Backend::GatedActivation(const GatedActivationArgs& args) {
   return Remember(DoGatedActivation(args));
 }
 
+absl::Status Backend::GatedLinear(const GatedLinearArgs& args) {
+  RETURN_IF_ERROR(dead_);
+  RETURN_IF_ERROR(CheckGatedLinear(args, {batch_, activation_}));
+  return Remember(DoGatedLinear(args));
+}
+
+absl::Status Backend::DoGatedLinear(const GatedLinearArgs& args) {
+  RETURN_IF_ERROR(DoLinearGroup({{{.in = args.in, .weight = args.gate, .out = args.out},
+                                  {.in = args.in, .weight = args.up, .out = args.up_out}}}));
+  return DoGatedActivation(
+      {.gate = args.out, .up = args.up_out, .activation = args.activation, .out = args.out});
+}
+
 absl::Status Backend::Route(const RouteArgs& args) {
   RETURN_IF_ERROR(dead_);
   RETURN_IF_ERROR(CheckRoute(args, {batch_, activation_}));

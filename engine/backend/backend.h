@@ -71,6 +71,8 @@ class Backend {
   absl::Status GqaAttention(const GqaAttentionArgs& args);
   absl::Status MlaAttention(const MlaAttentionArgs& args);
   absl::Status GatedActivation(const GatedActivationArgs& args);
+  // With the results of LinearGroup and GatedActivation; a backend may run them as one.
+  absl::Status GatedLinear(const GatedLinearArgs& args);
   absl::Status Route(const RouteArgs& args);
   absl::Status GatherRows(const GatherRowsArgs& args);
   absl::Status CombineRows(const CombineRowsArgs& args);
@@ -111,6 +113,8 @@ class Backend {
   virtual absl::Status DoGqaAttention(const GqaAttentionArgs& args) = 0;
   virtual absl::Status DoMlaAttention(const MlaAttentionArgs& args) = 0;
   virtual absl::Status DoGatedActivation(const GatedActivationArgs& args) = 0;
+  // One after the other, unless the backend knows better.
+  virtual absl::Status DoGatedLinear(const GatedLinearArgs& args);
   virtual absl::Status DoRoute(const RouteArgs& args) = 0;
   virtual absl::Status DoGatherRows(const GatherRowsArgs& args) = 0;
   virtual absl::Status DoCombineRows(const CombineRowsArgs& args) = 0;

@@ -440,6 +440,12 @@ absl::Status CheckGatedActivation(const GatedActivationArgs& args, const StepFac
   return CheckSameShape(args.gate, "gate", args.out, "out");
 }
 
+absl::Status CheckGatedLinear(const GatedLinearArgs& args, const StepFacts& step) {
+  RETURN_IF_ERROR(CheckLinear({.in = args.in, .weight = args.gate, .out = args.out}, step));
+  RETURN_IF_ERROR(CheckLinear({.in = args.in, .weight = args.up, .out = args.up_out}, step));
+  return CheckSameShape(args.up_out, "up", args.out, "out");
+}
+
 absl::Status CheckRoute(const RouteArgs& args, const StepFacts& step) {
   RETURN_IF_ERROR(CheckTokens(args.logits, "route logits", 2, step));
   RETURN_IF_ERROR(CheckExpertsPerToken(args.top_k, "route top_k"));

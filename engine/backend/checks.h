@@ -43,6 +43,7 @@ absl::Status CheckMlaCacheWrite(const MlaCacheWriteArgs& args, const StepFacts& 
 absl::Status CheckGqaAttention(const GqaAttentionArgs& args, const StepFacts& step);
 absl::Status CheckMlaAttention(const MlaAttentionArgs& args, const StepFacts& step);
 absl::Status CheckGatedActivation(const GatedActivationArgs& args, const StepFacts& step);
+absl::Status CheckGatedLinear(const GatedLinearArgs& args, const StepFacts& step);
 absl::Status CheckRoute(const RouteArgs& args, const StepFacts& step);
 absl::Status CheckGatherRows(const GatherRowsArgs& args, const StepFacts& step);
 absl::Status CheckCombineRows(const CombineRowsArgs& args, const StepFacts& step);

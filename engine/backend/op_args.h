@@ -114,6 +114,17 @@ struct GatedActivationArgs {
   MutableTensorView out;  // [tokens, intermediate_size]
 };
 
+// out = activation(gate · in) · (up · in), element by element: the first half of a gated
+// feed-forward network (arXiv 2002.05202).
+struct GatedLinearArgs {
+  TensorView in;                       // [tokens, in_features]
+  const PackedWeight* gate = nullptr;  // [intermediate_size, in_features]
+  const PackedWeight* up = nullptr;    // [intermediate_size, in_features]
+  Activation activation = Activation::kSilu;
+  MutableTensorView up_out;  // [tokens, intermediate_size]: written, up · in
+  MutableTensorView out;     // [tokens, intermediate_size]; overlapping neither
+};
+
 // A token goes to at most so many experts; published are 2 to 22. Bounds what backends set aside
 // for routes.
 inline constexpr int kMaxExpertsPerToken = 64;

@@ -44,11 +44,12 @@ class GatedFeedForward : public FeedForward {
     const Layer& weights = layers_[step.layer];
     const MutableTensorView gate = gate_->Rows(step.normed.shape[0]);
     const MutableTensorView up = up_->Rows(step.normed.shape[0]);
-    RETURN_IF_ERROR(
-        backend_->LinearGroup({{{.in = step.normed, .weight = weights.gate.get(), .out = gate},
-                                {.in = step.normed, .weight = weights.up.get(), .out = up}}}));
-    RETURN_IF_ERROR(backend_->GatedActivation(
-        {.gate = gate, .up = up, .activation = spec_.activation, .out = gate}));
+    RETURN_IF_ERROR(backend_->GatedLinear({.in = step.normed,
+                                           .gate = weights.gate.get(),
+                                           .up = weights.up.get(),
+                                           .activation = spec_.activation,
+                                           .up_out = up,
+                                           .out = gate}));
     return backend_->Linear(
         {.in = gate, .weight = weights.down.get(), .accumulate = step.accumulate, .out = step.out});
   }

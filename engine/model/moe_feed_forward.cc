@@ -185,11 +185,12 @@ class MoeFeedForward : public FeedForward {
   };
 
   absl::Status RunExpert(const Expert& expert, const TensorView& rows, const Buffers& to) {
-    RETURN_IF_ERROR(
-        backend_->LinearGroup({{{.in = rows, .weight = expert.gate.get(), .out = to.gate},
-                                {.in = rows, .weight = expert.up.get(), .out = to.up}}}));
-    RETURN_IF_ERROR(backend_->GatedActivation(
-        {.gate = to.gate, .up = to.up, .activation = spec_.activation, .out = to.gate}));
+    RETURN_IF_ERROR(backend_->GatedLinear({.in = rows,
+                                           .gate = expert.gate.get(),
+                                           .up = expert.up.get(),
+                                           .activation = spec_.activation,
+                                           .up_out = to.up,
+                                           .out = to.gate}));
     return backend_->Linear(
         {.in = to.gate, .weight = expert.down.get(), .accumulate = to.accumulate, .out = to.out});
   }

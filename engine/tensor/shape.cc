@@ -18,12 +18,6 @@ Shape::Shape(absl::Span<const int64_t> dims) : rank_(static_cast<int>(dims.size(
   }
 }
 
-int64_t Shape::operator[](int i) const {
-  CHECK_GE(i, 0);
-  CHECK_LT(i, rank_);
-  return dims_[i];
-}
-
 int64_t Shape::elements() const {
   int64_t product = 1;
   for (const int64_t dim : dims()) product *= dim;

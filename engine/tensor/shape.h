@@ -8,6 +8,8 @@
 
 #include "absl/types/span.h"
 
+#include "engine/base/check.h"
+
 namespace transmla {
 
 // Copyable value. Dimensions are not negative.
@@ -23,7 +25,11 @@ class Shape {
 
   int rank() const { return rank_; }
   // REQUIRES: 0 <= i < rank().
-  int64_t operator[](int i) const;
+  int64_t operator[](int i) const {
+    CHECK_GE(i, 0);
+    CHECK_LT(i, rank_);
+    return dims_[i];
+  }
   absl::Span<const int64_t> dims() const { return absl::MakeConstSpan(dims_, rank_); }
 
   // Product of all dimensions; 1 for rank 0.
@@ -36,11 +42,15 @@ class Shape {
   // "[576, 1536]"
   std::string ToString() const;
 
-  friend bool operator==(const Shape& a, const Shape& b) { return a.dims() == b.dims(); }
+  friend bool operator==(const Shape& a, const Shape& b) {
+    bool equal = a.rank_ == b.rank_;
+    for (int i = 0; i < kMaxRank; ++i) equal &= a.dims_[i] == b.dims_[i];
+    return equal;
+  }
   friend bool operator!=(const Shape& a, const Shape& b) { return !(a == b); }
 
  private:
-  int64_t dims_[kMaxRank] = {};
+  int64_t dims_[kMaxRank] = {};  // 0 from rank_ on
   int rank_ = 0;
 };
 

@@ -190,6 +190,11 @@ absl::Status CpuBackend::DoGatedActivation(const GatedActivationArgs& args) {
   return absl::OkStatus();
 }
 
+absl::Status CpuBackend::DoGatedLinear(const GatedLinearArgs& args) {
+  cpu::GatedLinear(context_, args);
+  return absl::OkStatus();
+}
+
 absl::Status CpuBackend::DoRoute(const RouteArgs& args) {
   cpu::Route(context_, args);
   return absl::OkStatus();

@@ -45,6 +45,7 @@ class CpuBackend final : public Backend {
   absl::Status DoGqaAttention(const GqaAttentionArgs& args) override;
   absl::Status DoMlaAttention(const MlaAttentionArgs& args) override;
   absl::Status DoGatedActivation(const GatedActivationArgs& args) override;
+  absl::Status DoGatedLinear(const GatedLinearArgs& args) override;
   absl::Status DoRoute(const RouteArgs& args) override;
   absl::Status DoGatherRows(const GatherRowsArgs& args) override;
   absl::Status DoCombineRows(const CombineRowsArgs& args) override;

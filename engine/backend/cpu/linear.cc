@@ -9,6 +9,7 @@
 #include "engine/backend/cpu/activation_tiles.h"
 #include "engine/backend/cpu/panel_format.h"
 #include "engine/backend/cpu/panel_kernels.h"
+#include "engine/backend/cpu/rows.h"
 #include "engine/base/checked_math.h"
 
 namespace transmla::cpu {
@@ -27,7 +28,7 @@ constexpr int kLongTasksPerThread = 8;
 constexpr int kPiecesPerThread = 8;
 constexpr int64_t kDecodedFloats = 128 * 1024;
 
-int64_t RowsPerTask(int64_t k) {
+int64_t DecodedRowsPerTask(int64_t k) {
   return std::clamp(kDecodedFloats / k / 4 * 4, int64_t{4}, kTaskRows);
 }
 
@@ -44,44 +45,64 @@ int64_t PanelRowsPerTask(const ThreadPool& pool, const Product& p) {
   return std::clamp(pairs * pair_rows, pair_rows, large ? kLongTaskRows : kTaskRows);
 }
 
+bool InPanels(const Product& p) { return p.weight->panels() != nullptr; }
+
 // A product whose activations are packed once for all rows.
 bool IsPacked(const CpuContext& context, const Product& p) {
   return context.kernels->dot_packed != nullptr && p.weight->dtype() == DType::kBF16 &&
          PackedBytes(kPackedRows, p.k) * p.matrices <= CpuContext::kPackedBytes;
 }
 
-int64_t FloatTaskRows(const CpuContext& context, const Product& p) {
-  return IsPacked(context, p) ? kTaskRows : RowsPerTask(p.k);
-}
+// A product cut into tasks, each of some rows of one matrix.
+struct Tasks {
+  const Product* product;
+  bool packed;         // IsPacked
+  int64_t rows;        // of a task, but for the last of a matrix
+  int64_t per_matrix;  // tasks
+  int64_t count;       // tasks
 
-int64_t FloatTasks(const CpuContext& context, const Product& p) {
-  return CeilDiv(p.rows, FloatTaskRows(context, p)) * p.matrices;
-}
+  Tasks(const CpuContext& context, const Product& p)
+      : product(&p),
+        packed(IsPacked(context, p)),
+        rows(InPanels(p) ? PanelRowsPerTask(*context.pool, p)
+             : packed    ? kTaskRows
+                         : DecodedRowsPerTask(p.k)),
+        per_matrix(CeilDiv(p.rows, rows)),
+        count(per_matrix * p.matrices) {}
+};
+
+// What a task multiplies by.
+struct TaskRows {
+  int64_t matrix;
+  int64_t first;
+  int64_t count;
+
+  TaskRows(const Tasks& tasks, int64_t task)
+      : matrix(task / tasks.per_matrix),
+        first(task % tasks.per_matrix * tasks.rows),
+        count(std::min(tasks.rows, tasks.product->rows - first)) {}
+};
 
 // REQUIRES: context.packed holds the product's tokens if it IsPacked.
-void RunFloatTask(CpuContext& context, const Product& p, int64_t task, int worker) {
+void RunFloatTask(CpuContext& context, const Tasks& tasks, const TaskRows& rows, int worker) {
   const Kernels& kernels = *context.kernels;
+  const Product& p = *tasks.product;
   const CpuWeight& weight = *p.weight;
-  const int64_t task_rows = FloatTaskRows(context, p);
-  const int64_t matrix_tasks = CeilDiv(p.rows, task_rows);
-  const int64_t matrix = task / matrix_tasks;
-  const int64_t row = task % matrix_tasks * task_rows;
-  const int64_t rows = std::min(task_rows, p.rows - row);
   DotArgs dot;
-  dot.w = weight.data() + (matrix * p.rows + row) * weight.row_bytes();
+  dot.w = weight.data() + (rows.matrix * p.rows + rows.first) * weight.row_bytes();
   dot.w_stride = weight.row_bytes();
-  dot.rows = static_cast<int>(rows);
-  dot.x = p.in + matrix * p.in_step;
+  dot.rows = static_cast<int>(rows.count);
+  dot.x = p.in + rows.matrix * p.in_step;
   dot.x_stride = p.in_stride;
   dot.tokens = p.tokens;
   dot.k = p.k;
-  dot.bias = p.bias == nullptr ? nullptr : p.bias + row;
+  dot.bias = p.bias == nullptr ? nullptr : p.bias + rows.first;
   dot.accumulate = p.accumulate;
-  dot.out = p.out + matrix * p.out_step + row;
+  dot.out = p.out + rows.matrix * p.out_step + rows.first;
   dot.out_stride = p.out_stride;
   if (weight.dtype() == DType::kF32) return kernels.dot_f32(dot);
-  if (IsPacked(context, p)) {
-    dot.packed = context.packed.data() + matrix * PackedBytes(p.tokens, p.k);
+  if (tasks.packed) {
+    dot.packed = context.packed.data() + rows.matrix * PackedBytes(p.tokens, p.k);
     return kernels.dot_packed(dot);
   }
   if (weight.dtype() == DType::kBF16 && kernels.dot_bf16 != nullptr) {
@@ -90,7 +111,7 @@ void RunFloatTask(CpuContext& context, const Product& p, int64_t task, int worke
   }
   if (p.tokens <= kFusedTokens && kernels.dot_fused(weight.dtype(), dot)) return;
   float* decoded = context.Scratch(worker);
-  for (int64_t r = 0; r < rows; ++r) {
+  for (int64_t r = 0; r < rows.count; ++r) {
     kernels.dequantize(weight.dtype(), static_cast<const std::byte*>(dot.w) + r * dot.w_stride, p.k,
                        decoded + r * p.k);
   }
@@ -99,29 +120,28 @@ void RunFloatTask(CpuContext& context, const Product& p, int64_t task, int worke
   kernels.dot_f32(dot);
 }
 
-int64_t PanelTasks(const CpuContext& context, const Product& p) {
-  return CeilDiv(p.rows, PanelRowsPerTask(*context.pool, p));
-}
-
 // REQUIRES: context.tiles holds the product's tokens.
-void RunPanelTask(CpuContext& context, const Product& p, int64_t task, int worker) {
+void RunPanelTask(CpuContext& context, const Product& p, const TaskRows& rows, int worker) {
   const int64_t panel_bytes = PanelBytes(p.weight->dtype(), p.k);
-  const int64_t task_rows = PanelRowsPerTask(*context.pool, p);
-  const int64_t row = task * task_rows;
   PanelDotArgs dot;
   dot.dtype = p.weight->dtype();
-  dot.panels = p.weight->panels() + row / kPanelRows * panel_bytes;
+  dot.panels = p.weight->panels() + rows.first / kPanelRows * panel_bytes;
   dot.panel_bytes = panel_bytes;
-  dot.rows = static_cast<int>(std::min(task_rows, p.rows - row));
+  dot.rows = static_cast<int>(rows.count);
   dot.tiles = reinterpret_cast<const uint8_t*>(context.tiles.data());
   dot.tokens = p.tokens;
   dot.k = p.k;
-  dot.bias = p.bias == nullptr ? nullptr : p.bias + row;
+  dot.bias = p.bias == nullptr ? nullptr : p.bias + rows.first;
   dot.accumulate = p.accumulate;
-  dot.out = p.out + row;
+  dot.out = p.out + rows.first;
   dot.out_stride = p.out_stride;
   dot.scratch = reinterpret_cast<uint8_t*>(context.Scratch(worker));
   context.panels->dot(dot);
+}
+
+void RunTask(CpuContext& context, const Tasks& tasks, const TaskRows& rows, int worker) {
+  InPanels(*tasks.product) ? RunPanelTask(context, *tasks.product, rows, worker)
+                           : RunFloatTask(context, tasks, rows, worker);
 }
 
 // Writes activation tiles of the tokens of a product.
@@ -149,8 +169,6 @@ void PackTokens(CpuContext& context, const Product& p) {
   });
 }
 
-bool InPanels(const Product& p) { return p.weight->panels() != nullptr; }
-
 // Tokens whose tiles, or packed rows, fit the workspace, in whole ones.
 int TokenRoom(const CpuContext& context, const Product& p) {
   if (IsPacked(context, p)) {
@@ -162,27 +180,39 @@ int TokenRoom(const CpuContext& context, const Product& p) {
   return static_cast<int>(CpuContext::kTileBytes / TileTokenBytes(p.k) / tile_tokens * tile_tokens);
 }
 
-// Products of the same rows `in` in one loop, so that threads wait for one another once. REQUIRES:
-// the tokens fit TokenRoom of each; weights in panels are of one matrix (those of heads are not
-// kept in panels), as are all if there are several.
-void RunTogether(CpuContext& context, absl::Span<const Product> products) {
+// What products of the same rows `in` read of them. REQUIRES: the tokens fit TokenRoom of each;
+// weights in panels are of one matrix (those of heads are not kept in panels), as are all if there
+// are several.
+void PrepareTokens(CpuContext& context, absl::Span<const Product> products) {
   if (const auto panels = absl::c_find_if(products, InPanels); panels != products.end()) {
     FillTiles(context, *panels);
   }
   const auto packed =
       absl::c_find_if(products, [&](const Product& product) { return IsPacked(context, product); });
   if (packed != products.end()) PackTokens(context, *packed);
-  const auto tasks = [&](const Product& p) {
-    return InPanels(p) ? PanelTasks(context, p) : FloatTasks(context, p);
-  };
+}
+
+// Products of the same rows `in` in one loop, so that threads wait for one another once. REQUIRES:
+// as PrepareTokens.
+void RunTogether(CpuContext& context, absl::Span<const Product> products) {
+  PrepareTokens(context, products);
+  absl::InlinedVector<Tasks, 4> all;
   int64_t total = 0;
-  for (const Product& p : products) total += tasks(p);
+  for (const Product& p : products) total += all.emplace_back(context, p).count;
   context.pool->ParallelFor(total, [&](int64_t task, int worker) {
-    const Product* p = products.data();
-    for (; task >= tasks(*p); ++p) task -= tasks(*p);
-    InPanels(*p) ? RunPanelTask(context, *p, task, worker)
-                 : RunFloatTask(context, *p, task, worker);
+    const Tasks* tasks = all.data();
+    for (; task >= tasks->count; ++tasks) task -= tasks->count;
+    RunTask(context, *tasks, TaskRows(*tasks, task), worker);
   });
+}
+
+// Tokens [first, first + tokens) of a product.
+Product TokensOf(const Product& p, int first, int tokens) {
+  Product part = p;
+  part.in += first * p.in_stride;
+  part.out += first * p.out_stride;
+  part.tokens = tokens;
+  return part;
 }
 
 Product ProductOf(const LinearArgs& args) {
@@ -205,10 +235,7 @@ Product ProductOf(const LinearArgs& args) {
 void RunProduct(CpuContext& context, const Product& p) {
   const int turn = TokenRoom(context, p);
   for (int first = 0; first < p.tokens; first += turn) {
-    Product part = p;
-    part.in += first * p.in_stride;
-    part.out += first * p.out_stride;
-    part.tokens = std::min(turn, p.tokens - first);
+    const Product part = TokensOf(p, first, std::min(turn, p.tokens - first));
     RunTogether(context, {&part, 1});
   }
 }
@@ -222,6 +249,37 @@ void LinearGroup(CpuContext& context, absl::Span<const LinearArgs> group) {
       absl::c_all_of(products, [&](const Product& p) { return p.tokens <= TokenRoom(context, p); });
   if (fit) return RunTogether(context, products);
   for (const Product& product : products) RunProduct(context, product);
+}
+
+void GatedLinear(CpuContext& context, const GatedLinearArgs& args) {
+  const Product gate = ProductOf({.in = args.in, .weight = args.gate, .out = args.out});
+  const Product up = ProductOf({.in = args.in, .weight = args.up, .out = args.up_out});
+  // Tasks of the two must be of the same rows.
+  if (InPanels(gate) != InPanels(up) || IsPacked(context, gate) != IsPacked(context, up)) {
+    for (const Product& product : {gate, up}) RunProduct(context, product);
+    return GatedActivation(
+        context,
+        {.gate = args.out, .up = args.up_out, .activation = args.activation, .out = args.out});
+  }
+  const auto activate = GatedActivationKernel(*context.kernels, args.activation);
+  const int turn = std::min(TokenRoom(context, gate), TokenRoom(context, up));
+  for (int first = 0; first < gate.tokens; first += turn) {
+    const int tokens = std::min(turn, gate.tokens - first);
+    const Product products[] = {TokensOf(gate, first, tokens), TokensOf(up, first, tokens)};
+    PrepareTokens(context, products);
+    const Tasks gate_tasks(context, products[0]);
+    const Tasks up_tasks(context, products[1]);
+    context.pool->ParallelFor(gate_tasks.count, [&](int64_t task, int worker) {
+      const TaskRows rows(gate_tasks, task);
+      RunTask(context, gate_tasks, rows, worker);
+      RunTask(context, up_tasks, rows, worker);
+      for (int64_t t = 0; t < tokens; ++t) {
+        float* out = products[0].out + t * products[0].out_stride + rows.first;
+        const float* factors = products[1].out + t * products[1].out_stride + rows.first;
+        activate(out, factors, rows.count, out);
+      }
+    });
+  }
 }
 
 void PerHeadLinear(CpuContext& context, const PerHeadLinearArgs& args) {

@@ -5,6 +5,7 @@
 #include "engine/backend/cpu/weight.h"
 
 namespace transmla::cpu {
+
 void Embedding(CpuContext& context, const RaggedBatch& batch, const EmbeddingArgs& args) {
   const CpuWeight& table = AsCpu(*args.table);
   const int64_t cols = table.shape()[1];
@@ -37,10 +38,13 @@ void SoftCap(CpuContext& context, float cap, int64_t rows, int64_t cols, float* 
              [&](int64_t row) { context.kernels->soft_cap(1.0f, cap, cols, values + row * cols); });
 }
 
+decltype(Kernels::silu_mul) GatedActivationKernel(const Kernels& kernels, Activation activation) {
+  return activation == Activation::kSilu ? kernels.silu_mul : kernels.gelu_tanh_mul;
+}
+
 void GatedActivation(CpuContext& context, const GatedActivationArgs& args) {
   const int64_t cols = args.gate.shape.cols();
-  const auto kernel = args.activation == Activation::kSilu ? context.kernels->silu_mul
-                                                           : context.kernels->gelu_tanh_mul;
+  const auto kernel = GatedActivationKernel(*context.kernels, args.activation);
   ForEachRow(context, args.gate.shape.rows(), cols, [&](int64_t row) {
     const int64_t at = row * cols;
     kernel(args.gate.as<float>() + at, args.up.as<float>() + at, cols, args.out.as<float>() + at);

@@ -133,6 +133,12 @@ TEST_P(ChecksTest, WrongShapesAreRefusedAndLeaveTheBackendAlive) {
           "6 elements");
   invalid(backend().GatedActivation({.gate = in.view(), .up = narrow.view(), .out = in.view()}),
           "equal");
+  invalid(
+      backend().GatedLinear({.in = in.view(), .gate = w, .up_out = out.view(), .out = out.view()}),
+      "missing");
+  invalid(backend().GatedLinear(
+              {.in = in.view(), .gate = w, .up = w, .up_out = narrow.view(), .out = out.view()}),
+          "out_features");
   std::vector<float> values(3);
   invalid(backend().Read(out.view(), absl::MakeSpan(values)), "elements");
   EXPECT_TRUE(backend().Linear({.in = in.view(), .weight = w, .out = out.view()}).ok());

@@ -5,7 +5,10 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "absl/strings/str_cat.h"
 
 #include "engine/backend/cpu/panel_format.h"
 #include "tests/engine/backend/backend_fixture.h"
@@ -138,6 +141,53 @@ TEST_P(QuantisedLinearTest, AGroupGivesTheBitsOfEachAlone) {
     EXPECT_TRUE(a.Read() == alone.Read());
     EXPECT_TRUE(b.Read() == RunLinear(backend(), *plain, x.Read(), tokens));
     EXPECT_TRUE(c.Read() == RunLinear(backend(), *kv.packed, x.Read(), tokens));
+  }
+}
+
+// Weights in panels, of one type and of two, weights that are not, and one of each; widths that end
+// within a panel and within a task.
+TEST_P(QuantisedLinearTest, AGatedPairGivesTheBitsOfItsParts) {
+  const int64_t k = 256;
+  const int64_t width = 203;
+  Random random(14);
+  const auto floats = [&] {
+    return PackFloats(backend(), {width, k}, RandomFloats(random, width * k), WeightRole::kLinear);
+  };
+  const Matrix q4 = MakeMatrix(backend(), DType::kQ4_1, width, k, 15);
+  const Matrix q4_k = MakeMatrix(backend(), DType::kQ4_K, width, k, 16);
+  const Matrix bf16 = MakeMatrix(backend(), DType::kBF16, width, k, 17);
+  const WeightPtr f32 = floats(), other = floats();
+  const std::pair<const PackedWeight*, const PackedWeight*> pairs[] = {
+      {q4.packed.get(), q4.packed.get()}, {q4.packed.get(), q4_k.packed.get()},
+      {f32.get(), other.get()},           {f32.get(), q4.packed.get()},
+      {q4_k.packed.get(), f32.get()},     {bf16.packed.get(), f32.get()},
+  };
+  for (const auto& [gate, up] : pairs) {
+    for (const int64_t tokens : {1, 6, 40}) {
+      SCOPED_TRACE(absl::StrCat(DTypeName(gate->dtype()), ", ", DTypeName(up->dtype()), ", ",
+                                tokens, " tokens"));
+      for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
+        Activations x(backend(), {tokens, k}, RandomFloats(random, tokens * k));
+        Activations together(backend(), {tokens, width}), up_out(backend(), {tokens, width});
+        ASSERT_TRUE(backend()
+                        .GatedLinear({.in = x.view(),
+                                      .gate = gate,
+                                      .up = up,
+                                      .activation = activation,
+                                      .up_out = up_out.view(),
+                                      .out = together.view()})
+                        .ok());
+        Activations g(backend(), {tokens, width}, RunLinear(backend(), *gate, x.Read(), tokens));
+        Activations u(backend(), {tokens, width}, RunLinear(backend(), *up, x.Read(), tokens));
+        ASSERT_TRUE(
+            backend()
+                .GatedActivation(
+                    {.gate = g.view(), .up = u.view(), .activation = activation, .out = g.view()})
+                .ok());
+        EXPECT_TRUE(up_out.Read() == u.Read());
+        EXPECT_TRUE(together.Read() == g.Read());
+      }
+    }
   }
 }
 
