@@ -32,8 +32,8 @@ class ThreadPool {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls body(task, worker) once for each task in [0, tasks), worker in [0, threads()), and
-  // returns when all are done. Each thread has a share of consecutive tasks, which it runs in order,
-  // so that it reads memory in order; one that is through with its own runs those of others.
+  // returns when all are done. Each thread has a share of consecutive tasks, which it runs in
+  // order, so that it reads memory in order; one that is through with its own runs those of others.
   void ParallelFor(int64_t tasks, absl::FunctionRef<void(int64_t task, int worker)> body);
 
  private:

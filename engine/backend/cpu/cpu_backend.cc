@@ -15,6 +15,7 @@
 #include "engine/backend/cpu/rows.h"
 #include "engine/backend/cpu/weight.h"
 #include "engine/base/checked_math.h"
+#include "engine/base/clock.h"
 #include "engine/base/cpu_info.h"
 #include "engine/base/cpu_placement.h"
 #include "engine/base/status.h"
@@ -65,6 +66,7 @@ absl::StatusOr<std::unique_ptr<Backend>> CpuBackend::Create(const CpuOptions& op
   context.instruction_set = set;
   context.kernels = options.quantised_activations ? set->rounding_kernels : set->kernels;
   context.panels = set->panels;
+  backend->panel_dots_.emplace(*set->panels, *SystemClock());
   const int threads = options.threads == 0 ? GetCpuInfo().usable_cores : options.threads;
   for (int i = 0; i < threads; ++i) {
     ASSIGN_OR_RETURN(Arena scratch, Arena::Create(CpuContext::kScratchBytes));
@@ -93,7 +95,7 @@ DeviceInfo CpuBackend::info() const {
 
 absl::StatusOr<WeightPtr> CpuBackend::DoPack(const WeightSource& source) {
   std::optional<CpuWeight::Packing> packing;
-  if (context_.quantised_activations) packing.emplace(*context_.pool, panel_memory_);
+  if (context_.quantised_activations) packing.emplace(*context_.pool, panel_memory_, *panel_dots_);
   ASSIGN_OR_RETURN(WeightPtr weight, CpuWeight::Create(source, packing));
   if (source.role != WeightRole::kVector && source.role != WeightRole::kPerHead) {
     most_rows_ = std::max(most_rows_, weight->shape()[0]);

@@ -5,6 +5,7 @@
 #define TRANSMLA_ENGINE_BACKEND_CPU_CPU_BACKEND_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -13,6 +14,7 @@
 #include "engine/backend/cpu/context.h"
 #include "engine/backend/cpu/create.h"
 #include "engine/backend/cpu/huge_pages.h"
+#include "engine/backend/cpu/kernel_choice.h"
 #include "engine/backend/cpu/panel_memory.h"
 #include "engine/backend/cpu/rope_cache_write.h"
 
@@ -60,6 +62,7 @@ class CpuBackend final : public Backend {
 
   CpuContext context_;
   PanelMemory panel_memory_;
+  std::optional<PanelDotChoice> panel_dots_;  // has a value once created
   HugePageMover huge_page_mover_;
   RopeTable rope_;
   int64_t most_rows_ = 0;  // of a matrix packed so far

@@ -136,7 +136,7 @@ void RunPanelTask(CpuContext& context, const Product& p, const TaskRows& rows, i
   dot.out = p.out + rows.first;
   dot.out_stride = p.out_stride;
   dot.scratch = reinterpret_cast<uint8_t*>(context.Scratch(worker));
-  context.panels->dot(dot);
+  p.weight->panel_dot()(dot);
 }
 
 void RunTask(CpuContext& context, const Tasks& tasks, const TaskRows& rows, int worker) {

@@ -179,11 +179,6 @@ class PairProducts {
 template <typename Tiles>
 class AmxDots {
  public:
-  static constexpr PanelKernels Kernels() {
-    return {
-        .tile_tokens = kTileTokens, .quantize_tile = QuantizeTile, .dot = WithPanelFormat<AmxDots>};
-  }
-
   template <PanelFormat P>
   static void Run(const PanelDotArgs& a) {
     if (a.tokens <= kPackedTokens) return VnniDots<kTileTokens>::template RunPacked<P>(a);

@@ -39,6 +39,8 @@ constexpr int64_t PanelScratchBytes(int64_t rows, int64_t k) {
   return (rows + 15) / 16 * (k / 32) * 768;
 }
 
+using PanelDot = void (*)(const PanelDotArgs& args);
+
 struct PanelKernels {
   // Of a full activation tile; a multiple of kTileGroup.
   int tile_tokens;
@@ -48,7 +50,11 @@ struct PanelKernels {
   void (*quantize_tile)(const float* x, int64_t stride, int tokens, int64_t k, uint8_t* tile);
 
   // Any number of tokens.
-  void (*dot)(const PanelDotArgs& args);
+  PanelDot dot;
+
+  // Where there is a second way to the same bits, and which is faster depends on a weight's type
+  // and shape (kernel_choice.h); else null.
+  PanelDot other_dot = nullptr;
 };
 
 extern const PanelKernels kGenericPanelKernels;     // SSE4.1

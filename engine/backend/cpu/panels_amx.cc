@@ -12,6 +12,9 @@
 
 namespace transmla::cpu {
 
-const PanelKernels kAmxPanelKernels = AmxDots<AmxTiles>::Kernels();
+const PanelKernels kAmxPanelKernels = {.tile_tokens = kTileTokens,
+                                       .quantize_tile = QuantizeTile,
+                                       .dot = WithPanelFormat<AmxDots<AmxTiles>>,
+                                       .other_dot = WithPanelFormat<VnniDots<kTileTokens>>};
 
 }  // namespace transmla::cpu

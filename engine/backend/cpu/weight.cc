@@ -36,6 +36,7 @@ absl::StatusOr<WeightPtr> CpuWeight::CreatePanels(const TensorView& source,
       new CpuWeight({nullptr, source.dtype, source.shape}, nullptr, /*refers_to_source=*/false));
   weight->panels_ = std::move(data);
   weight->panel_bytes_ = bytes;
+  weight->panel_dot_ = packing.dots.For(source.dtype, source.shape.cols());
   return WeightPtr(std::move(weight));
 }
 

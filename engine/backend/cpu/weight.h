@@ -10,6 +10,8 @@
 
 #include "absl/status/statusor.h"
 
+#include "engine/backend/cpu/kernel_choice.h"
+#include "engine/backend/cpu/panel_kernels.h"
 #include "engine/backend/cpu/panel_memory.h"
 #include "engine/backend/packed_weight.h"
 #include "engine/base/thread_pool.h"
@@ -22,6 +24,7 @@ class CpuWeight : public PackedWeight {
   struct Packing {
     ThreadPool& packers;
     PanelMemory& memory;
+    PanelDotChoice& dots;
   };
 
   // Vectors become F32. Matrices that products read become panels if their type has any; with no
@@ -38,6 +41,8 @@ class CpuWeight : public PackedWeight {
 
   // Null, or the matrix in panels, and then there is no data().
   const uint8_t* panels() const { return reinterpret_cast<const uint8_t*>(panels_.get()); }
+  // How to multiply by it. REQUIRES: panels().
+  PanelDot panel_dot() const { return panel_dot_; }
   const std::byte* data() const { return static_cast<const std::byte*>(view_.data); }
   int64_t row_bytes() const { return row_bytes_; }
   // REQUIRES: a vector.
@@ -57,6 +62,7 @@ class CpuWeight : public PackedWeight {
   bool refers_to_source_;
   std::shared_ptr<const std::byte> panels_;
   int64_t panel_bytes_ = 0;
+  PanelDot panel_dot_ = nullptr;
   int64_t row_bytes_;
 };
 

@@ -59,5 +59,57 @@ TEST(KernelChoiceTest, TheBestOfSeveralRunsCounts) {
   EXPECT_TRUE(AttendsFaster(disturbed, other, TestClock()));
 }
 
+// Kernels with two ways to multiply, of which the other is faster for rows of up to 64 columns.
+PanelKernels TwoWays() {
+  return {.tile_tokens = 16,
+          .quantize_tile = [](const float*, int64_t, int, int64_t, uint8_t*) {},
+          .dot = [](const PanelDotArgs&) { TestClock().Advance(absl::Microseconds(7)); },
+          .other_dot =
+              [](const PanelDotArgs& args) {
+                TestClock().Advance(absl::Microseconds(args.k <= 64 ? 5 : 9));
+              }};
+}
+
+TEST(KernelChoiceTest, EachShapeHasTheFasterOfTwoWays) {
+  const PanelKernels kernels = TwoWays();
+  PanelDotChoice choice(kernels, TestClock());
+  EXPECT_EQ(choice.For(DType::kQ8_0, 64), kernels.other_dot);
+  EXPECT_EQ(choice.For(DType::kQ8_0, 96), kernels.dot);
+  EXPECT_EQ(choice.For(DType::kQ4_0, 32), kernels.other_dot);
+}
+
+TEST(KernelChoiceTest, AShapeIsMeasuredOnce) {
+  const PanelKernels kernels = TwoWays();
+  PanelDotChoice choice(kernels, TestClock());
+  const PanelDot chosen = choice.For(DType::kQ8_0, 64);
+  const absl::Time measured = TestClock().Now();
+  EXPECT_EQ(choice.For(DType::kQ8_0, 64), chosen);
+  EXPECT_EQ(TestClock().Now(), measured);
+}
+
+TEST(KernelChoiceTest, WithOneWayNothingIsMeasured) {
+  PanelKernels kernels = TwoWays();
+  kernels.other_dot = nullptr;
+  PanelDotChoice choice(kernels, TestClock());
+  const absl::Time before = TestClock().Now();
+  EXPECT_EQ(choice.For(DType::kQ8_0, 64), kernels.dot);
+  EXPECT_EQ(TestClock().Now(), before);
+}
+
+// Real kernels of every set, over every type, get what they need to run.
+TEST(KernelChoiceTest, RealKernelsCanBeMeasured) {
+  for (const std::string& name : InstructionSetNames()) {
+    const auto set = FindInstructionSet(name);
+    if (!set.ok()) continue;
+    PanelKernels kernels = *(*set)->panels;
+    kernels.other_dot = kernels.dot;
+    PanelDotChoice choice(kernels, *SystemClock());
+    for (const DType dtype : {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
+                              DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+      EXPECT_EQ(choice.For(dtype, 768), kernels.dot);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace transmla::cpu

@@ -10,6 +10,7 @@ namespace transmla::cpu {
 
 extern const PanelKernels kEmulatedAvxVnniPanelKernels;  // needs AVX2
 extern const PanelKernels kEmulatedAmxPanelKernels;      // needs AVX-512 VNNI
+extern const PanelKernels kAmxOtherPanelKernels;         // of AMX, other_dot; needs AVX-512 VNNI
 extern const Kernels kEmulatedAmxKernels;                // needs AVX-512 BF16
 
 struct EmulatedSet {
@@ -20,6 +21,8 @@ struct EmulatedSet {
 inline constexpr EmulatedSet kEmulatedSets[] = {
     {{"amx_emulated", &kAvx512Kernels, &kEmulatedAmxKernels, &kEmulatedAmxPanelKernels},
      [](const CpuInfo& cpu) { return cpu.avx512_vnni && cpu.avx512_bf16; }},
+    {{"amx_other_dot", &kAvx512Kernels, &kAvx512VnniKernels, &kAmxOtherPanelKernels},
+     [](const CpuInfo& cpu) { return cpu.avx512_vnni; }},
     {{"avxvnni_emulated", &kAvx2Kernels, &kAvx2Kernels, &kEmulatedAvxVnniPanelKernels},
      [](const CpuInfo& cpu) { return cpu.avx2; }},
 };

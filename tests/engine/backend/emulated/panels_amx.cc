@@ -13,6 +13,12 @@
 
 namespace transmla::cpu {
 
-const PanelKernels kEmulatedAmxPanelKernels = AmxDots<EmulatedTiles>::Kernels();
+const PanelKernels kEmulatedAmxPanelKernels = {.tile_tokens = kTileTokens,
+                                               .quantize_tile = QuantizeTile,
+                                               .dot = WithPanelFormat<AmxDots<EmulatedTiles>>};
+
+const PanelKernels kAmxOtherPanelKernels = {.tile_tokens = kTileTokens,
+                                            .quantize_tile = QuantizeTile,
+                                            .dot = WithPanelFormat<VnniDots<kTileTokens>>};
 
 }  // namespace transmla::cpu
