@@ -21,7 +21,7 @@ struct EmulatedSet {
 inline constexpr EmulatedSet kEmulatedSets[] = {
     {{"amx_emulated", &kAvx512Kernels, &kEmulatedAmxKernels, &kEmulatedAmxPanelKernels},
      [](const CpuInfo& cpu) { return cpu.avx512_vnni && cpu.avx512_bf16; }},
-    {{"amx_other_dot", &kAvx512Kernels, &kAvx512VnniKernels, &kAmxOtherPanelKernels},
+    {{"vnni_on_amx_tiles", &kAvx512Kernels, &kAvx512Kernels, &kAmxOtherPanelKernels},
      [](const CpuInfo& cpu) { return cpu.avx512_vnni; }},
     {{"avxvnni_emulated", &kAvx2Kernels, &kAvx2Kernels, &kEmulatedAvxVnniPanelKernels},
      [](const CpuInfo& cpu) { return cpu.avx2; }},
