@@ -157,9 +157,9 @@ ATTENTION(smollm2_mla_int8, .heads = 9, .dim = 24, .rank = 72, .cache = DType::k
 ATTENTION(llama3_8b_mla_int8, .heads = 32, .dim = 64, .rank = 448, .cache = DType::kI8);
 
 // What a prompt of the latent models would attend to if latents were expanded to keys and values of
-// every head, without the expansion: keys of 88 and 192, values of 64 and 128 are taken as one
-// width of the same sum, rounded to what suits the kernels.
-ATTENTION(smollm2_expanded, .heads = 9, .kv_heads = 9, .dim = 64);
+// every head, without the expansion. Keys of 88 and values of 64, and of 192 and 128, are taken as
+// two of their mean: the number of products is the same.
+ATTENTION(smollm2_expanded, .heads = 9, .kv_heads = 9, .dim = 76);
 ATTENTION(llama3_8b_expanded, .heads = 32, .kv_heads = 32, .dim = 160);
 
 }  // namespace

@@ -1,8 +1,8 @@
 // ThreadPool runs one parallel loop at a time over a fixed set of threads.
 //
 // Made for loops of microseconds: workers spin briefly after a loop, then sleep, so an idle server
-// uses no processor time. How a loop is cut into tasks is the caller's choice and never depends on
-// the number of threads: results are the same on every machine of one instruction set.
+// uses no processor time. How a loop is cut into tasks is the caller's choice, but must not change
+// a result: those are the same on every machine of one instruction set.
 #ifndef TRANSMLA_ENGINE_BASE_THREAD_POOL_H_
 #define TRANSMLA_ENGINE_BASE_THREAD_POOL_H_
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 
+#include "engine/backend/cpu/cache_line.h"
 #include "engine/backend/cpu/cpu_kv_store.h"
 #include "engine/base/checked_math.h"
 
@@ -143,7 +144,9 @@ class BlockAttention {
         rows_(block.tokens * call.group()),
         first_position_(batch.positions[block.first]),
         pages_(batch.pages.data() + batch.page_starts[block.sequence]),
-        work_(scratch, call, rows_) {}
+        work_(scratch, call, rows_) {
+    for (const CacheRows& part : call.store->keys()) packs_any_ |= Packs(part);
+  }
 
   int rows() const { return rows_; }
   // Spans [0, Spans()) hold all positions that the block sees; those before FirstSpan() hold none.
@@ -275,7 +278,6 @@ class BlockAttention {
   // what the last line shares with other columns. Sums read what is in the processor's cache
   // already, so memory has time then that it has not while scores wait for it.
   int64_t BytesFetchedBySums(const CacheRows& part, int rows) const {
-    constexpr int64_t kLineBytes = 64;
     const bool fetched =
         call_.values_in_keys && &part == &call_.store->keys()[0] && SumsInPlace(part.dtype, rows);
     return fetched ? RowBytes(part.dtype, call_.value_dim) / kLineBytes * kLineBytes : 0;
@@ -285,9 +287,7 @@ class BlockAttention {
   // with all of them, into work_.scores.
   void Scores(const Pages& pages, int tokens, int begin, int end) const {
     const int summed_rows = end - begin;
-    const absl::Span<const CacheRows> parts = call_.store->keys();
-    if (std::any_of(parts.begin(), parts.end(),
-                    [&](const CacheRows& part) { return Packs(part); })) {
+    if (packs_any_) {
       begin = 0;
       end = rows_;
     }
@@ -386,6 +386,7 @@ class BlockAttention {
   const int first_position_;
   const PageId* pages_;
   Workspace work_;
+  bool packs_any_ = false;  // of the parts of keys
 };
 
 // Blocks of a step, counted without keeping them: block i of the step in order of tokens.

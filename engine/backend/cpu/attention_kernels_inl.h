@@ -13,6 +13,7 @@
 
 #include <immintrin.h>
 
+#include "engine/backend/cpu/cache_line.h"
 #include "engine/backend/cpu/kernels.h"
 #include "engine/backend/cpu/kernels_inl.h"
 #include "engine/base/page.h"
@@ -29,8 +30,6 @@ constexpr int kTileVectors = Vec::kWidth == 16 ? 4 : 2;
 
 // Rows of a tile that is one vector wide, with a block of kWidth vectors beside it.
 constexpr int kRegisterRows = Vec::kWidth == 16 ? 10 : 4;
-
-constexpr int kLineBytes = 64;  // of the processor's caches
 
 // --- elements of the cache: a vector of them, times a scale where the type has one ---
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "engine/backend/cpu/activation_tiles.h"
+#include "engine/backend/cpu/cache_line.h"
 #include "engine/backend/cpu/panel_format.h"
 #include "engine/backend/cpu/panel_kernels.h"
 #include "engine/tensor/dtype.h"
@@ -78,8 +79,6 @@ struct PackedBlock {
     return Code<P.code_bits, g>(codes);
   }
 };
-
-constexpr int kLineBytes = 64;  // of the processor's caches
 
 // Bytes between what is read and what is asked for: processors that fetch ahead by themselves stop
 // at the end of each memory page.

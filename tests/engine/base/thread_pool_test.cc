@@ -1,7 +1,9 @@
 #include "engine/base/thread_pool.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <thread>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -52,6 +54,38 @@ TEST(ThreadPoolTest, EachTaskRunsOnceByAWorkerOfItsOwn) {
     });
     ASSERT_EQ(wrong.load(), 0) << "round " << round;
     for (int64_t task = 0; task < tasks; ++task) ASSERT_EQ(runs[task].load(), 1);
+  }
+}
+
+// A thread goes through its share in order, however much others take of it.
+TEST(ThreadPoolTest, SharesAreRunInOrder) {
+  constexpr int kThreads = 3;
+  constexpr int64_t kTasks = 90;
+  ThreadPool pool(kThreads);
+  for (int round = 0; round < 300; ++round) {
+    std::vector<std::vector<int64_t>> own(kThreads);
+    pool.ParallelFor(kTasks, [&](int64_t task, int worker) {
+      if (task * kThreads / kTasks == worker) own[worker].push_back(task);
+    });
+    for (const std::vector<int64_t>& tasks : own) {
+      ASSERT_TRUE(std::is_sorted(tasks.begin(), tasks.end()));
+    }
+  }
+}
+
+// The second thread stands still in its first task until all others have been run for it.
+TEST(ThreadPoolTest, OthersRunTheTasksOfAThreadThatIsHeldUp) {
+  constexpr int64_t kTasks = 8;
+  ThreadPool pool(2);
+  for (int round = 0; round < 100; ++round) {
+    std::atomic<int> runs = 0;
+    pool.ParallelFor(kTasks, [&](int64_t task, int worker) {
+      if (worker == 1 && task == kTasks / 2) {
+        while (runs.load() < kTasks - 1) std::this_thread::yield();
+      }
+      ++runs;
+    });
+    ASSERT_EQ(runs.load(), kTasks);
   }
 }
 
