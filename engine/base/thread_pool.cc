@@ -22,10 +22,10 @@ constexpr uint64_t kGeneration = uint64_t{1} << 16;
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads, std::vector<int> cpus)
-    : cpus_(std::move(cpus)), shares_(threads) {
+ThreadPool::ThreadPool(int threads, std::vector<int> cpus) : cpus_(std::move(cpus)) {
   CHECK_GE(threads, 1);
   CHECK_LE(static_cast<uint64_t>(threads), kWorkers);
+  shares_ = std::vector<Share>(threads);
   workers_.reserve(threads - 1);
   for (int worker = 1; worker < threads; ++worker) {
     workers_.emplace_back(absl::StrCat("compute-", worker), [this, worker] { Work(worker); });
