@@ -91,6 +91,9 @@ class Backend {
   absl::Status CopyPages(KvStore* store, absl::Span<const std::pair<PageId, PageId>> copies);
 
  protected:
+  // LinearGroup, then GatedActivation, unless the backend knows better.
+  virtual absl::Status DoGatedLinear(const GatedLinearArgs& args);
+
   // The current step and limits, as checked by Begin and Prepare.
   const RaggedBatch& batch() const { return batch_; }
   const StepLimits& limits() const { return limits_; }
@@ -113,8 +116,6 @@ class Backend {
   virtual absl::Status DoGqaAttention(const GqaAttentionArgs& args) = 0;
   virtual absl::Status DoMlaAttention(const MlaAttentionArgs& args) = 0;
   virtual absl::Status DoGatedActivation(const GatedActivationArgs& args) = 0;
-  // One after the other, unless the backend knows better.
-  virtual absl::Status DoGatedLinear(const GatedLinearArgs& args);
   virtual absl::Status DoRoute(const RouteArgs& args) = 0;
   virtual absl::Status DoGatherRows(const GatherRowsArgs& args) = 0;
   virtual absl::Status DoCombineRows(const CombineRowsArgs& args) = 0;

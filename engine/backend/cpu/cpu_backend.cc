@@ -193,8 +193,8 @@ absl::Status CpuBackend::DoGatedActivation(const GatedActivationArgs& args) {
 }
 
 absl::Status CpuBackend::DoGatedLinear(const GatedLinearArgs& args) {
-  cpu::GatedLinear(context_, args);
-  return absl::OkStatus();
+  if (cpu::GatedLinear(context_, args)) return absl::OkStatus();
+  return Backend::DoGatedLinear(args);
 }
 
 absl::Status CpuBackend::DoRoute(const RouteArgs& args) {

@@ -251,15 +251,11 @@ void LinearGroup(CpuContext& context, absl::Span<const LinearArgs> group) {
   for (const Product& product : products) RunProduct(context, product);
 }
 
-void GatedLinear(CpuContext& context, const GatedLinearArgs& args) {
+bool GatedLinear(CpuContext& context, const GatedLinearArgs& args) {
   const Product gate = ProductOf({.in = args.in, .weight = args.gate, .out = args.out});
   const Product up = ProductOf({.in = args.in, .weight = args.up, .out = args.up_out});
-  // Tasks of the two must be of the same rows.
   if (InPanels(gate) != InPanels(up) || IsPacked(context, gate) != IsPacked(context, up)) {
-    for (const Product& product : {gate, up}) RunProduct(context, product);
-    return GatedActivation(
-        context,
-        {.gate = args.out, .up = args.up_out, .activation = args.activation, .out = args.out});
+    return false;
   }
   const auto activate = GatedActivationKernel(*context.kernels, args.activation);
   const int turn = std::min(TokenRoom(context, gate), TokenRoom(context, up));
@@ -280,6 +276,7 @@ void GatedLinear(CpuContext& context, const GatedLinearArgs& args) {
       }
     });
   }
+  return true;
 }
 
 void PerHeadLinear(CpuContext& context, const PerHeadLinearArgs& args) {

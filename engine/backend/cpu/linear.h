@@ -32,7 +32,8 @@ void RunProduct(CpuContext& context, const Product& product);
 void Linear(CpuContext& context, const LinearArgs& args);
 // At least one product.
 void LinearGroup(CpuContext& context, absl::Span<const LinearArgs> group);
-void GatedLinear(CpuContext& context, const GatedLinearArgs& args);
+// False, with nothing done, for weights whose rows cannot be cut alike.
+bool GatedLinear(CpuContext& context, const GatedLinearArgs& args);
 void PerHeadLinear(CpuContext& context, const PerHeadLinearArgs& args);
 
 }  // namespace transmla::cpu
