@@ -29,17 +29,24 @@ struct Shape {
   int dim = 0;       // of a head; of the rope key for latent attention
   int rank = 0;      // of the latent
   DType cache = DType::kBF16;
+  // Latents expanded to keys of nope + dim and values of `value` for every head; 0: not.
+  int nope = 0;
+  int value = 0;
 
   bool mla() const { return kv_heads == 0; }
-  int key_dim() const { return rank + dim; }
-  int value_dim() const { return mla() ? rank : dim; }
+  bool expanded() const { return nope > 0; }
+  int query_dim() const { return nope + dim; }
+  int key_dim() const { return expanded() ? nope + dim : rank + dim; }
+  int value_dim() const { return expanded() ? value : mla() ? rank : dim; }
+  // Multiply-adds of the expansion of a position.
+  double ExpansionProducts() const { return expanded() ? 1.0 * heads * rank * (nope + value) : 0; }
   KvLayout Layout() const {
     return {.attention = mla() ? AttentionKind::kMla : AttentionKind::kGqa,
             .num_layers = 1,
             .first_dim = mla() ? rank : kv_heads * dim,
             .second_dim = mla() ? dim : kv_heads * dim,
             .dtype = cache,
-            .group = cache == DType::kI8 ? std::min(value_dim(), kMaxKvGroup) : 0};
+            .group = cache == DType::kI8 ? std::min(mla() ? rank : dim, kMaxKvGroup) : 0};
   }
 };
 
@@ -74,6 +81,15 @@ void FillPages(KvStore& store) {
   }
 }
 
+WeightPtr PerHeadWeight(Backend& backend, const Shape& shape, int rows) {
+  const transmla::Shape dims({shape.heads, rows, shape.rank});
+  const std::vector<uint16_t> values(dims.elements(), 0x3D00);
+  auto weight =
+      backend.Pack({.view = {values.data(), DType::kBF16, dims}, .role = WeightRole::kPerHead});
+  CHECK_OK(weight.status());
+  return *std::move(weight);
+}
+
 void BM_Attention(benchmark::State& state, const Shape& shape) {
   const int sequences = static_cast<int>(state.range(0));
   const int tokens = static_cast<int>(state.range(1));
@@ -81,11 +97,15 @@ void BM_Attention(benchmark::State& state, const Shape& shape) {
   auto backend = CreateCpuBackend(
       {.threads = static_cast<int>(state.range(3)), .quantised_activations = true});
   CHECK_OK(backend.status());
-  const RaggedBatch batch = MakeBatch(sequences, tokens, context);
+  RaggedBatch batch = MakeBatch(sequences, tokens, context);
+  for (int s = 0; shape.expanded() && s < sequences; ++s) {
+    batch.expanded.push_back({batch.sequence_starts[s], batch.sequence_starts[s + 1]});
+  }
   CHECK_OK((*backend)->Prepare({.max_tokens = batch.tokens(),
                                 .max_sequences = sequences,
                                 .max_logit_tokens = 1,
-                                .max_context_tokens = context}));
+                                .max_context_tokens = context,
+                                .expanded_attention = shape.expanded()}));
 
   KvLayout layout = shape.Layout();
   const int64_t layer_bytes = layout.BytesPerToken() * context * sequences;
@@ -96,7 +116,7 @@ void BM_Attention(benchmark::State& state, const Shape& shape) {
   FillPages(**store);
 
   const int64_t rows = batch.tokens();
-  auto q = (*backend)->NewTensor({rows, shape.heads, shape.dim});
+  auto q = (*backend)->NewTensor({rows, shape.heads, shape.query_dim()});
   auto q_latent = (*backend)->NewTensor({rows, shape.heads, std::max(1, shape.rank)});
   auto out = (*backend)->NewTensor({rows, shape.heads, shape.value_dim()});
   CHECK_OK(q.status());
@@ -106,10 +126,23 @@ void BM_Attention(benchmark::State& state, const Shape& shape) {
     const MutableTensorView view = tensor->Rows(rows);
     CHECK_OK((*backend)->Write(std::vector<float>(view.shape.elements(), 0.5f), view));
   }
+  WeightPtr w_uk, w_uv;
+  if (shape.expanded()) {
+    w_uk = PerHeadWeight(**backend, shape, shape.nope);
+    w_uv = PerHeadWeight(**backend, shape, shape.value);
+  }
   CHECK_OK((*backend)->Begin(batch));
   int layer = 0;
   for (auto _ : state) {
-    if (shape.mla()) {
+    if (shape.expanded()) {
+      CHECK_OK((*backend)->MlaExpandedAttention({.q = (*q)->Rows(rows),
+                                                 .w_uk = w_uk.get(),
+                                                 .w_uv = w_uv.get(),
+                                                 .store = store->get(),
+                                                 .layer = layer,
+                                                 .scale = 0.1f,
+                                                 .out = (*out)->Rows(rows)}));
+    } else if (shape.mla()) {
       CHECK_OK((*backend)->MlaAttention({.q_latent = (*q_latent)->Rows(rows),
                                          .q = (*q)->Rows(rows),
                                          .store = store->get(),
@@ -127,9 +160,10 @@ void BM_Attention(benchmark::State& state, const Shape& shape) {
   }
   // Each token sees itself and what is before it.
   const double seen = 1.0 * rows * (context - tokens) + 0.5 * rows * (tokens + 1);
+  const double products = seen * shape.heads * (shape.key_dim() + shape.value_dim()) +
+                          1.0 * sequences * context * shape.ExpansionProducts();
   state.counters["GFLOP/s"] =
-      benchmark::Counter(2e-9 * seen * shape.heads * (shape.key_dim() + shape.value_dim()),
-                         benchmark::Counter::kIsIterationInvariantRate);
+      benchmark::Counter(2e-9 * products, benchmark::Counter::kIsIterationInvariantRate);
   state.counters["GB/s"] = benchmark::Counter(1e-9 * static_cast<double>(layer_bytes),
                                               benchmark::Counter::kIsIterationInvariantRate);
 }
@@ -156,11 +190,22 @@ ATTENTION(smollm2_gqa_int8, .heads = 9, .kv_heads = 3, .dim = 64, .cache = DType
 ATTENTION(smollm2_mla_int8, .heads = 9, .dim = 24, .rank = 72, .cache = DType::kI8);
 ATTENTION(llama3_8b_mla_int8, .heads = 32, .dim = 64, .rank = 448, .cache = DType::kI8);
 
-// What a prompt of the latent models would attend to if latents were expanded to keys and values of
-// every head, without the expansion. Keys of 88 and values of 64, and of 192 and 128, are taken as
-// two of their mean: the number of products is the same.
-ATTENTION(smollm2_expanded, .heads = 9, .kv_heads = 9, .dim = 76);
-ATTENTION(llama3_8b_expanded, .heads = 32, .kv_heads = 32, .dim = 160);
+// Prompts that expand the latents to keys and values of every head, the expansion included.
+#define EXPANDED(name, ...)                                     \
+  BENCHMARK_CAPTURE(BM_Attention, name, Shape{__VA_ARGS__})     \
+      ->ArgNames({"sequences", "tokens", "context", "threads"}) \
+      ->Args({1, 128, 8192, 2})                                 \
+      ->Args({1, 256, 8192, 2})                                 \
+      ->Args({1, 512, 512, 2})                                  \
+      ->Args({1, 512, 1024, 2})                                 \
+      ->Args({1, 512, 8192, 2})                                 \
+      ->UseRealTime()
+
+EXPANDED(smollm2_expanded, .heads = 9, .dim = 24, .rank = 72, .nope = 64, .value = 64);
+EXPANDED(llama3_8b_expanded, .heads = 32, .dim = 64, .rank = 448, .nope = 128, .value = 128);
+EXPANDED(llama3_8b_absorbed, .heads = 32, .dim = 64, .rank = 448);
+EXPANDED(deepseek_v2_lite_expanded, .heads = 16, .dim = 64, .rank = 512, .nope = 128, .value = 128);
+EXPANDED(deepseek_v2_lite_absorbed, .heads = 16, .dim = 64, .rank = 512);
 
 }  // namespace
 }  // namespace transmla

@@ -50,6 +50,7 @@ absl::Status Backend::Prepare(const StepLimits& limits) {
   batch_.pages.reserve(pages * limits.max_sequences);
   batch_.page_starts.reserve(limits.max_sequences + 1);
   batch_.logit_tokens.reserve(limits.max_logit_tokens);
+  batch_.expanded.reserve(limits.max_sequences);
   return absl::OkStatus();
 }
 
@@ -117,6 +118,12 @@ absl::Status Backend::MlaAttention(const MlaAttentionArgs& args) {
   RETURN_IF_ERROR(dead_);
   RETURN_IF_ERROR(CheckMlaAttention(args, {batch_, activation_}));
   return Remember(DoMlaAttention(args));
+}
+
+absl::Status Backend::MlaExpandedAttention(const MlaExpandedAttentionArgs& args) {
+  RETURN_IF_ERROR(dead_);
+  RETURN_IF_ERROR(CheckMlaExpandedAttention(args, {batch_, activation_}));
+  return Remember(DoMlaExpandedAttention(args));
 }
 
 absl::Status Backend::GatedActivation(const GatedActivationArgs& args) {

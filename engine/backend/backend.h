@@ -70,6 +70,7 @@ class Backend {
   absl::Status MlaCacheWrite(const MlaCacheWriteArgs& args);
   absl::Status GqaAttention(const GqaAttentionArgs& args);
   absl::Status MlaAttention(const MlaAttentionArgs& args);
+  absl::Status MlaExpandedAttention(const MlaExpandedAttentionArgs& args);
   absl::Status GatedActivation(const GatedActivationArgs& args);
   // With the results of LinearGroup and GatedActivation; a backend may run them as one.
   absl::Status GatedLinear(const GatedLinearArgs& args);
@@ -115,6 +116,7 @@ class Backend {
   virtual absl::Status DoMlaCacheWrite(const MlaCacheWriteArgs& args) = 0;
   virtual absl::Status DoGqaAttention(const GqaAttentionArgs& args) = 0;
   virtual absl::Status DoMlaAttention(const MlaAttentionArgs& args) = 0;
+  virtual absl::Status DoMlaExpandedAttention(const MlaExpandedAttentionArgs& args) = 0;
   virtual absl::Status DoGatedActivation(const GatedActivationArgs& args) = 0;
   virtual absl::Status DoRoute(const RouteArgs& args) = 0;
   virtual absl::Status DoGatherRows(const GatherRowsArgs& args) = 0;

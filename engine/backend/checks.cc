@@ -198,6 +198,25 @@ absl::Status CheckSequence(const RaggedBatch& batch, int s, const StepLimits& li
   return absl::OkStatus();
 }
 
+// Ranges of tokens that attend in expanded form: none, or one of each sequence.
+absl::Status CheckExpanded(const RaggedBatch& batch, const StepLimits& limits) {
+  if (batch.expanded.empty()) return absl::OkStatus();
+  if (batch.expanded.size() != static_cast<size_t>(batch.sequences())) {
+    return Invalid("step has ", batch.sequences(), " sequences but ", batch.expanded.size(),
+                   " ranges of expanded tokens");
+  }
+  for (int s = 0; s < batch.sequences(); ++s) {
+    const TokenRange& range = batch.expanded[s];
+    if (range.begin < batch.sequence_starts[s] || range.end < range.begin ||
+        range.end > batch.sequence_starts[s + 1]) {
+      return Invalid("tokens ", range.begin, " to ", range.end, " are expanded, sequence ", s,
+                     " has ", batch.sequence_starts[s], " to ", batch.sequence_starts[s + 1]);
+    }
+  }
+  if (limits.expanded_attention || batch.expanded_tokens() == 0) return absl::OkStatus();
+  return Invalid("step has expanded tokens, which its limits do not allow");
+}
+
 }  // namespace
 
 absl::Status CheckWeight(const WeightSource& source) {
@@ -270,6 +289,7 @@ absl::Status CheckBatch(const RaggedBatch& batch, const StepLimits& limits) {
   RETURN_IF_ERROR(CheckStarts(batch.page_starts, "page_starts", sequences,
                               static_cast<int64_t>(batch.pages.size())));
   for (int s = 0; s < sequences; ++s) RETURN_IF_ERROR(CheckSequence(batch, s, limits));
+  RETURN_IF_ERROR(CheckExpanded(batch, limits));
   if (batch.logit_tokens.size() > static_cast<size_t>(limits.max_logit_tokens)) {
     return Invalid("step asks for ", batch.logit_tokens.size(), " rows of logits, allowed are ",
                    limits.max_logit_tokens);
@@ -427,6 +447,30 @@ absl::Status CheckMlaAttention(const MlaAttentionArgs& args, const StepFacts& st
     return Invalid("q's head width ", args.q.shape[2], " is below qk_rope_head_dim ",
                    layout.second_dim);
   }
+  RETURN_IF_ERROR(CheckWindow(args.sliding_window));
+  RETURN_IF_ERROR(CheckScale(args.scale));
+  return CheckSoftCap(args.soft_cap);
+}
+
+absl::Status CheckMlaExpandedAttention(const MlaExpandedAttentionArgs& args,
+                                       const StepFacts& step) {
+  RETURN_IF_ERROR(CheckTokens(args.q, "q", 3, step));
+  RETURN_IF_ERROR(CheckTokens(args.out, "out", 3, step));
+  RETURN_IF_ERROR(CheckRank(args.w_uk, "w_uk", 3));
+  RETURN_IF_ERROR(CheckRank(args.w_uv, "w_uv", 3));
+  RETURN_IF_ERROR(CheckStore(args.store, AttentionKind::kMla, args.layer, step.batch));
+  const KvLayout& layout = args.store->layout();
+  const Shape& keys = args.w_uk->shape();
+  const Shape& values = args.w_uv->shape();
+  RETURN_IF_ERROR(CheckDim(keys[0], "w_uk's heads", args.q.shape[1], "those of q"));
+  RETURN_IF_ERROR(CheckDim(values[0], "w_uv's heads", args.q.shape[1], "those of q"));
+  RETURN_IF_ERROR(CheckDim(keys[2], "w_uk's width", layout.first_dim, "kv_lora_rank of the store"));
+  RETURN_IF_ERROR(
+      CheckDim(values[2], "w_uv's width", layout.first_dim, "kv_lora_rank of the store"));
+  RETURN_IF_ERROR(CheckDim(args.q.shape[2], "q's head width", keys[1] + layout.second_dim,
+                           "keys of w_uk and qk_rope_head_dim of the store"));
+  RETURN_IF_ERROR(CheckDim(args.out.shape[1], "out's heads", args.q.shape[1], "those of q"));
+  RETURN_IF_ERROR(CheckDim(args.out.shape[2], "out's width", values[1], "values of w_uv"));
   RETURN_IF_ERROR(CheckWindow(args.sliding_window));
   RETURN_IF_ERROR(CheckScale(args.scale));
   return CheckSoftCap(args.soft_cap);

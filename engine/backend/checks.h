@@ -42,6 +42,7 @@ absl::Status CheckGqaCacheWrite(const GqaCacheWriteArgs& args, const StepFacts& 
 absl::Status CheckMlaCacheWrite(const MlaCacheWriteArgs& args, const StepFacts& step);
 absl::Status CheckGqaAttention(const GqaAttentionArgs& args, const StepFacts& step);
 absl::Status CheckMlaAttention(const MlaAttentionArgs& args, const StepFacts& step);
+absl::Status CheckMlaExpandedAttention(const MlaExpandedAttentionArgs& args, const StepFacts& step);
 absl::Status CheckGatedActivation(const GatedActivationArgs& args, const StepFacts& step);
 absl::Status CheckGatedLinear(const GatedLinearArgs& args, const StepFacts& step);
 absl::Status CheckRoute(const RouteArgs& args, const StepFacts& step);

@@ -92,7 +92,7 @@ struct GqaAttentionArgs {
 };
 
 // Attention in latent space (Absorb): score = q_latent·latent + q_rope·rope key, output = Σ p ·
-// latent, shared by all heads.
+// latent, shared by all heads. Of the tokens that RaggedBatch::expanded does not name.
 struct MlaAttentionArgs {
   TensorView q_latent;  // [tokens, H, R]: q_nope already multiplied by W_UK
   TensorView q;         // [tokens, H, Dn + Dr]: its last Dr elements are the rotated rope part
@@ -101,7 +101,24 @@ struct MlaAttentionArgs {
   float scale = 0.0f;      // multiplies scores before softmax; above 0
   float soft_cap = 0.0f;   // as GqaAttentionArgs
   int sliding_window = 0;  // as GqaAttentionArgs
-  MutableTensorView out;   // [tokens, H, R]; the caller applies W_UV
+  // [tokens, H, R]; the caller applies W_UV. Rows of expanded tokens are not touched.
+  MutableTensorView out;
+};
+
+// The same attention in expanded form: keys and values of every head are made of the cached latents
+// (DeepSeek-V2, arXiv 2405.04434, equations 10 and 11), score = q_nope·(W_UK latent) + q_rope·rope
+// key, output = Σ p · (W_UV latent). Of the tokens that RaggedBatch::expanded names. They are kept in
+// the cache's type, in BF16 for a cache of 8-bit integers.
+struct MlaExpandedAttentionArgs {
+  TensorView q;                        // [tokens, H, Dn + Dr], last Dr rotated; Dn above 0
+  const PackedWeight* w_uk = nullptr;  // [H, Dn, R], role kPerHead
+  const PackedWeight* w_uv = nullptr;  // [H, Dv, R], role kPerHead
+  const KvStore* store = nullptr;      // layout kMla
+  int layer = 0;
+  float scale = 0.0f;      // as MlaAttentionArgs
+  float soft_cap = 0.0f;   // as GqaAttentionArgs
+  int sliding_window = 0;  // as GqaAttentionArgs
+  MutableTensorView out;   // [tokens, H, Dv]; rows of other tokens are not touched
 };
 
 enum class Activation { kSilu, kGeluTanh };

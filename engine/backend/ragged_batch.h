@@ -15,6 +15,14 @@
 
 namespace transmla {
 
+// Tokens [begin, end) of a step.
+struct TokenRange {
+  int32_t begin = 0;
+  int32_t end = 0;
+
+  int tokens() const { return end - begin; }
+};
+
 struct RaggedBatch {
   std::vector<int32_t> token_ids;        // [tokens], each in [0, vocab_size)
   std::vector<int32_t> positions;        // [tokens], position in the sequence, from 0
@@ -24,10 +32,18 @@ struct RaggedBatch {
                                      // of s up to its last
   std::vector<int32_t>
       logit_tokens;  // indices into tokens, ascending: those whose logits Finish returns
+  // MLA: those of each sequence that attend in expanded form, [sequences], within the sequence's
+  // own; the others are absorbed. Empty: all are.
+  std::vector<TokenRange> expanded;
 
   int tokens() const { return static_cast<int>(token_ids.size()); }
   int sequences() const {
     return sequence_starts.empty() ? 0 : static_cast<int>(sequence_starts.size()) - 1;
+  }
+  int expanded_tokens() const {
+    int total = 0;
+    for (const TokenRange& range : expanded) total += range.tokens();
+    return total;
   }
 };
 
@@ -37,6 +53,7 @@ struct StepLimits {
   int max_sequences = 0;       // sequences of a step
   int max_logit_tokens = 0;    // rows of logits of a step
   int max_context_tokens = 0;  // positions of one sequence
+  bool expanded_attention = false;  // whether tokens may attend in expanded form
 };
 
 }  // namespace transmla

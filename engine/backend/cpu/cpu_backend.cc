@@ -12,6 +12,7 @@
 #include "engine/backend/cpu/cpu_kv_store.h"
 #include "engine/backend/cpu/experts.h"
 #include "engine/backend/cpu/linear.h"
+#include "engine/backend/cpu/mla_expanded_attention.h"
 #include "engine/backend/cpu/rows.h"
 #include "engine/backend/cpu/weight.h"
 #include "engine/base/checked_math.h"
@@ -185,6 +186,10 @@ absl::Status CpuBackend::DoGqaAttention(const GqaAttentionArgs& args) {
 
 absl::Status CpuBackend::DoMlaAttention(const MlaAttentionArgs& args) {
   return cpu::MlaAttention(context_, batch(), args);
+}
+
+absl::Status CpuBackend::DoMlaExpandedAttention(const MlaExpandedAttentionArgs& args) {
+  return cpu::MlaExpandedAttention(context_, batch(), section_, args);
 }
 
 absl::Status CpuBackend::DoGatedActivation(const GatedActivationArgs& args) {

@@ -1,6 +1,6 @@
 // CpuBackend: owns threads and workspace, and forwards each operation to its file. Computes in F32
 // whatever the weights' type, but for the integer products of CpuOptions::quantised_activations.
-// See kernels.h, panel_dot_inl.h and attention.h for the order of sums.
+// See kernels.h, panel_dot_inl.h and block_attention.h for the order of sums.
 #ifndef TRANSMLA_ENGINE_BACKEND_CPU_CPU_BACKEND_H_
 #define TRANSMLA_ENGINE_BACKEND_CPU_CPU_BACKEND_H_
 
@@ -12,6 +12,7 @@
 #include "engine/backend/backend.h"
 #include "engine/backend/cpu/arena.h"
 #include "engine/backend/cpu/context.h"
+#include "engine/backend/cpu/cpu_kv_store.h"
 #include "engine/backend/cpu/create.h"
 #include "engine/backend/cpu/huge_pages.h"
 #include "engine/backend/cpu/kernel_choice.h"
@@ -46,6 +47,7 @@ class CpuBackend final : public Backend {
   absl::Status DoMlaCacheWrite(const MlaCacheWriteArgs& args) override;
   absl::Status DoGqaAttention(const GqaAttentionArgs& args) override;
   absl::Status DoMlaAttention(const MlaAttentionArgs& args) override;
+  absl::Status DoMlaExpandedAttention(const MlaExpandedAttentionArgs& args) override;
   absl::Status DoGatedActivation(const GatedActivationArgs& args) override;
   absl::Status DoGatedLinear(const GatedLinearArgs& args) override;
   absl::Status DoRoute(const RouteArgs& args) override;
@@ -65,7 +67,8 @@ class CpuBackend final : public Backend {
   std::optional<PanelDotChoice> panel_dots_;  // has a value once created
   HugePageMover huge_page_mover_;
   RopeTable rope_;
-  int64_t most_rows_ = 0;  // of a matrix packed so far
+  std::unique_ptr<CpuKvStore> section_;  // of MlaExpandedAttention; null until there was one
+  int64_t most_rows_ = 0;                // of a matrix packed so far
   int64_t most_cols_ = 0;
   Arena normed_;  // [max_logit_tokens, hidden_size]
   Arena logits_;  // [max_logit_tokens, vocab_size]

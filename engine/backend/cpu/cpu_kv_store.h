@@ -66,6 +66,9 @@ class CpuKvStore : public KvStore {
   Arena arena_;
 };
 
+// Writes the values of one token, [rows.dim], into its row, `slot` of a layer's part of a page.
+void StoreRow(const CacheRows& rows, const float* values, std::byte* page, int slot);
+
 }  // namespace transmla::cpu
 
 #endif  // TRANSMLA_ENGINE_BACKEND_CPU_CPU_KV_STORE_H_

@@ -2,15 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "absl/algorithm/container.h"
 
 #include "engine/backend/cpu/cpu_kv_store.h"
 #include "engine/backend/cpu/weight.h"
 #include "engine/base/checked_math.h"
-#include "engine/tensor/float_types.h"
-#include "engine/tensor/int8_group.h"
 
 namespace transmla::cpu {
 namespace {
@@ -33,28 +30,6 @@ void ForEachToken(CpuContext& context, const RaggedBatch& batch, Fn&& fn) {
       fn(sequence, t);
     }
   });
-}
-
-// Writes the values of one token into its row, `slot` of the page.
-void StoreRow(const CacheRows& rows, const float* values, std::byte* page, int slot) {
-  std::byte* at = page + rows.offset + slot * rows.row_bytes();
-  if (rows.dtype == DType::kF32) {
-    std::memcpy(at, values, static_cast<size_t>(rows.row_bytes()));
-  } else if (rows.dtype == DType::kI8) {
-    int8_t* out = reinterpret_cast<int8_t*>(at);
-    float* scales = reinterpret_cast<float*>(page + rows.scales_offset) + slot * rows.groups();
-    for (int64_t i = 0; i < rows.dim; i += rows.group) {
-      *scales++ =
-          QuantizeInt8Group(values + i, std::min<int64_t>(rows.group, rows.dim - i), out + i);
-    }
-  } else {
-    uint16_t* out = reinterpret_cast<uint16_t*>(at);
-    if (rows.dtype == DType::kBF16) {
-      for (int64_t i = 0; i < rows.dim; ++i) out[i] = FloatToBf16(values[i]);
-    } else {
-      for (int64_t i = 0; i < rows.dim; ++i) out[i] = FloatToF16(values[i]);
-    }
-  }
 }
 
 // A layer's part of the page that holds the position.

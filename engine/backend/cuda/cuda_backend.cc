@@ -163,6 +163,10 @@ absl::Status CudaBackend::DoGqaAttention(const GqaAttentionArgs&) {
 absl::Status CudaBackend::DoMlaAttention(const MlaAttentionArgs&) {
   return NotBuilt("MlaAttention");
 }
+
+absl::Status CudaBackend::DoMlaExpandedAttention(const MlaExpandedAttentionArgs&) {
+  return NotBuilt("MlaExpandedAttention");
+}
 absl::Status CudaBackend::DoGatedActivation(const GatedActivationArgs&) {
   return NotBuilt("GatedActivation");
 }

@@ -43,6 +43,7 @@ class CudaBackend final : public Backend {
   absl::Status DoMlaCacheWrite(const MlaCacheWriteArgs& args) override;
   absl::Status DoGqaAttention(const GqaAttentionArgs& args) override;
   absl::Status DoMlaAttention(const MlaAttentionArgs& args) override;
+  absl::Status DoMlaExpandedAttention(const MlaExpandedAttentionArgs& args) override;
   absl::Status DoGatedActivation(const GatedActivationArgs& args) override;
   absl::Status DoRoute(const RouteArgs& args) override;
   absl::Status DoGatherRows(const GatherRowsArgs& args) override;

@@ -244,6 +244,7 @@ class FailingBackend : public Backend {
   absl::Status DoMlaCacheWrite(const MlaCacheWriteArgs&) override { return Fail(); }
   absl::Status DoGqaAttention(const GqaAttentionArgs&) override { return Fail(); }
   absl::Status DoMlaAttention(const MlaAttentionArgs&) override { return Fail(); }
+  absl::Status DoMlaExpandedAttention(const MlaExpandedAttentionArgs&) override { return Fail(); }
   absl::Status DoGatedActivation(const GatedActivationArgs&) override { return Fail(); }
   absl::Status DoRoute(const RouteArgs&) override { return Fail(); }
   absl::Status DoGatherRows(const GatherRowsArgs&) override { return Fail(); }
