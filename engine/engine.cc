@@ -17,6 +17,7 @@
 #include "engine/base/status.h"
 #include "engine/format/checkpoint.h"
 #include "engine/linalg/threads.h"
+#include "engine/model/mla_crossover.h"
 #include "engine/serve/engine_loop.h"
 #include "engine/serve/spill_file.h"
 #include "engine/serve/step_runner.h"
@@ -33,6 +34,11 @@ constexpr int kMaxQueuedRequests = 1 << 20;
 // vocabulary each.
 constexpr int kSpareLogits = 64;
 
+// Positions of a block that attends in expanded form (SchedulerOptions::expanded_block): a step's,
+// since each step expands the context anew.
+constexpr int kExpandedBlock = 512;
+static_assert(kExpandedBlock % kPageTokens == 0);
+
 absl::Status Validate(const EngineOptions& options) {
   constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
   RETURN_IF_ERROR(CheckRange("max_step_tokens", options.max_step_tokens, 1, kMaxStepTokens));
@@ -46,6 +52,11 @@ absl::Status Validate(const EngineOptions& options) {
   RETURN_IF_ERROR(CheckRange("spill_bytes", options.spill_bytes, 0, kAny));
   if (!options.spill_folder.empty() && !options.prefix_cache) {
     return absl::InvalidArgumentError("a spill file needs the prefix cache");
+  }
+  if (options.expanded_prompts && options.max_step_tokens < kExpandedBlock) {
+    return absl::InvalidArgumentError(absl::StrCat("expanded prompts need steps of at least ",
+                                                   kExpandedBlock, " tokens, max_step_tokens is ",
+                                                   options.max_step_tokens));
   }
   RETURN_IF_ERROR(CheckRange("draft_tokens", options.draft_tokens, 0, kSpareLogits));
   for (const auto& [tenant, weight] : options.tenant_weights) {
@@ -181,12 +192,15 @@ absl::Status LoadedEngine::LoadModel(const EngineOptions& options) {
   if (options.max_context_tokens > 0) {
     max_context_tokens = std::min(max_context_tokens, options.max_context_tokens);
   }
+  const bool expanded_prompts = options.expanded_prompts && spec.attention == AttentionKind::kMla &&
+                                MlaCrossover(spec.mla) < kExpandedBlock;
   ASSIGN_OR_RETURN(decoder_,
                    LoadDecoder(std::move(checkpoint), backend_.get(),
                                {.max_tokens = options.max_step_tokens,
                                 .max_sequences = options.max_running_requests,
                                 .max_logit_tokens = options.max_running_requests + kSpareLogits,
-                                .max_context_tokens = max_context_tokens}));
+                                .max_context_tokens = max_context_tokens,
+                                .expanded_attention = expanded_prompts}));
   const KvLayout layout = spec.CacheLayout(options.cache_dtype);
   ASSIGN_OR_RETURN(const int pages, CountPages(options, layout, *backend_, decoder_->weight_bytes(),
                                                max_context_tokens));
@@ -201,7 +215,8 @@ absl::Status LoadedEngine::LoadModel(const EngineOptions& options) {
            .cache_dtype = options.cache_dtype,
            .cache_pages = pages,
            .cache_bytes_per_token = layout.BytesPerToken(),
-           .gqa_equivalent_bytes_per_token = spec.SourceCacheBytesPerToken(options.cache_dtype)};
+           .gqa_equivalent_bytes_per_token = spec.SourceCacheBytesPerToken(options.cache_dtype),
+           .expanded_prompts = expanded_prompts};
   return absl::OkStatus();
 }
 
@@ -212,6 +227,7 @@ EngineLoopOptions LoadedEngine::LoopOptions(const EngineOptions& options) const 
                     .spare_logits = kSpareLogits,
                     .pages = static_cast<int>(info_.cache_pages),
                     .prefix_cache = options.prefix_cache,
+                    .expanded_block = info_.expanded_prompts ? kExpandedBlock : 0,
                     .tenant_weights = options.tenant_weights};
   loop.max_queued_requests = options.max_queued_requests;
   loop.max_queued_tokens = options.max_queued_tokens;

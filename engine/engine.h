@@ -47,7 +47,11 @@ struct EngineOptions {
   int64_t spill_bytes = int64_t{4} << 30;  // of that file at most
   // On the CPU, products with quantised weights in 8-bit integers (CpuOptions).
   bool quantised_activations = true;
-  bool pin_threads = false;      // as CpuOptions
+  bool pin_threads = false;  // as CpuOptions
+  // Long prompts of latent models attend in expanded form where their shapes say that it pays
+  // (MlaCrossover); pages behind a prompt's last whole block are then not shared. Needs steps of at
+  // least a block, 512 tokens.
+  bool expanded_prompts = false;
   int draft_tokens = 0;          // guessed a step for requests that do not say; at most 64
   TenantWeights tenant_weights;  // shares of the engine, above 0; tenants without one have 1
 };
@@ -63,6 +67,7 @@ struct ModelInfo {
   int64_t cache_pages = 0;
   int64_t cache_bytes_per_token = 0;
   int64_t gqa_equivalent_bytes_per_token = 0;
+  bool expanded_prompts = false;  // asked for, and it pays
 };
 
 // A place in the queue, taken before any work is spent on a request; given back by the destructor,

@@ -39,13 +39,22 @@ absl::StatusOr<PerplexityResult> EvaluateModel(const EvaluateModelOptions& optio
       const std::unique_ptr<Backend> backend,
       CreateBackend(options.device, {.threads = options.threads,
                                      .quantised_activations = options.quantised_activations}));
+  if (options.expanded_attention) {
+    ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*checkpoint));
+    if (spec.attention != AttentionKind::kMla || spec.mla.qk_nope_head_dim == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(options.model_path, " has no latents that attention could expand"));
+    }
+  }
   const StepLimits limits{.max_tokens = options.length,
                           .max_sequences = 1,
                           .max_logit_tokens = options.length,
-                          .max_context_tokens = options.length};
+                          .max_context_tokens = options.length,
+                          .expanded_attention = options.expanded_attention};
   ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
                    LoadDecoder(checkpoint, backend.get(), limits));
-  return EvaluatePerplexity(*decoder, *backend, sequences, options.cache_dtype, progress);
+  return EvaluatePerplexity({decoder.get(), backend.get(), options.expanded_attention}, sequences,
+                            options.cache_dtype, progress);
 }
 
 }  // namespace transmla

@@ -20,8 +20,11 @@ struct EvaluateModelOptions {
   int threads = 0;                     // 0: all usable cores
   DType cache_dtype = DType::kF32;     // the model's own quality, not the cache's
   bool quantised_activations = false;  // as CpuOptions: what serving's products cost in quality
+  // Tokens attend in expanded form (MlaExpandedAttention): what that costs in quality.
+  bool expanded_attention = false;
 };
 
+// InvalidArgument for expanded attention of a model without latents that could be expanded.
 // `progress` as EvaluationProgress says; may be empty.
 absl::StatusOr<PerplexityResult> EvaluateModel(const EvaluateModelOptions& options,
                                                const EvaluationProgress& progress);

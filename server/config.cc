@@ -59,6 +59,9 @@ ABSL_FLAG(int64_t, max_queued_tokens, int64_t{1} << 20,
           "Prompt tokens that may wait, at least 1; more are refused at once.");
 ABSL_FLAG(bool, prefix_cache, true,
           "Requests that begin alike share the cache of that beginning; it is computed once.");
+ABSL_FLAG(bool, expanded_prompts, false,
+          "Prompts of converted models attend over keys and values of every head where that is "
+          "faster: from 1,024 tokens on, and for wide latents. Follow-ups share less cache.");
 ABSL_FLAG(std::string, spill_folder, "",
           "Folder for a file that takes what the prefix cache has no memory for. Empty: none.");
 ABSL_FLAG(std::string, spill_size, "4GiB", "Bytes of that file at most (512MiB, 4GiB).");
@@ -127,6 +130,7 @@ absl::Status FillEngine(EngineOptions* engine) {
   engine->prefix_cache = absl::GetFlag(FLAGS_prefix_cache);
   engine->quantised_activations = absl::GetFlag(FLAGS_quantised_activations);
   engine->pin_threads = absl::GetFlag(FLAGS_pin_threads);
+  engine->expanded_prompts = absl::GetFlag(FLAGS_expanded_prompts);
   engine->spill_folder = absl::GetFlag(FLAGS_spill_folder);
   if (!engine->spill_folder.empty() && !engine->prefix_cache) {
     return BadFlag("spill_folder", "needs --prefix-cache");

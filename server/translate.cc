@@ -456,6 +456,7 @@ v1::Model ToProto(const ModelInfo& model, v1::Model::State state, bool has_chat_
   message.set_cache_pages(static_cast<uint64_t>(model.cache_pages));
   message.set_page_tokens(kPageTokens);
   message.set_has_chat_template(has_chat_template);
+  message.set_expanded_prompts(model.expanded_prompts);
   return message;
 }
 

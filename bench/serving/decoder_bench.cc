@@ -49,6 +49,8 @@ ABSL_FLAG(std::vector<std::string>, contexts, std::vector<std::string>({"512", "
           "Tokens of prefill, and depth of decode; several with commas");
 ABSL_FLAG(int, threads, 0, "Threads; 0: all usable cores");
 ABSL_FLAG(std::string, cache_dtype, "bf16", "As of the server");
+ABSL_FLAG(bool, expanded_attention, false,
+          "Prompts of a latent model attend in expanded form from their second chunk on");
 ABSL_FLAG(int, runs, 3, "Timed runs of each context; medians are printed");
 ABSL_FLAG(int, decode_tokens, 32, "Tokens decoded a run");
 ABSL_FLAG(int, streams, 1, "Sequences that decode at once; their tokens a second are added up");
@@ -181,6 +183,11 @@ class SpeedRun {
       batch.sequence_starts.push_back(static_cast<int32_t>(batch.positions.size()));
       batch.page_starts.push_back(static_cast<int32_t>(batch.pages.size()));
     }
+    for (int s = 0; s < sequences; ++s) {
+      const bool expanded = absl::GetFlag(FLAGS_expanded_attention) && count > 1 && position > 0;
+      const int end = batch.sequence_starts[s + 1];
+      batch.expanded.push_back({expanded ? batch.sequence_starts[s] : end, end});
+    }
     return decoder_.Run(batch, &store_).status();
   }
 
@@ -284,7 +291,8 @@ absl::Status Run() {
   const StepLimits limits{.max_tokens = std::max(chunk, streams),
                           .max_sequences = streams,
                           .max_logit_tokens = streams,
-                          .max_context_tokens = length};
+                          .max_context_tokens = length,
+                          .expanded_attention = absl::GetFlag(FLAGS_expanded_attention)};
   ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
                    LoadDecoder(checkpoint, backend.get(), limits));
   const int pages = CeilDiv(length, kPageTokens);  // of a sequence

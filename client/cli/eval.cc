@@ -17,6 +17,8 @@ ABSL_FLAG(int, sequences, 40, "Sequences cut one after the other from the text")
 ABSL_FLAG(int, length, 512, "Tokens a sequence");
 ABSL_FLAG(bool, quantised_activations, false,
           "Round activations to 8 bits, as the server does on the CPU");
+ABSL_FLAG(bool, expanded_attention, false,
+          "Attend over latents expanded to keys and values of every head");
 
 namespace transmla {
 namespace {
@@ -37,7 +39,8 @@ absl::StatusOr<EvaluateModelOptions> OptionsFromFlags(const std::string& model) 
                               .device = absl::GetFlag(FLAGS_device),
                               .threads = absl::GetFlag(FLAGS_threads),
                               .cache_dtype = *cache,
-                              .quantised_activations = absl::GetFlag(FLAGS_quantised_activations)};
+                              .quantised_activations = absl::GetFlag(FLAGS_quantised_activations),
+                              .expanded_attention = absl::GetFlag(FLAGS_expanded_attention)};
 }
 
 absl::Status Run(absl::Span<const std::string> arguments) {
@@ -83,6 +86,8 @@ const Command kEvalCommand = {
         "  --cache-dtype T       f32, f16, bf16 or int8 (f32)\n"
         "  --quantised-activations  round activations to 8 bits, as the server does on the CPU "
         "(off)\n"
+        "  --expanded-attention  attend over latents expanded to keys and values of every head, as "
+        "the server's --expanded-prompts does (off)\n"
         "  --json                print an object with perplexity and tokens\n"
         "  --device D            cpu or cuda:N (cpu)\n"
         "  --threads N           processor threads (all usable cores)\n\n"

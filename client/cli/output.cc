@@ -55,7 +55,8 @@ nlohmann::json ToJson(const ModelDescription& model) {
           {"cache_bytes_per_token", model.cache_bytes_per_token},
           {"gqa_equivalent_cache_bytes_per_token", model.gqa_equivalent_cache_bytes_per_token},
           {"cache_pages", model.cache_pages},
-          {"has_chat_template", model.has_chat_template}};
+          {"has_chat_template", model.has_chat_template},
+          {"expanded_prompts", model.expanded_prompts}};
 }
 
 std::string ToText(const ModelDescription& model) {

@@ -96,7 +96,8 @@ ModelDescription FromProto(const v1::Model& model) {
           .cache_bytes_per_token = model.cache_bytes_per_token(),
           .gqa_equivalent_cache_bytes_per_token = model.gqa_equivalent_cache_bytes_per_token(),
           .cache_pages = model.cache_pages(),
-          .has_chat_template = model.has_chat_template()};
+          .has_chat_template = model.has_chat_template(),
+          .expanded_prompts = model.expanded_prompts()};
 }
 
 v1::ConvertModelRequest ToProto(const ConversionRequest& request) {

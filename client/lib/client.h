@@ -115,6 +115,7 @@ struct ModelDescription {
   uint64_t gqa_equivalent_cache_bytes_per_token = 0;
   uint64_t cache_pages = 0;
   bool has_chat_template = false;
+  bool expanded_prompts = false;
 };
 
 // `path` is relative to the server's conversion root. Absent options are the server's.

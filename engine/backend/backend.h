@@ -83,6 +83,9 @@ class Backend {
 
   // --- besides ---
 
+  // The current step, as Begin took it.
+  const RaggedBatch& batch() const { return batch_; }
+
   // Copies an activation tensor to the host as float; waits. For calibration and tests.
   // REQUIRES: out.size() is the tensor's number of elements.
   absl::Status Read(const TensorView& tensor, absl::Span<float> out);
@@ -95,8 +98,7 @@ class Backend {
   // LinearGroup, then GatedActivation, unless the backend knows better.
   virtual absl::Status DoGatedLinear(const GatedLinearArgs& args);
 
-  // The current step and limits, as checked by Begin and Prepare.
-  const RaggedBatch& batch() const { return batch_; }
+  // As checked by Prepare.
   const StepLimits& limits() const { return limits_; }
 
  private:

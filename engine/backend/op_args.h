@@ -107,8 +107,8 @@ struct MlaAttentionArgs {
 
 // The same attention in expanded form: keys and values of every head are made of the cached latents
 // (DeepSeek-V2, arXiv 2405.04434, equations 10 and 11), score = q_nope·(W_UK latent) + q_rope·rope
-// key, output = Σ p · (W_UV latent). Of the tokens that RaggedBatch::expanded names. They are kept in
-// the cache's type, in BF16 for a cache of 8-bit integers.
+// key, output = Σ p · (W_UV latent). Of the tokens that RaggedBatch::expanded names. They are kept
+// in the cache's type, in BF16 for a cache of 8-bit integers.
 struct MlaExpandedAttentionArgs {
   TensorView q;                        // [tokens, H, Dn + Dr], last Dr rotated; Dn above 0
   const PackedWeight* w_uk = nullptr;  // [H, Dn, R], role kPerHead

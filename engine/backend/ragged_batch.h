@@ -53,7 +53,8 @@ struct StepLimits {
   int max_sequences = 0;       // sequences of a step
   int max_logit_tokens = 0;    // rows of logits of a step
   int max_context_tokens = 0;  // positions of one sequence
-  bool expanded_attention = false;  // whether tokens may attend in expanded form
+  // Whether tokens may attend in expanded form; of a model without latents that means nothing.
+  bool expanded_attention = false;
 };
 
 }  // namespace transmla

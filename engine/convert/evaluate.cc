@@ -222,8 +222,12 @@ absl::StatusOr<QualityReport> Compare(const ComparedModel& source, const Compare
   return report;
 }
 
-LogitSource LogitsOf(SequenceRunner& runner) {
-  return [&runner](size_t, const SequenceChunk& chunk) { return runner.Run({chunk}); };
+// `runner` is one of `model`.
+LogitSource LogitsOf(const EvaluatedModel& model, SequenceRunner& runner) {
+  return [&model, &runner](size_t, SequenceChunk chunk) {
+    chunk.expanded = model.expanded_attention;
+    return runner.Run({chunk});
+  };
 }
 
 // The tokens before each sequence.
@@ -256,13 +260,13 @@ LogitSource LogitsOf(const EvaluatedStreams& model, const std::vector<int64_t>& 
 }  // namespace
 
 absl::StatusOr<PerplexityResult> EvaluatePerplexity(
-    Decoder& decoder, Backend& backend, absl::Span<const std::vector<int32_t>> sequences,
+    const EvaluatedModel& model, absl::Span<const std::vector<int32_t>> sequences,
     DType cache_dtype, const EvaluationProgress& progress) {
-  ASSIGN_OR_RETURN(
-      SequenceRunner runner,
-      SequenceRunner::Create(decoder, backend, cache_dtype, 1, std::max(1, LongestOf(sequences))));
-  return PerplexityOf({&decoder.spec(), LogitsOf(runner)}, sequences, backend.info().host_threads,
-                      progress);
+  ASSIGN_OR_RETURN(SequenceRunner runner,
+                   SequenceRunner::Create(*model.decoder, *model.backend, cache_dtype, 1,
+                                          std::max(1, LongestOf(sequences))));
+  return PerplexityOf({&model.decoder->spec(), LogitsOf(model, runner)}, sequences,
+                      model.backend->info().host_threads, progress);
 }
 
 absl::StatusOr<PerplexityResult> StreamsPerplexity(const EvaluatedStreams& model,
@@ -293,8 +297,8 @@ absl::StatusOr<QualityReport> CompareModels(const EvaluatedModel& source,
   ASSIGN_OR_RETURN(
       SequenceRunner result_runner,
       SequenceRunner::Create(*result.decoder, *result.backend, cache_dtype, 1, longest));
-  return Compare({&source.decoder->spec(), LogitsOf(source_runner)},
-                 {&result.decoder->spec(), LogitsOf(result_runner)}, sequences,
+  return Compare({&source.decoder->spec(), LogitsOf(source, source_runner)},
+                 {&result.decoder->spec(), LogitsOf(result, result_runner)}, sequences,
                  result.backend->info().host_threads, progress);
 }
 

@@ -34,11 +34,19 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> CutSequences(absl::Span<const 
 // tokens.
 StepLimits EvaluationLimits(int length);
 
+// A model, alone or one of two side by side.
+struct EvaluatedModel {
+  Decoder* decoder = nullptr;
+  Backend* backend = nullptr;
+  // Whether its tokens attend in expanded form; its limits must allow that.
+  bool expanded_attention = false;
+};
+
 // Runs each sequence alone from position 0 with a cache of type `cache_dtype`; loss over all
 // positions but the first. InvalidArgument if there is nothing to predict; Cancelled if `progress`
 // says so.
 absl::StatusOr<PerplexityResult> EvaluatePerplexity(
-    Decoder& decoder, Backend& backend, absl::Span<const std::vector<int32_t>> sequences,
+    const EvaluatedModel& model, absl::Span<const std::vector<int32_t>> sequences,
     DType cache_dtype, const EvaluationProgress& progress = nullptr);
 
 // A model that has been run over the sequences already, a layer at a time (LayerPass::Run): its
@@ -61,12 +69,6 @@ absl::StatusOr<QualityReport> CompareStreams(const EvaluatedStreams& source,
                                              absl::Span<const std::vector<int32_t>> sequences,
                                              int threads,
                                              const EvaluationProgress& progress = nullptr);
-
-// One of two models side by side.
-struct EvaluatedModel {
-  Decoder* decoder = nullptr;
-  Backend* backend = nullptr;
-};
 
 // Runs both over each sequence, step by step, and compares their logits at every position;
 // perplexities as EvaluatePerplexity gives them. InvalidArgument if the vocabularies differ in

@@ -20,7 +20,8 @@ StepLimits LimitsForBoth(const StepLimits& a, const StepLimits& b) {
   return {.max_tokens = std::max(a.max_tokens, b.max_tokens),
           .max_sequences = std::max(a.max_sequences, b.max_sequences),
           .max_logit_tokens = std::max(a.max_logit_tokens, b.max_logit_tokens),
-          .max_context_tokens = std::max(a.max_context_tokens, b.max_context_tokens)};
+          .max_context_tokens = std::max(a.max_context_tokens, b.max_context_tokens),
+          .expanded_attention = a.expanded_attention || b.expanded_attention};
 }
 
 }  // namespace transmla

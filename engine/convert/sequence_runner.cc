@@ -29,6 +29,8 @@ RaggedBatch BatchOf(absl::Span<const SequenceChunk> chunks, int pages_per_lane) 
     batch.token_ids.insert(batch.token_ids.end(), chunk.tokens.begin(), chunk.tokens.end());
     for (int position = chunk.position; position < end; ++position)
       batch.positions.push_back(position);
+    batch.expanded.push_back(
+        {chunk.expanded ? batch.sequence_starts.back() : batch.tokens(), batch.tokens()});
     batch.sequence_starts.push_back(batch.tokens());
     for (int page = 0; page < CeilDiv(end, kPageTokens); ++page)
       batch.pages.push_back(static_cast<PageId>(chunk.lane * pages_per_lane + page));

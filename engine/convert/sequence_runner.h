@@ -24,6 +24,7 @@ struct SequenceChunk {
   int position = 0;  // of the first token; the lane's earlier positions must have been run
   absl::Span<const int32_t> tokens;  // at least one
   int logits = 0;                    // for that many of the last tokens
+  bool expanded = false;             // whether they attend in expanded form (RaggedBatch)
 };
 
 // A step of chunks in different lanes of that many pages of the cache each.

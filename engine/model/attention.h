@@ -37,13 +37,13 @@ class Attention {
 };
 
 // Both load the weights of every layer that `loader` wants; problems with tensors are noted in
-// `loader`.
+// `loader`. With `expanded`, a latent model can attend in expanded form (StepLimits).
 std::unique_ptr<Attention> LoadGqaAttention(const ModelSpec& spec, const TensorNames& names,
                                             bool interleaved_rope, WeightLoader& loader,
                                             Backend* backend);
 std::unique_ptr<Attention> LoadMlaAttention(const ModelSpec& spec, const TensorNames& names,
-                                            bool interleaved_rope, WeightLoader& loader,
-                                            Backend* backend);
+                                            bool interleaved_rope, bool expanded,
+                                            WeightLoader& loader, Backend* backend);
 
 // `view` with another shape of the same number of elements.
 inline MutableTensorView Reshape(const MutableTensorView& view, const Shape& shape) {

@@ -17,7 +17,7 @@ class DecoderImpl : public Decoder {
   absl::Status Load(std::shared_ptr<const CheckpointReader> checkpoint, const StepLimits& limits) {
     ASSIGN_OR_RETURN(const TensorLayout layout, LayoutOf(*checkpoint, spec_));
     WeightLoader loader(std::move(checkpoint), backend_, layout.norm_offset, {0, spec_.num_layers});
-    layers_.Load(*layout.names, layout.interleaved_rope, loader);
+    layers_.Load(*layout.names, layout.interleaved_rope, limits, loader);
     ends_.Load(*layout.names, loader);
     weight_bytes_ = loader.bytes();
     RETURN_IF_ERROR(loader.Finish(*layout.names, spec_.num_layers));

@@ -7,10 +7,12 @@
 
 namespace transmla {
 
-void DecoderLayers::Load(const TensorNames& names, bool interleaved_rope, WeightLoader& loader) {
-  const bool mla = spec_.attention == AttentionKind::kMla;
-  attention_ =
-      (mla ? LoadMlaAttention : LoadGqaAttention)(spec_, names, interleaved_rope, loader, backend_);
+void DecoderLayers::Load(const TensorNames& names, bool interleaved_rope, const StepLimits& limits,
+                         WeightLoader& loader) {
+  attention_ = spec_.attention == AttentionKind::kMla
+                   ? LoadMlaAttention(spec_, names, interleaved_rope, limits.expanded_attention,
+                                      loader, backend_)
+                   : LoadGqaAttention(spec_, names, interleaved_rope, loader, backend_);
   feed_forward_ = (spec_.moe.num_experts > 0 ? LoadMoeFeedForward : LoadGatedFeedForward)(
       spec_, names, loader, backend_);
   const auto load = [&](absl::string_view pattern, int layer) {

@@ -24,8 +24,9 @@ class DecoderLayers {
   // `spec` must outlive it.
   DecoderLayers(const ModelSpec& spec, Backend* backend) : spec_(spec), backend_(backend) {}
 
-  // Problems with tensors are noted in `loader`.
-  void Load(const TensorNames& names, bool interleaved_rope, WeightLoader& loader);
+  // For steps within `limits`. Problems with tensors are noted in `loader`.
+  void Load(const TensorNames& names, bool interleaved_rope, const StepLimits& limits,
+            WeightLoader& loader);
   // Working memory, before the first Run and after the weights have proved that the shapes are
   // real: a few words in a config.json must not take all memory.
   absl::Status Allocate(const StepLimits& limits);

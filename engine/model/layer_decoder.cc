@@ -26,7 +26,7 @@ absl::StatusOr<std::unique_ptr<LayerDecoder>> LayerDecoder::Load(
   ASSIGN_OR_RETURN(const TensorLayout layout, LayoutOf(*checkpoint, spec));
   std::unique_ptr<LayerDecoder> decoder(new LayerDecoder(spec, layer, backend));
   WeightLoader loader(std::move(checkpoint), backend, layout.norm_offset, {layer, layer + 1});
-  decoder->layers_->Load(*layout.names, layout.interleaved_rope, loader);
+  decoder->layers_->Load(*layout.names, layout.interleaved_rope, limits, loader);
   RETURN_IF_ERROR(loader.FinishPart());
   RETURN_IF_ERROR(backend->Prepare(limits));
   ASSIGN_OR_RETURN(decoder->hidden_,

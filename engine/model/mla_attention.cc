@@ -9,18 +9,20 @@ namespace {
 
 struct Layer {
   WeightPtr latent_norm;
-  WeightPtr w_uk;  // [H, R, Dn]; none if Dn is 0
-  WeightPtr w_uv;  // [H, Dv, R]
+  WeightPtr w_uk;            // [H, R, Dn], for queries; none if Dn is 0
+  WeightPtr w_uk_of_latent;  // [H, Dn, R], the same for latents; where they may be expanded
+  WeightPtr w_uv;            // [H, Dv, R]
   WeightPtr output, output_bias;
   WeightPtr inv_freq;
 };
 
-// Absorbed form throughout: queries go into latent space, attention reads the latent cache as it
-// is, and W_UV brings the result back (DeepSeek-V2, arXiv 2405.04434, section 2.1.2).
+// In absorbed form queries go into latent space, attention reads the latent cache as it is, and
+// W_UV brings the result back (DeepSeek-V2, arXiv 2405.04434, section 2.1.2). In expanded form
+// latents become keys and values of every head. The batch says which tokens attend in which.
 class MlaAttentionBlock : public Attention {
  public:
-  MlaAttentionBlock(const ModelSpec& spec, Backend* backend)
-      : spec_(spec), mla_(spec.mla), backend_(backend) {}
+  MlaAttentionBlock(const ModelSpec& spec, bool expanded, Backend* backend)
+      : spec_(spec), mla_(spec.mla), expanded_(expanded), backend_(backend) {}
 
   absl::Status Allocate(const StepLimits& limits) override {
     const int64_t tokens = limits.max_tokens;
@@ -91,26 +93,51 @@ class MlaAttentionBlock : public Attention {
     const int heads = mla_.num_attention_heads;
     const int rank = mla_.kv_lora_rank, nope = mla_.qk_nope_head_dim, value = mla_.v_head_dim;
     if (names.kv_b.empty()) {
-      if (nope > 0) {
-        layer.w_uk = loader.PerHead(LayerName(names.k_b, i), Shape({heads, rank, nope}));
+      const std::string k_b = LayerName(names.k_b, i);
+      const Shape shape({heads, rank, nope});
+      if (nope > 0) layer.w_uk = loader.PerHead(k_b, shape);
+      if (nope > 0 && expanded_) {
+        layer.w_uk_of_latent = loader.PerHead(k_b, shape, /*transposed=*/true);
       }
       layer.w_uv = loader.PerHead(LayerName(names.v_b, i), Shape({heads, value, rank}));
       return;
     }
     const std::string kv_b = LayerName(names.kv_b, i);
+    const WeightLoader::HeadRows keys{heads, nope + value, 0, nope};
+    const WeightLoader::HeadRows values{heads, nope + value, nope, value};
     if (nope > 0) {
-      layer.w_uk = loader.PerHead(kv_b, {heads, nope + value, 0, nope, true}, rank);
+      WeightLoader::HeadRows transposed = keys;
+      transposed.transposed = true;
+      layer.w_uk = loader.PerHead(kv_b, transposed, rank);
     }
-    layer.w_uv = loader.PerHead(kv_b, {heads, nope + value, nope, value, false}, rank);
+    if (nope > 0 && expanded_) layer.w_uk_of_latent = loader.PerHead(kv_b, keys, rank);
+    layer.w_uv = loader.PerHead(kv_b, values, rank);
   }
 
   absl::Status Attend(const Layer& layer, const AttentionStep& step, const MutableTensorView& q) {
-    const int64_t heads = mla_.num_attention_heads;
-    const MutableTensorView q_latent = q_latent_->Rows(step.tokens);
-    const MutableTensorView out_latent = out_latent_->Rows(step.tokens);
     const MutableTensorView attended = attended_->Rows(step.tokens);
     const MutableTensorView attended_heads =
-        Reshape(attended, Shape({step.tokens, heads, mla_.v_head_dim}));
+        Reshape(attended, Shape({step.tokens, mla_.num_attention_heads, int64_t{mla_.v_head_dim}}));
+    const int expanded = backend_->batch().expanded_tokens();
+    if (expanded < step.tokens) RETURN_IF_ERROR(AttendAbsorbed(layer, step, q, attended_heads));
+    if (expanded > 0) RETURN_IF_ERROR(AttendExpanded(layer, step, q, attended_heads));
+    if (step.observer != nullptr) {
+      RETURN_IF_ERROR(step.observer->OnAttentionOutput(step.layer, attended_heads));
+    }
+    return backend_->Linear({.in = attended,
+                             .weight = layer.output.get(),
+                             .bias = layer.output_bias.get(),
+                             .accumulate = step.accumulate,
+                             .out = step.out});
+  }
+
+  // Writes all rows of `attended`; those of expanded tokens mean nothing. A step mostly has either
+  // one form or few absorbed tokens, so that rows for nothing are cheaper than a copy of the
+  // others.
+  absl::Status AttendAbsorbed(const Layer& layer, const AttentionStep& step,
+                              const MutableTensorView& q, const MutableTensorView& attended) {
+    const MutableTensorView q_latent = q_latent_->Rows(step.tokens);
+    const MutableTensorView out_latent = out_latent_->Rows(step.tokens);
     if (layer.w_uk != nullptr) {
       RETURN_IF_ERROR(
           backend_->PerHeadLinear({.in = q, .weight = layer.w_uk.get(), .out = q_latent}));
@@ -123,20 +150,26 @@ class MlaAttentionBlock : public Attention {
                                             .soft_cap = spec_.attention_soft_cap,
                                             .sliding_window = spec_.WindowOf(step.layer),
                                             .out = out_latent}));
-    RETURN_IF_ERROR(backend_->PerHeadLinear(
-        {.in = out_latent, .weight = layer.w_uv.get(), .out = attended_heads}));
-    if (step.observer != nullptr) {
-      RETURN_IF_ERROR(step.observer->OnAttentionOutput(step.layer, attended_heads));
-    }
-    return backend_->Linear({.in = attended,
-                             .weight = layer.output.get(),
-                             .bias = layer.output_bias.get(),
-                             .accumulate = step.accumulate,
-                             .out = step.out});
+    return backend_->PerHeadLinear({.in = out_latent, .weight = layer.w_uv.get(), .out = attended});
+  }
+
+  // Writes the rows of expanded tokens.
+  absl::Status AttendExpanded(const Layer& layer, const AttentionStep& step, const TensorView& q,
+                              const MutableTensorView& attended) {
+    return backend_->MlaExpandedAttention({.q = q,
+                                           .w_uk = layer.w_uk_of_latent.get(),
+                                           .w_uv = layer.w_uv.get(),
+                                           .store = step.store,
+                                           .layer = step.cache_layer,
+                                           .scale = spec_.attention_scale,
+                                           .soft_cap = spec_.attention_soft_cap,
+                                           .sliding_window = spec_.WindowOf(step.layer),
+                                           .out = attended});
   }
 
   const ModelSpec spec_;
   const MlaSpec mla_;
+  const bool expanded_;
   Backend* const backend_;
   std::unique_ptr<MlaProjections> projections_;
   std::vector<Layer> layers_;
@@ -146,9 +179,9 @@ class MlaAttentionBlock : public Attention {
 }  // namespace
 
 std::unique_ptr<Attention> LoadMlaAttention(const ModelSpec& spec, const TensorNames& names,
-                                            bool interleaved_rope, WeightLoader& loader,
-                                            Backend* backend) {
-  auto attention = std::make_unique<MlaAttentionBlock>(spec, backend);
+                                            bool interleaved_rope, bool expanded,
+                                            WeightLoader& loader, Backend* backend) {
+  auto attention = std::make_unique<MlaAttentionBlock>(spec, expanded, backend);
   attention->Load(names, interleaved_rope, loader);
   return attention;
 }

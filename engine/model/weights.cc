@@ -160,12 +160,11 @@ WeightPtr WeightLoader::Vector(const std::vector<float>& values, absl::string_vi
   return Pack(std::string(what), {copy->view(), copy, WeightRole::kVector});
 }
 
-WeightPtr WeightLoader::PerHead(const std::string& name, const HeadRows& rows, int64_t cols,
-                                const RowOrder& order) {
-  const TensorView* view = Find(name, Shape({int64_t{rows.heads} * rows.group, cols}));
-  if (view == nullptr) return nullptr;
-  const bool plain = !IsBlockQuantized(view->dtype);
-  const DType dtype = plain ? view->dtype : DType::kF32;
+WeightPtr WeightLoader::PackHeads(const std::string& name, const TensorView& view,
+                                  const HeadRows& rows, const RowOrder& order) {
+  const int64_t cols = view.shape.cols();
+  const bool plain = !IsBlockQuantized(view.dtype);
+  const DType dtype = plain ? view.dtype : DType::kF32;
   const Shape shape = rows.transposed ? Shape({rows.heads, cols, rows.count})
                                       : Shape({rows.heads, rows.count, cols});
   const auto copy = NewTensor(dtype, shape);
@@ -176,8 +175,8 @@ WeightPtr WeightLoader::PerHead(const std::string& name, const HeadRows& rows, i
     for (int i = 0; i < rows.count; ++i) {
       const int64_t stored = int64_t{h} * rows.group + rows.first + i;
       const int64_t row = order.empty() ? stored : order[stored];
-      if (!plain) ReadRow(*view, row, absl::MakeSpan(decoded));
-      const char* const in = plain ? view->as<char>() + row * cols * size
+      if (!plain) ReadRow(view, row, absl::MakeSpan(decoded));
+      const char* const in = plain ? view.as<char>() + row * cols * size
                                    : reinterpret_cast<const char*>(decoded.data());
       if (!rows.transposed) {
         std::memcpy(out + i * cols * size, in, cols * size);
@@ -191,18 +190,21 @@ WeightPtr WeightLoader::PerHead(const std::string& name, const HeadRows& rows, i
   return Pack(name, {copy->view(), copy, WeightRole::kPerHead});
 }
 
-WeightPtr WeightLoader::PerHead(const std::string& name, const Shape& stack) {
+WeightPtr WeightLoader::PerHead(const std::string& name, const HeadRows& rows, int64_t cols,
+                                const RowOrder& order) {
+  const TensorView* view = Find(name, Shape({int64_t{rows.heads} * rows.group, cols}));
+  return view == nullptr ? nullptr : PackHeads(name, *view, rows, order);
+}
+
+WeightPtr WeightLoader::PerHead(const std::string& name, const Shape& stack, bool transposed) {
   const TensorView* view = Find(name, stack);
   if (view == nullptr) return nullptr;
-  if (!IsBlockQuantized(view->dtype)) {
+  if (!IsBlockQuantized(view->dtype) && !transposed) {
     return Pack(name, {*view, checkpoint_, WeightRole::kPerHead});
   }
-  const auto copy = NewTensor(DType::kF32, stack);
-  for (int64_t row = 0; row < stack.rows(); ++row) {
-    ReadRow(*view, row,
-            {copy->as<float>() + row * stack.cols(), static_cast<size_t>(stack.cols())});
-  }
-  return Pack(name, {copy->view(), copy, WeightRole::kPerHead});
+  const int heads = static_cast<int>(stack[0]), rows = static_cast<int>(stack[1]);
+  const TensorView below{view->data, view->dtype, Shape({stack[0] * stack[1], stack[2]})};
+  return PackHeads(name, below, {heads, rows, 0, rows, transposed}, {});
 }
 
 bool WeightLoader::IsIgnored(const TensorNames& names, int num_layers,

@@ -88,8 +88,9 @@ class WeightLoader {
   };
   WeightPtr PerHead(const std::string& name, const HeadRows& rows, int64_t cols,
                     const RowOrder& order = {});
-  // A tensor that holds a matrix for each head, [heads, rows, cols]. Types as with rows of heads.
-  WeightPtr PerHead(const std::string& name, const Shape& stack);
+  // A tensor that holds a matrix for each head, [heads, rows, cols]; transposed as [heads, cols,
+  // rows] on request. Types as with rows of heads.
+  WeightPtr PerHead(const std::string& name, const Shape& stack, bool transposed = false);
 
   // A tensor that may be there and is not used.
   void Ignore(const std::string& name) { used_.insert(name); }
@@ -110,6 +111,9 @@ class WeightLoader {
   void Note(std::string problem);
   bool IsIgnored(const TensorNames& names, int num_layers, absl::string_view tensor) const;
   WeightPtr Pack(const std::string& name, const WeightSource& source);
+  // A copy of those rows of `view`, as the first PerHead says.
+  WeightPtr PackHeads(const std::string& name, const TensorView& view, const HeadRows& rows,
+                      const RowOrder& order);
 
   std::shared_ptr<const CheckpointReader> checkpoint_;
   Backend* backend_;

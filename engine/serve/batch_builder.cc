@@ -1,5 +1,7 @@
 #include "engine/serve/batch_builder.h"
 
+#include <algorithm>
+
 #include "absl/types/span.h"
 
 namespace transmla {
@@ -11,6 +13,7 @@ void BuildBatch(const Plan& plan, RaggedBatch& batch) {
   batch.pages.clear();
   batch.page_starts.assign(1, 0);
   batch.logit_tokens.clear();
+  batch.expanded.clear();
   for (const Plan::Chunk& chunk : plan.chunks) {
     const Sequence& sequence = *chunk.sequence;
     for (int i = 0; i < chunk.tokens; ++i) {
@@ -20,6 +23,12 @@ void BuildBatch(const Plan& plan, RaggedBatch& batch) {
                                     : sequence.draft[at - sequence.tokens.size()]);
       batch.positions.push_back(sequence.computed + i);
     }
+    // The token of the batch that has this position, or the nearest that the chunk has.
+    const auto token_at = [&](int position) {
+      return batch.sequence_starts.back() +
+             std::clamp(position - sequence.computed, 0, chunk.tokens);
+    };
+    batch.expanded.push_back({token_at(sequence.expanded_begin), token_at(sequence.expanded_end)});
     batch.sequence_starts.push_back(batch.tokens());
     // Only the pages that positions of this chunk can see.
     const absl::Span<const PageId> pages =

@@ -1,6 +1,7 @@
 #include "engine/serve/scheduler.h"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -28,6 +29,11 @@ Sequence* Scheduler::Add(std::unique_ptr<Sequence> sequence) {
   CHECK(!sequence->tokens.empty());
   CHECK_LE(BlockTable::PagesFor(static_cast<int>(sequence->tokens.size())), pool_.total_pages());
   Sequence* const added = sequence.get();
+  if (const int block = options_.expanded_block; block > 0) {
+    added->expanded_begin = block;
+    const int prompt = static_cast<int>(added->tokens.size());
+    added->expanded_end = std::max(block, prompt / block * block);
+  }
   const bool inserted = sequences_.emplace(added->number, std::move(sequence)).second;
   CHECK(inserted);
   added->state = SequenceState::kWaiting;
@@ -77,10 +83,15 @@ void Scheduler::Computed(const Plan& plan) {
   }
 }
 
+int Scheduler::SharedEnd(const Sequence& sequence) const {
+  return options_.expanded_block == 0 ? std::numeric_limits<int>::max() : sequence.expanded_end;
+}
+
 void Scheduler::IndexPages(Sequence& sequence) {
   if (!Shares(sequence)) return;
   PrefixIndex& index = pool_.index();
-  while ((sequence.indexed_pages + 1) * kPageTokens <= sequence.computed) {
+  const int end = std::min(sequence.computed, SharedEnd(sequence));
+  while ((sequence.indexed_pages + 1) * kPageTokens <= end) {
     const int page = sequence.indexed_pages;
     const auto tokens =
         absl::MakeConstSpan(sequence.tokens).subspan(page * kPageTokens, kPageTokens);
@@ -205,7 +216,8 @@ std::vector<PrefixIndex::Entry> Scheduler::FindPrefix(const Sequence& sequence) 
   std::vector<PrefixIndex::Entry> found;
   if (!Shares(sequence)) return found;
   const auto tokens = absl::MakeConstSpan(sequence.tokens);
-  const int pages = (static_cast<int>(tokens.size()) - 1) / kPageTokens;
+  const int pages =
+      std::min(static_cast<int>(tokens.size()) - 1, SharedEnd(sequence)) / kPageTokens;
   PrefixId before = sequence.root;
   for (int page = 0; page < pages; ++page) {
     const auto entry = pool_.index().Find(before, tokens.subspan(page * kPageTokens, kPageTokens));

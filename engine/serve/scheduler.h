@@ -16,6 +16,12 @@
 // it. Two that compute the same page at the same time keep one copy. So pages are
 // shared only when they are full; nobody writes to them again.
 //
+// With expanded_block, prompts of latent models attend in expanded form where that pays. A token's
+// bits depend on the form, so that its position alone decides, not the step: blocks of that many
+// positions that the prompt fills attend expanded; the first block, what is behind the last full
+// block, and what is generated are absorbed. Of what may be in either form, by prompt, pages are
+// not shared: a sequence shares those of its first block and of its expanded ones.
+//
 // Thread-compatible.
 #ifndef TRANSMLA_ENGINE_SERVE_SCHEDULER_H_
 #define TRANSMLA_ENGINE_SERVE_SCHEDULER_H_
@@ -43,6 +49,7 @@ struct SchedulerOptions {
   int spare_logits = 0;
   int pages = 0;                 // of the cache
   bool prefix_cache = true;      // pages are shared between sequences that begin alike
+  int expanded_block = 0;        // positions, a multiple of kPageTokens; 0: all are absorbed
   TenantWeights tenant_weights;  // as FairShare's
 };
 
@@ -101,6 +108,8 @@ class Scheduler {
   bool Shares(const Sequence& sequence) const {
     return options_.prefix_cache && sequence.prefix_cache && sequence.prompt_logits == 0;
   }
+  // From which position on its pages are its own.
+  int SharedEnd(const Sequence& sequence) const;
   // Whether the pages that it wants to share are being computed.
   bool WaitsForPages(const Sequence& sequence) const;
   // Entries of the pages that hold the beginning of `sequence`, short of its last token.

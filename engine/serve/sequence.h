@@ -38,6 +38,10 @@ struct Sequence {
   int prompt_logits_done = 0;
   int computed = 0;  // the first so many tokens are in the cache
   BlockTable table;
+  // Positions that attend in expanded form (MlaExpandedAttention), the same ones whenever they are
+  // computed; whole blocks of the prompt. None: begin = end.
+  int expanded_begin = 0;
+  int expanded_end = 0;
   bool prefix_cache = true;      // uses pages that others have filled, and leaves its own to others
   int indexed_pages = 0;         // its first so many pages are in the prefix index
   PrefixId root = kNoPrefix;     // before its first page: sequences share only below one root

@@ -62,6 +62,39 @@ class PrefixCacheTest(unittest.TestCase):
     def test_latent(self):
         self.check("mla", "--max-step-tokens=50")  # chunks that do not end where pages do
 
+    def test_expanded_prompts(self):
+        block, long = 512, BEGINNING * 4
+        def long_ask(question, *, bypass=False):
+            message = request(long + question, 24, endless=True, output=LOGPROBS)
+            message.cache.bypass_prefix_cache = bypass
+            return message
+        with harness.Server("mla", context=20000) as server:
+            self.assertFalse(server.models.GetModel(model_pb2.GetModelRequest()).model.expanded_prompts)
+            absorbed = server.generate(long_ask("one", bypass=True))
+            self.assertGreater(absorbed.usage.prompt_tokens, 2 * block)
+        with harness.Server("mla", "--expanded-prompts", "--max-step-tokens=700", context=20000) as server:
+            self.assertTrue(server.models.GetModel(model_pb2.GetModelRequest()).model.expanded_prompts)
+            alone = {word: server.generate(long_ask(word, bypass=True)) for word in ("one", "two", "three")}
+            self.assertNotEqual(outcome(alone["one"]), outcome(absorbed), "other sums, other last bits")
+            first = server.generate(long_ask("one"))
+            self.assertEqual(outcome(first), outcome(alone["one"]))
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                together = dict(zip(alone, pool.map(lambda word: server.generate(long_ask(word)), alone)))
+            for word, result in together.items():
+                self.assertEqual(outcome(result), outcome(alone[word]), word)
+                # What is behind the last whole block is absorbed, and would not be in a longer prompt.
+                self.assertEqual(result.usage.cached_prompt_tokens, result.usage.prompt_tokens // block * block)
+            # The chat goes on: what was behind the block and what was generated are computed as a prompt's now.
+            ids = server.generation.Tokenize(pb.TokenizeRequest(text=long + "one")).ids
+            history = [*ids, *first.tokens[0], *ids[:block]]
+            follow_up = {bypass: request(ids=history, max_tokens=5, endless=True, output=LOGPROBS) for bypass in (True, False)}
+            follow_up[True].cache.bypass_prefix_cache = True
+            results = {bypass: server.generate(message) for bypass, message in follow_up.items()}
+            self.assertEqual(outcome(results[False]), outcome(results[True]))
+            self.assertEqual(results[False].usage.cached_prompt_tokens, len(ids) // block * block)
+        with harness.Server("llama_tied", "--expanded-prompts", context=2000) as server:
+            self.assertFalse(server.models.GetModel(model_pb2.GetModelRequest()).model.expanded_prompts)
+
     def test_a_chat_goes_on_where_it_ended(self):
         with harness.Server("qwen2", context=20000) as server:
             first = server.generate(ask("one", max_tokens=100))

@@ -9,6 +9,7 @@
 
 ABSL_DECLARE_FLAG(std::string, model);
 ABSL_DECLARE_FLAG(std::string, cache_dtype);
+ABSL_DECLARE_FLAG(bool, expanded_prompts);
 ABSL_DECLARE_FLAG(bool, pin_threads);
 ABSL_DECLARE_FLAG(bool, quantised_activations);
 
@@ -97,6 +98,13 @@ TEST(ConfigTest, ThreadsArePinnedIfAskedTo) {
   EXPECT_FALSE(ConfigFromFlags()->engine.pin_threads);
   absl::SetFlag(&FLAGS_pin_threads, true);
   EXPECT_TRUE(ConfigFromFlags()->engine.pin_threads);
+}
+
+TEST(ConfigTest, PromptsExpandIfAskedTo) {
+  absl::SetFlag(&FLAGS_model, "model.gguf");
+  EXPECT_FALSE(ConfigFromFlags()->engine.expanded_prompts);
+  absl::SetFlag(&FLAGS_expanded_prompts, true);
+  EXPECT_TRUE(ConfigFromFlags()->engine.expanded_prompts);
 }
 
 TEST(ConfigTest, IntegerProductsCanBeTurnedOff) {

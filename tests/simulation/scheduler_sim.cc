@@ -23,6 +23,7 @@ SchedulerOptions SchedulerSim::DrawOptions(Random& random) {
           .spare_logits = static_cast<int>(random.Below(20)),
           .pages = static_cast<int>(1 + random.Below(40)),
           .prefix_cache = random.Below(5) != 0,
+          .expanded_block = static_cast<int>(random.Below(3)) * kPageTokens,
           .tenant_weights = {{"b", 3}}};
 }
 
@@ -43,8 +44,14 @@ void SchedulerSim::Expect(bool holds, const char* what) {
   }
 }
 
-uint64_t SchedulerSim::Chain(uint64_t before, int32_t token) {
-  return Random(before).Split(static_cast<uint64_t>(token))();
+uint64_t SchedulerSim::Chain(uint64_t before, int32_t token, bool expanded) {
+  return Random(before).Split(static_cast<uint64_t>(token) + (expanded ? kVocabulary : 0))();
+}
+
+bool SchedulerSim::IsExpanded(int prompt, int position) const {
+  const int block = options_.expanded_block;
+  if (block == 0 || position < block) return false;
+  return position / block < prompt / block;
 }
 
 uint64_t& SchedulerSim::Cell(const Sequence& sequence, int position) {
@@ -95,8 +102,9 @@ void SchedulerSim::Arrive() {
   if (random_.Below(10) == 0) sequence->prompt_logits = request.prompt - 1;
   if (random_.Below(4) == 0) sequence->root = (uint64_t{1} << 63) + random_.Below(2);
   sequence->prefix_cache = random_.Below(10) != 0;
-  for (const int32_t token : sequence->tokens) {
-    request.hashes.push_back(Chain(request.hashes.empty() ? kEmpty : request.hashes.back(), token));
+  for (int i = 0; i < request.prompt; ++i) {
+    request.hashes.push_back(Chain(request.hashes.empty() ? kEmpty : request.hashes.back(),
+                                   sequence->tokens[i], IsExpanded(request.prompt, i)));
   }
   request.tokens = sequence->tokens;
   if (random_.Below(8) == 0) sequence->deadline = now_ + absl::Milliseconds(random_.Below(20000));
@@ -255,7 +263,10 @@ void SchedulerSim::Compute(const Plan::Chunk& chunk) {
   const int size = static_cast<int>(sequence.tokens.size());
   for (int i = sequence.computed; i < sequence.computed + chunk.tokens; ++i) {
     const uint64_t before = i == 0 ? kEmpty : Cell(sequence, i - 1);
-    Cell(sequence, i) = Chain(before, i < size ? sequence.tokens[i] : sequence.draft[i - size]);
+    const bool expanded = sequence.expanded_begin <= i && i < sequence.expanded_end;
+    counts_.expanded_tokens += expanded;
+    Cell(sequence, i) =
+        Chain(before, i < size ? sequence.tokens[i] : sequence.draft[i - size], expanded);
   }
   counts_.kept_steps += scheduler_.pool().kept_pages() > 0;
   const int any = static_cast<int>(random_.Below(sequence.computed + chunk.tokens - chunk.drafts));
@@ -360,7 +371,15 @@ void SchedulerSim::Step() {
   const int64_t preemptions = scheduler_.preemptions();
   Draft();
   const Plan plan = scheduler_.Step(now_);
-  for (const Plan::Chunk& chunk : plan.chunks) live_.at(chunk.sequence->number).started = true;
+  for (const Plan::Chunk& chunk : plan.chunks) {
+    const Sequence& sequence = *chunk.sequence;
+    Request& request = live_.at(sequence.number);
+    if (!request.started) {
+      counts_.expanded_hit_tokens +=
+          std::max(0, std::min(sequence.computed, sequence.expanded_end) - sequence.expanded_begin);
+    }
+    request.started = true;
+  }
   CheckTime(plan);
   CheckPages();
   CheckOrder(before, scheduler_.preemptions() - preemptions);

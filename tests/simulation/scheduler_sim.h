@@ -5,7 +5,8 @@
 // The "model" keeps one number a cache cell: a hash of the sequence's tokens up to there, made from
 // the cell before, read through the page table. The next token is a hash of the last cell. So a
 // page that is lost, found by a sequence that begins otherwise, or not computed again changes the
-// tokens, which a reference without pages knows. Many prompts begin alike: with one of a few system
+// tokens, which a reference without pages knows; so does a cell made in the other form of attention
+// than its position has. Many prompts begin alike: with one of a few system
 // prompts, or with what was asked and answered before. Some sequences carry drafts, right and wrong
 // ones, some want the logits of their prompt, and some belong to tenants.
 #ifndef TRANSMLA_TESTS_SIMULATION_SCHEDULER_SIM_H_
@@ -43,7 +44,9 @@ struct SimCounts {
   int64_t draft_tokens = 0;
   int64_t accepted_draft_tokens = 0;
   int64_t prompt_logits = 0;
-  int64_t other_turns = 0;  // admissions of a tenant before an older request of another
+  int64_t expanded_tokens = 0;
+  int64_t expanded_hit_tokens = 0;  // found by sequences when they first ran
+  int64_t other_turns = 0;          // admissions of a tenant before an older request of another
 };
 
 class SchedulerSim : private PageStore {
@@ -67,7 +70,9 @@ class SchedulerSim : private PageStore {
     int prompt_logits = 0;  // that came
   };
 
-  static uint64_t Chain(uint64_t before, int32_t token);
+  static uint64_t Chain(uint64_t before, int32_t token, bool expanded = false);
+  // Whether a prompt's token attends in expanded form.
+  bool IsExpanded(int prompt, int position) const;
   static SchedulerOptions DrawOptions(Random& random);
 
   std::vector<int32_t> DrawPrompt(int size);

@@ -34,6 +34,8 @@ void ExpectVisited(const SimCounts& counts) {
   EXPECT_GT(counts.accepted_draft_tokens, 1000);
   EXPECT_GT(counts.draft_tokens, 2 * counts.accepted_draft_tokens);
   EXPECT_GT(counts.prompt_logits, 1000);
+  EXPECT_GT(counts.expanded_tokens, 1000);
+  EXPECT_GT(counts.expanded_hit_tokens, 1000);
   EXPECT_GT(counts.other_turns, 100);
 }
 
@@ -55,6 +57,8 @@ void Add(const SimCounts& counts, SimCounts& total) {
   total.draft_tokens += counts.draft_tokens;
   total.accepted_draft_tokens += counts.accepted_draft_tokens;
   total.prompt_logits += counts.prompt_logits;
+  total.expanded_tokens += counts.expanded_tokens;
+  total.expanded_hit_tokens += counts.expanded_hit_tokens;
   total.other_turns += counts.other_turns;
 }
 
@@ -75,7 +79,9 @@ TEST(SchedulerSimTest, InvariantsHold) {
                    << total.restored_pages << " pages back from the store, which failed "
                    << total.failed_stores << " times; " << total.accepted_draft_tokens << " of "
                    << total.draft_tokens << " guessed tokens right; " << total.prompt_logits
-                   << " logits of prompts; " << total.other_turns << " times another tenant's turn";
+                   << " logits of prompts; " << total.expanded_tokens << " tokens expanded, "
+                   << total.expanded_hit_tokens << " such found in the cache; " << total.other_turns
+                   << " times another tenant's turn";
   if (seeds >= 20 && steps >= 20000) ExpectVisited(total);
 }
 

@@ -133,8 +133,9 @@ absl::StatusOr<bool> Run() {
   if (!absl::GetFlag(FLAGS_converted_only)) {
     ASSIGN_OR_RETURN(LoadedModel model,
                      LoadModel(context, checkpoint, EvaluationLimits(kEvaluationLength)));
-    ASSIGN_OR_RETURN(const PerplexityResult result,
-                     EvaluatePerplexity(*model.decoder, *model.backend, evaluation, DType::kF32));
+    ASSIGN_OR_RETURN(
+        const PerplexityResult result,
+        EvaluatePerplexity({model.decoder.get(), model.backend.get()}, evaluation, DType::kF32));
     source_perplexity = result.perplexity;
   }
   return RunAll(published, source, source_perplexity);

@@ -57,8 +57,8 @@ TEST(ParityTest, SmolLm2AgreesWithThePublishedCodeInEveryLayer) {
     const int length = static_cast<int>(published->evaluation[0].size());
     absl::StatusOr<LoadedModel> model = LoadModel(context, *checkpoint, EvaluationLimits(length));
     ASSERT_TRUE(model.ok()) << model.status();
-    const absl::StatusOr<PerplexityResult> result =
-        EvaluatePerplexity(*model->decoder, *model->backend, published->evaluation, DType::kF32);
+    const absl::StatusOr<PerplexityResult> result = EvaluatePerplexity(
+        {model->decoder.get(), model->backend.get()}, published->evaluation, DType::kF32);
     ASSERT_TRUE(result.ok()) << result.status();
     EXPECT_NEAR(result->perplexity / published->source_perplexity, 1, kTolerance);
   }

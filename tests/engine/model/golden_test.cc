@@ -278,19 +278,68 @@ TEST_P(GoldenTest, SmallCachesRoundOnce) {
   EXPECT_LT(int8, bf16 * (std::string(GetParam().model.folder) == "converted" ? 6 : 4));
 }
 
-std::vector<Case> AllCases() {
+// Latent models over keys and values of every head, which is how transformers computes them.
+class ExpandedGoldenTest : public GoldenTest {
+ protected:
+  ModelRunner::Options Expanded(int from, int tokens) const {
+    return {.limits = {.max_tokens = tokens,
+                       .max_sequences = 2,
+                       .max_logit_tokens = tokens,
+                       .max_context_tokens = tokens,
+                       .expanded_attention = true},
+            .expanded_from = from};
+  }
+};
+
+TEST_P(ExpandedGoldenTest, GivesTheLogitsOfTransformers) {
+  for (int i = 0; i < kPrompts; ++i) {
+    const std::vector<float>& expected = reference().logits[i];
+    for (const int from : {0, 10}) {
+      const std::unique_ptr<ModelRunner> runner = Open(Expanded(from, 256));
+      const std::vector<float> logits = MustStep(*runner, {{0, reference().prompts[i]}})[0];
+      EXPECT_LE(Compare(logits, expected).largest, Tolerance(runner->spec(), expected))
+          << "prompt " << i << " from " << from;
+    }
+  }
+}
+
+// The form of a token is its position's: chunks that cross from one form to the other change
+// nothing.
+TEST_P(ExpandedGoldenTest, ChunksGiveTheSameBits) {
+  Random random(6);
+  std::vector<int> ids(700);
+  for (int& id : ids) id = static_cast<int>(random.Below(400));
+  const ModelRunner::Options options = Expanded(256, 700);
+  const std::vector<float> alone = MustStep(*Open(options), {{0, ids}})[0];
+  const std::unique_ptr<ModelRunner> runner = Open(options);
+  std::vector<float> logits;
+  for (size_t at = 0; at < ids.size();) {
+    const size_t count = std::min<size_t>(ids.size() - at, 1 + random.Below(90));
+    const std::vector<float> rows =
+        MustStep(*runner, {{0, {ids.begin() + at, ids.begin() + at + count}}})[0];
+    logits.insert(logits.end(), rows.begin(), rows.end());
+    at += count;
+  }
+  EXPECT_TRUE(logits == alone) << Compare(logits, alone).largest;
+  EXPECT_TRUE(std::isfinite(Compare(logits, alone).largest));
+}
+
+std::vector<Case> CasesOf(bool latent_only) {
   std::vector<Case> cases;
   for (const TinyModel& model : kModels) {
+    if (latent_only && model.attention != AttentionKind::kMla) continue;
     for (const char* set : {"generic", "avx2", "avx512"}) cases.push_back({model, set});
   }
   return cases;
 }
 
-INSTANTIATE_TEST_SUITE_P(TinyModels, GoldenTest, ::testing::ValuesIn(AllCases()),
-                         [](const auto& test) {
-                           return absl::StrCat(test.param.model.folder, "_",
-                                               test.param.instruction_set);
-                         });
+std::string NameOf(const ::testing::TestParamInfo<Case>& test) {
+  return absl::StrCat(test.param.model.folder, "_", test.param.instruction_set);
+}
+
+INSTANTIATE_TEST_SUITE_P(TinyModels, GoldenTest, ::testing::ValuesIn(CasesOf(false)), NameOf);
+INSTANTIATE_TEST_SUITE_P(TinyModels, ExpandedGoldenTest, ::testing::ValuesIn(CasesOf(true)),
+                         NameOf);
 
 }  // namespace
 }  // namespace transmla

@@ -1,5 +1,6 @@
 #include "tests/engine/model/model_runner.h"
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -14,6 +15,7 @@ namespace transmla {
 absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Open(const std::string& path,
                                                                const Options& options) {
   auto runner = std::unique_ptr<ModelRunner>(new ModelRunner);
+  runner->options_ = options;
   ASSIGN_OR_RETURN(std::shared_ptr<const CheckpointReader> checkpoint, OpenCheckpoint(path));
   ASSIGN_OR_RETURN(
       runner->backend_,
@@ -51,6 +53,12 @@ absl::StatusOr<std::vector<std::vector<float>>> ModelRunner::Step(const std::vec
       }
       batch.token_ids.push_back(chunk.ids[i]);
       batch.positions.push_back(sequence.tokens++);
+    }
+    if (options_.limits.expanded_attention) {
+      const int absorbed =
+          std::clamp(options_.expanded_from - batch.positions[batch.sequence_starts.back()], 0,
+                     static_cast<int>(chunk.ids.size()));
+      batch.expanded.push_back({batch.sequence_starts.back() + absorbed, batch.tokens()});
     }
     batch.sequence_starts.push_back(batch.tokens());
     batch.pages.insert(batch.pages.end(), sequence.pages.begin(), sequence.pages.end());

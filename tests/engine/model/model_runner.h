@@ -23,6 +23,8 @@ class ModelRunner {
     StepLimits limits = {
         .max_tokens = 256, .max_sequences = 8, .max_logit_tokens = 256, .max_context_tokens = 256};
     int pages = 32;
+    // Positions from here on attend in expanded form, if limits allow any to.
+    int expanded_from = 0;
   };
   // The next tokens of a sequence, which begins with its first chunk.
   struct Chunk {
@@ -58,6 +60,7 @@ class ModelRunner {
   std::unique_ptr<KvStore> store_;
   std::vector<PageId> free_;  // taken from the back, in no order
   std::map<int, Sequence> sequences_;
+  Options options_;
 };
 
 }  // namespace transmla

@@ -59,6 +59,35 @@ TEST_F(BatchBuilderTest, DecodeAndChunksStandOneAfterTheOther) {
   EXPECT_THAT(batch.logit_tokens, ElementsAre(0, 5));
 }
 
+TEST_F(BatchBuilderTest, PositionsSayWhichTokensAttendExpanded) {
+  Fill(decode_, 1000, 300, 299);
+  Fill(prompt_, 2000, 300, 60);
+  Fill(later_, 3000, 2, 0);
+  for (Sequence* sequence : {&decode_, &prompt_}) {
+    sequence->expanded_begin = 64;
+    sequence->expanded_end = 128;
+  }
+  const auto expanded = [this](int first, int tokens) {
+    prompt_.computed = first;
+    Plan plan;
+    plan.chunks = {{.sequence = &decode_, .tokens = 1},
+                   {.sequence = &prompt_, .tokens = tokens},
+                   {.sequence = &later_, .tokens = 2}};
+    RaggedBatch batch;
+    BuildBatch(plan, batch);
+    EXPECT_EQ(batch.expanded.size(), 3u);
+    EXPECT_EQ(batch.expanded[0].tokens(), 0) << "a decode behind its prompt";
+    EXPECT_EQ(batch.expanded[2].tokens(), 0) << "a sequence without a block";
+    return std::pair(batch.expanded[1].begin, batch.expanded[1].end);
+  };
+  // The prompt's first token is the batch's second.
+  EXPECT_EQ(expanded(60, 100), std::pair(1 + 4, 1 + 68));
+  EXPECT_EQ(expanded(70, 20), std::pair(1, 21));
+  EXPECT_EQ(expanded(100, 100), std::pair(1, 29));
+  EXPECT_EQ(expanded(0, 64).second - expanded(0, 64).first, 0);
+  EXPECT_EQ(expanded(128, 20).second - expanded(128, 20).first, 0);
+}
+
 TEST_F(BatchBuilderTest, AChunkThatEndsWithItsPageTakesNoMore) {
   Fill(prompt_, 0, 200, 0);
   Plan plan;

@@ -372,6 +372,53 @@ TEST_F(SchedulerTest, WithoutPrefixCacheEveryoneComputesEverything) {
   EXPECT_EQ(scheduler_->pool().kept_pages(), 0);
 }
 
+TEST_F(SchedulerTest, WholeBlocksOfThePromptAttendExpanded) {
+  const auto range = [this](int prompt) {
+    const Sequence& sequence = *Add(prompt);
+    return std::pair(sequence.expanded_begin, sequence.expanded_end);
+  };
+  Make({.pages = 40, .expanded_block = 128});
+  EXPECT_EQ(range(1), std::pair(128, 128));
+  EXPECT_EQ(range(128), std::pair(128, 128));
+  EXPECT_EQ(range(255), std::pair(128, 128));
+  EXPECT_EQ(range(256), std::pair(128, 256));
+  EXPECT_EQ(range(600), std::pair(128, 512));
+  Make({.pages = 40});
+  EXPECT_EQ(range(600), std::pair(0, 0));
+}
+
+TEST_F(SchedulerTest, OnlyPagesOfAKnownFormAreShared) {
+  const SchedulerOptions options{
+      .max_step_tokens = 512, .max_running = 8, .pages = 40, .expanded_block = 128};
+  const auto second_finds = [&](int first, int second) {
+    Make(options);
+    const uint64_t number = Add(MakeAlike(first))->number;
+    Step();
+    scheduler_->Finish(number);
+    Sequence* const sequence = Add(MakeAlike(second));
+    Step();
+    return sequence->cached_prompt_tokens;
+  };
+  // Within the first block everything is absorbed.
+  EXPECT_EQ(second_finds(100, 100), 64);
+  EXPECT_EQ(second_finds(500, 100), 64);
+  EXPECT_EQ(second_finds(200, 300), 128) << "the first's third page is absorbed, not the second's";
+  EXPECT_EQ(second_finds(300, 200), 128) << "the other way round";
+  EXPECT_EQ(second_finds(300, 300), 256) << "not what is behind the last block";
+  EXPECT_EQ(second_finds(300, 500), 256);
+  EXPECT_EQ(second_finds(384, 384), 320) << "all but the page of the last token";
+}
+
+TEST_F(SchedulerTest, WhatWasGeneratedIsAbsorbedAgainAfterAPreemption) {
+  Make({.max_step_tokens = 512, .max_running = 8, .pages = 6, .expanded_block = 64});
+  Add(100);
+  Sequence* const younger = Add(120);
+  Steps(1 + 3 * kPageTokens - 100 + kPageTokens);
+  ASSERT_GT(younger->preemptions, 0);
+  ASSERT_GT(younger->tokens.size(), 128u);
+  EXPECT_EQ(younger->expanded_end, 64);
+}
+
 TEST_F(SchedulerTest, DestructionWithLiveSequencesIsClean) {
   Make({.max_step_tokens = 512, .max_running = 8, .pages = 4});
   Add(60);
