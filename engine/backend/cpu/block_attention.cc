@@ -257,11 +257,11 @@ CacheTile BlockAttention::Values(const Pages& pages, int tokens, int rows) const
           .cols = tile.cols};
 }
 
-void BlockAttention::Softmax(int t, int tokens, int from, int to, SoftmaxState* state) const {
+void BlockAttention::Softmax(int t, int from, int to, SoftmaxState* state) const {
   const int row = t * call_.group();
   SoftmaxArgs args;
   args.scores = work_.scores + int64_t{row} * kPageTokens;
-  args.rows = tokens * call_.group();
+  args.rows = call_.group();
   args.begin = from;
   args.end = to;
   args.scale = SoftmaxScale();
@@ -293,18 +293,12 @@ void BlockAttention::RunTile(int base, SoftmaxState* state, float* sums) {
   // What a row does not see weighs 0, so that all rows sum what any of them sees.
   WeightedSumArgs sum;
   sum.begin = kPageTokens;
-  const auto from = [&](int t) { return std::max(0, SeenFrom(t) - base); };
-  const auto to = [&](int t) {
-    return std::min(kPageTokens, block_.first_position + t + 1 - base);
-  };
-  for (int t = begin; t < end;) {
-    // Tokens that see the same of the tile, which before the block's own positions are all.
-    int next = t + 1;
-    while (next < end && from(next) == from(t) && to(next) == to(t)) ++next;
-    sum.begin = std::min(sum.begin, from(t));
-    sum.end = std::max(sum.end, to(t));
-    Softmax(t, next - t, from(t), to(t), state);
-    t = next;
+  for (int t = begin; t < end; ++t) {
+    const int from = std::max(0, SeenFrom(t) - base);
+    const int to = std::min(kPageTokens, block_.first_position + t + 1 - base);
+    sum.begin = std::min(sum.begin, from);
+    sum.end = std::max(sum.end, to);
+    Softmax(t, from, to, state);
   }
   sum.p = work_.scores + int64_t{begin} * group * kPageTokens;
   sum.p_stride = kPageTokens;

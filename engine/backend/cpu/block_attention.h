@@ -173,9 +173,8 @@ class BlockAttention {
   CacheTile Values(const Pages& pages, int tokens, int rows) const;
   // By what softmax multiplies scores: a cap's are multiplied before.
   float SoftmaxScale() const { return call_.soft_cap == 0.0f ? call_.scale : 1.0f; }
-  // Products of the block's tokens [t, t + tokens) and keys [from, to) of a tile → weights and
-  // work_.alpha.
-  void Softmax(int t, int tokens, int from, int to, SoftmaxState* state) const;
+  // Products of the block's token t and keys [from, to) of a tile → weights and work_.alpha.
+  void Softmax(int t, int from, int to, SoftmaxState* state) const;
   // Takes in cached positions [base, base + kPageTokens) as far as each row sees them.
   void RunTile(int base, SoftmaxState* state, float* sums);
 
