@@ -65,10 +65,10 @@ void BM_Linear(benchmark::State& state, DType dtype, int64_t out_features, int64
                                               benchmark::Counter::kIsIterationInvariantRate);
 }
 
-#define LINEAR(name, dtype, rows, cols)                                        \
-  BENCHMARK_CAPTURE(BM_Linear, name, dtype, rows, cols)                        \
-      ->ArgNames({"tokens", "threads", "quantised"})                           \
-      ->ArgsProduct({{1, 4, 16, 512}, {1, GetCpuInfo().usable_cores}, {0, 1}}) \
+#define LINEAR(name, dtype, rows, cols)                                           \
+  BENCHMARK_CAPTURE(BM_Linear, name, dtype, rows, cols)                           \
+      ->ArgNames({"tokens", "threads", "quantised"})                              \
+      ->ArgsProduct({{1, 4, 8, 16, 512}, {1, GetCpuInfo().usable_cores}, {0, 1}}) \
       ->UseRealTime()
 
 // SmolLM2-135M: hidden 576, intermediate 1536, vocabulary 49152.

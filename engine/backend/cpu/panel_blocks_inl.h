@@ -37,46 +37,68 @@ TRANSMLA_INLINE float FloatAt(const uint8_t* p) {
   return value;
 }
 
+// --- rows ---
+
+// The rows of one panel. With V, functions that load from where the panel has something.
+struct OnePanel {
+  using V = Lanes;
+  static constexpr int kPanels = 1;
+
+  // Made as TwoPanels are, which need the arguments.
+  TRANSMLA_INLINE OnePanel(const uint8_t*, int64_t) {}
+  TRANSMLA_INLINE V::I Bytes(const uint8_t* p) const { return V::LoadBytes(p); }
+  TRANSMLA_INLINE V::F Halves(const uint8_t* p) const { return V::LoadHalves(p); }
+  TRANSMLA_INLINE V::F U8(const uint8_t* p) const { return V::LoadU8(p); }
+  TRANSMLA_INLINE V::F I8(const uint8_t* p) const { return V::LoadI8(p); }
+  // Asks for what comes `ahead` bytes behind p.
+  TRANSMLA_INLINE void Fetch(const uint8_t* p, int64_t ahead) const {
+    __builtin_prefetch(p + ahead);
+  }
+};
+
 // --- codes ---
 
 // Group g of the codes of a block, as unsigned bytes (8-bit codes: as they are, signed).
-template <int kBits, int g>
-TRANSMLA_INLINE Lanes::I Code(const uint8_t* codes) {
+template <int kBits, int g, typename Rows>
+TRANSMLA_INLINE typename Rows::V::I Code(const Rows& rows, const uint8_t* codes) {
+  using V = typename Rows::V;
   if constexpr (kBits == 8) {
-    return Lanes::LoadBytes(codes + 32 * g);
+    return rows.Bytes(codes + 32 * g);
   } else {
-    const Lanes::I pair = Lanes::LoadBytes(codes + 32 * (g % 4));
-    const Lanes::I mask = Lanes::SetByte(15);
-    const Lanes::I nibbles =
-        g < 4 ? Lanes::And(pair, mask) : Lanes::And(Lanes::ShiftRight<4>(pair), mask);
+    const typename V::I pair = rows.Bytes(codes + 32 * (g % 4));
+    const typename V::I mask = V::SetByte(15);
+    const typename V::I nibbles =
+        g < 4 ? V::And(pair, mask) : V::And(V::template ShiftRight<4>(pair), mask);
     if constexpr (kBits == 4) {
       return nibbles;
     } else {
       constexpr int kShift = kBits == 5 ? g : 2 * (g % 4);
-      const Lanes::I all = Lanes::LoadBytes(codes + 128 + (kBits == 5 ? 0 : 32 * (g / 4)));
-      const Lanes::I upper = Lanes::SetByte(kBits == 5 ? 0x10 : 0x30);
+      const typename V::I all = rows.Bytes(codes + 128 + (kBits == 5 ? 0 : 32 * (g / 4)));
+      const typename V::I upper = V::SetByte(kBits == 5 ? 0x10 : 0x30);
       if constexpr (kShift <= 4) {
-        return Lanes::Or(nibbles, Lanes::And(Lanes::ShiftLeft<4 - kShift>(all), upper));
+        return V::Or(nibbles, V::And(V::template ShiftLeft<4 - kShift>(all), upper));
       } else {
-        return Lanes::Or(nibbles, Lanes::And(Lanes::ShiftRight<kShift - 4>(all), upper));
+        return V::Or(nibbles, V::And(V::template ShiftRight<kShift - 4>(all), upper));
       }
     }
   }
 }
 
-// --- blocks: 32 columns of a panel, with scales as floats ---
+// --- blocks: 32 columns of a panel, or of two, with scales as floats ---
 
-template <PanelFormat P>
+template <PanelFormat P, typename Rows = OnePanel>
 struct PackedBlock {
   static constexpr PanelFormat kFormat = P;
+  using V = typename Rows::V;
 
+  Rows rows;
   const uint8_t* codes;
-  Lanes::F scale[P.parts];
-  Lanes::F offset;  // affine only
+  typename V::F scale[P.parts];
+  typename V::F offset;  // affine only
 
   template <int g>
-  TRANSMLA_INLINE Lanes::I Group() const {
-    return Code<P.code_bits, g>(codes);
+  TRANSMLA_INLINE typename V::I Group() const {
+    return Code<P.code_bits, g>(rows, codes);
   }
 };
 
@@ -84,40 +106,43 @@ struct PackedBlock {
 // at the end of each memory page.
 constexpr int kFetchAhead = 4096;
 
-// Calls fn(b, block) for each block of a panel of k columns.
-template <PanelFormat P, typename Fn>
-TRANSMLA_INLINE void ForEachBlock(const uint8_t* panel, int64_t k, const Fn& fn) {
+// Calls fn(b, block) for each block of k columns of the panels that `rows` reads from `panel` on.
+template <PanelFormat P, typename Rows, typename Fn>
+TRANSMLA_INLINE void ForEachBlock(const Rows& rows, const uint8_t* panel, int64_t k, const Fn& fn) {
+  using V = typename Rows::V;
   constexpr int kHeadBytes = P.head_bytes();
   constexpr int kHeadBlocks = P.head_blocks();
   constexpr int kScaleBytes = P.scale_bytes();
   constexpr int kCodeBytes = P.code_bytes();
   for (int64_t b = 0; b < k / kPanelBlock;) {
-    const Lanes::F scale = Lanes::LoadHalves(panel);
-    const Lanes::F offset = P.affine ? Lanes::LoadHalves(panel + 2 * kPanelRows) : scale;
+    const typename V::F scale = rows.Halves(panel);
+    const typename V::F offset = P.affine ? rows.Halves(panel + 2 * kPanelRows) : scale;
     panel += kHeadBytes;
     for (int i = 0; i < kHeadBlocks; ++i, ++b) {
       for (int line = 0; line < kScaleBytes + kCodeBytes; line += kLineBytes) {
-        __builtin_prefetch(panel + kFetchAhead + line);
+        rows.Fetch(panel + line, kFetchAhead);
       }
-      PackedBlock<P> block;
+      PackedBlock<P, Rows> block{rows, panel + kScaleBytes};
       Unroll<0, P.parts>([&](auto p) __attribute__((always_inline)) {
         block.scale[p.value] = scale;
         if constexpr (P.nested) {
           const uint8_t* factors = panel + kPanelRows * p.value;
-          block.scale[p.value] =
-              Lanes::Mul(scale, P.affine ? Lanes::LoadU8(factors) : Lanes::LoadI8(factors));
+          block.scale[p.value] = V::Mul(scale, P.affine ? rows.U8(factors) : rows.I8(factors));
         }
       });
       block.offset = offset;
       if constexpr (P.affine && P.nested) {
-        block.offset = Lanes::Mul(
-            offset, Lanes::Mul(Lanes::Set1(-1.0f), Lanes::LoadU8(panel + kPanelRows * P.parts)));
+        block.offset =
+            V::Mul(offset, V::Mul(V::Set1(-1.0f), rows.U8(panel + kPanelRows * P.parts)));
       }
-      block.codes = panel + kScaleBytes;
       panel = block.codes + kCodeBytes;
       fn(b, block);
     }
   }
+}
+template <PanelFormat P, typename Fn>
+TRANSMLA_INLINE void ForEachBlock(const uint8_t* panel, int64_t k, const Fn& fn) {
+  ForEachBlock<P>(OnePanel(panel, 0), panel, k, fn);
 }
 
 // --- tiles ---

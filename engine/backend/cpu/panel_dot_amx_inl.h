@@ -32,8 +32,8 @@ static_assert(kTileTokens == 2 * kTileGroup && WideVnniLanes::kWidth == kAmxRowB
 // Codes as signed bytes around 0.
 struct SignedCodes {
   template <PanelFormat P, int g>
-  TRANSMLA_INLINE static VnniLanes::I Get(const uint8_t* codes) {
-    const VnniLanes::I code = Code<P.code_bits, g>(codes);
+  TRANSMLA_INLINE static VnniLanes::I Get(const PackedBlock<P>& block) {
+    const VnniLanes::I code = block.template Group<g>();
     return P.centre == 0 ? code : VnniLanes::SubBytes(code, VnniLanes::SetByte(P.centre));
   }
 };

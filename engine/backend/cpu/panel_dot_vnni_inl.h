@@ -9,8 +9,8 @@
 //
 // The instruction wants one unsigned factor: 8-bit codes become unsigned around a centre of 128.
 // The inner sum begins at -centre · Σ q, which the tile knows. Few tokens meet panels as they are,
-// eight rows a vector; for many, panels are unpacked in pairs first, sixteen rows a vector. Both
-// give the same bits.
+// one or, with AVX-512, two at a time, of eight rows each; for many, panels are unpacked in pairs
+// first, sixteen rows a vector. All give the same bits.
 #ifndef TRANSMLA_ENGINE_BACKEND_CPU_PANEL_DOT_VNNI_INL_H_
 #define TRANSMLA_ENGINE_BACKEND_CPU_PANEL_DOT_VNNI_INL_H_
 
@@ -27,10 +27,11 @@ namespace {
 
 // Group g of a block's codes as unsigned bytes.
 struct UnsignedCodes {
-  template <PanelFormat P, int g>
-  TRANSMLA_INLINE static VnniLanes::I Get(const uint8_t* codes) {
-    const VnniLanes::I code = Code<P.code_bits, g>(codes);
-    return P.code_bits == 8 ? VnniLanes::Xor(code, VnniLanes::SetByte(0x80)) : code;
+  template <PanelFormat P, int g, typename Rows>
+  TRANSMLA_INLINE static typename Rows::V::I Get(const PackedBlock<P, Rows>& block) {
+    using V = typename Rows::V;
+    const typename V::I code = block.template Group<g>();
+    return P.code_bits == 8 ? V::Xor(code, V::SetByte(0x80)) : code;
   }
 };
 
@@ -38,19 +39,20 @@ struct UnsignedCodes {
 template <PanelFormat P>
 constexpr int kUnsignedCentre = P.code_bits == 8 ? 128 : P.centre;
 
-// A block of a panel as it is, as DotBlock wants it.
-template <PanelFormat P>
+// A block of panels as they are, as DotBlock wants it.
+template <PanelFormat P, typename Rows>
 struct PanelBlock {
-  const PackedBlock<P>& packed;
+  using V = typename Rows::V;
+  const PackedBlock<P, Rows>& packed;
 
   template <int part>
-  TRANSMLA_INLINE VnniLanes::F Scale() const {
+  TRANSMLA_INLINE typename V::F Scale() const {
     return packed.scale[part];
   }
-  TRANSMLA_INLINE VnniLanes::F Offset() const { return packed.offset; }
+  TRANSMLA_INLINE typename V::F Offset() const { return packed.offset; }
   template <int g>
-  TRANSMLA_INLINE VnniLanes::I Group() const {
-    return UnsignedCodes::Get<P, g>(packed.codes);
+  TRANSMLA_INLINE typename V::I Group() const {
+    return UnsignedCodes::Get<P, g>(packed);
   }
 };
 
@@ -111,7 +113,7 @@ void ExpandHalf(const uint8_t* panel, int64_t k, int half, uint8_t* out) {
         if constexpr (P.affine) Lanes::Store(floats + 2 * kPanelRows * P.parts, block.offset);
         uint8_t* codes = out + 4 * Block::kFloats + 32 * half;
         Unroll<0, kPanelGroups>([&](auto g) __attribute__((always_inline)) {
-          Lanes::StoreBytes(codes + 64 * g.value, Codes::template Get<P, g.value>(block.codes));
+          Lanes::StoreBytes(codes + 64 * g.value, Codes::template Get<P, g.value>(block));
         });
         out += Block::kBytes;
       });
@@ -172,19 +174,98 @@ TRANSMLA_INLINE void DotBlock(const Block& block, const Tile& x, typename V::F (
   }
 }
 
+// T tokens of one group with the panels from `row` on.
+template <typename V, typename Rows, PanelFormat P, int T, int kTokens>
+TRANSMLA_INLINE void DotGroupOfRows(const PanelDotArgs& a, const TilePart<kTokens>& part, int token,
+                                    int row) {
+  typename V::F acc[T];
+  Unroll<0, T>([&](auto t) __attribute__((always_inline)) { acc[t.value] = V::Zero(); });
+  const uint8_t* const panels = a.panels + row / kPanelRows * a.panel_bytes;
+  ForEachBlock<P>(
+      Rows(panels, a.panel_bytes), panels,
+      a.k, [&](int64_t b, const PackedBlock<P, Rows>& block) __attribute__((always_inline)) {
+        DotBlock<V, P, T>(PanelBlock<P, Rows>{block}, TileBlock(part, b), acc);
+      });
+  for (int t = 0; t < T; ++t) StoreRows<V>(a, row, token + t, acc[t]);
+}
+
+// Whether T tokens meet two panels at a time: where registers have room for that, and what is done
+// for a block's codes and scales is worth sharing. Few tokens wait for memory, and so do codes of 8
+// bits, which need no taking apart: one panel after the other is read best.
+template <PanelFormat P, int T>
+constexpr bool kTwoPanelsPay = FewPanels::kPanels == 2 && P.code_bits < 8 &&
+                               T >= (P.nested ? 3 : 5);
+
 template <PanelFormat P, int T, int kTokens>
 __attribute__((noinline)) void DotPacked(const PanelDotArgs& a, const TilePart<kTokens>& part,
                                          int token) {
-  using V = VnniLanes;
-  for (int row = 0; row < a.rows; row += kPanelRows) {
-    V::F acc[T];
-    Unroll<0, T>([&](auto t) __attribute__((always_inline)) { acc[t.value] = V::Zero(); });
-    ForEachBlock<P>(
-        a.panels + row / kPanelRows * a.panel_bytes,
-        a.k, [&](int64_t b, const PackedBlock<P>& block) __attribute__((always_inline)) {
-          DotBlock<V, P, T>(PanelBlock<P>{block}, TileBlock(part, b), acc);
-        });
-    for (int t = 0; t < T; ++t) StoreRows<V>(a, row, token + t, acc[t]);
+  int row = 0;
+  if constexpr (kTwoPanelsPay<P, T>) {
+    for (; row + kPanelRows < a.rows; row += 2 * kPanelRows) {
+      DotGroupOfRows<WideVnniLanes, FewPanels, P, T>(a, part, token, row);
+    }
+  }
+  for (; row < a.rows; row += kPanelRows) {
+    DotGroupOfRows<VnniLanes, OnePanel, P, T>(a, part, token, row);
+  }
+}
+
+// The same block with its codes taken apart, for more than one group of tokens.
+template <PanelFormat P, typename Rows>
+struct OpenBlock {
+  using V = typename Rows::V;
+  PanelBlock<P, Rows> block;
+  typename V::I codes[kPanelGroups];
+
+  TRANSMLA_INLINE explicit OpenBlock(const PackedBlock<P, Rows>& packed) : block{packed} {
+    Unroll<0, kPanelGroups>([&](auto g) __attribute__((always_inline)) {
+      codes[g.value] = block.template Group<g.value>();
+    });
+  }
+  template <int part>
+  TRANSMLA_INLINE typename V::F Scale() const {
+    return block.template Scale<part>();
+  }
+  TRANSMLA_INLINE typename V::F Offset() const { return block.Offset(); }
+  template <int g>
+  TRANSMLA_INLINE typename V::I Group() const {
+    return codes[g];
+  }
+};
+
+// Two groups of tokens, of kTileGroup and of T, which meet each block of the panels from `row` on
+// one after the other: panels are read and taken apart once.
+template <typename V, typename Rows, PanelFormat P, int T, typename First, typename Second>
+TRANSMLA_INLINE void DotGroupsOfRows(const PanelDotArgs& a, const First& first,
+                                     const Second& second, int row) {
+  typename V::F firsts[kTileGroup];
+  typename V::F seconds[T];
+  Unroll<0, kTileGroup>([&](auto t)
+                            __attribute__((always_inline)) { firsts[t.value] = V::Zero(); });
+  Unroll<0, T>([&](auto t) __attribute__((always_inline)) { seconds[t.value] = V::Zero(); });
+  const uint8_t* const panels = a.panels + row / kPanelRows * a.panel_bytes;
+  ForEachBlock<P>(
+      Rows(panels, a.panel_bytes), panels,
+      a.k, [&](int64_t b, const PackedBlock<P, Rows>& packed) __attribute__((always_inline)) {
+        const OpenBlock<P, Rows> block(packed);
+        DotBlock<V, P, kTileGroup>(block, TileBlock(first, b), firsts);
+        DotBlock<V, P, T>(block, TileBlock(second, b), seconds);
+      });
+  for (int t = 0; t < kTileGroup; ++t) StoreRows<V>(a, row, t, firsts[t]);
+  for (int t = 0; t < T; ++t) StoreRows<V>(a, row, kTileGroup + t, seconds[t]);
+}
+
+template <PanelFormat P, int T, typename First, typename Second>
+__attribute__((noinline)) void DotPackedGroups(const PanelDotArgs& a, const First& first,
+                                               const Second& second) {
+  int row = 0;
+  if constexpr (kTwoPanelsPay<P, kTileGroup + T>) {
+    for (; row + kPanelRows < a.rows; row += 2 * kPanelRows) {
+      DotGroupsOfRows<WideVnniLanes, FewPanels, P, T>(a, first, second, row);
+    }
+  }
+  for (; row < a.rows; row += kPanelRows) {
+    DotGroupsOfRows<VnniLanes, OnePanel, P, T>(a, first, second, row);
   }
 }
 
@@ -238,10 +319,33 @@ struct VnniDots {
       DotPairs<P, tokens.value>(a, part, token);
     });
   }
+  // Up to kPackedTokens tokens.
   template <PanelFormat P>
   static void RunPacked(const PanelDotArgs& a) {
+    if (a.tokens > kTileGroup) return RunPackedGroups<P>(a);
     ForEachTileGroup<kTile>(a, [&](auto tokens, const auto& part, int token) {
       DotPacked<P, tokens.value>(a, part, token);
+    });
+  }
+  // More than a group of them.
+  template <PanelFormat P>
+  static void RunPackedGroups(const PanelDotArgs& a) {
+    static_assert(kPackedTokens == 2 * kTileGroup && kPackedTokens % kTile == 0);
+    const int64_t tile_bytes = a.k / kTileBlock * kTileBlockTokenBytes * kTileGroup;
+    const int rest = a.tokens - kTileGroup;
+    // Both groups are of one tile, or each has its own.
+    constexpr bool kShared = kTile > kTileGroup;
+    const uint8_t* const second_tile = kShared ? a.tiles : a.tiles + tile_bytes;
+    constexpr int kSecondGroup = kShared ? kTileGroup : 0;
+    if (rest == kTileGroup) {
+      return DotPackedGroups<P, kTileGroup>(
+          a, TilePart<kTile>{a.tiles, 0, 0, kTile},
+          TilePart<kTile>{second_tile, kSecondGroup, kSecondGroup, kTile});
+    }
+    const TilePart<kShared ? 0 : kTile> first{a.tiles, 0, 0, kShared ? a.tokens : kTile};
+    const TilePart<0> second{second_tile, kSecondGroup, kSecondGroup, kShared ? a.tokens : rest};
+    WithTokens<kTileGroup - 1>(rest, second, kTileGroup, [&](auto tokens, const auto& part, int) {
+      DotPackedGroups<P, tokens.value>(a, first, part);
     });
   }
 };

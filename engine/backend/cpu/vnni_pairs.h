@@ -14,6 +14,10 @@ using WideVnniLanes = TwiceLanes<VnniLanes>;
 constexpr int kPairTokens = 4;
 constexpr int kPairsAtOnce = 1;
 
+// What up to kPackedTokens tokens meet at a time (panel_blocks_inl.h).
+struct OnePanel;
+using FewPanels = OnePanel;
+
 }  // namespace
 }  // namespace transmla::cpu
 
