@@ -75,11 +75,7 @@ void RunWhole(CpuContext& context, const AttentionCall& call, const Blocks& bloc
     attention.GatherQuery();
     attention.ClearTotal();
     const KernelScope scope(*context.kernels);
-    const AttentionWorkspace& work = attention.work();
-    for (int span = attention.FirstSpan(); span < attention.Spans(); ++span) {
-      attention.RunSpan(span, work.span_state, work.span_sums);
-      attention.Merge(work.span_state, work.span_sums);
-    }
+    attention.AddSpans(0, attention.Spans());
     attention.WriteOut();
   });
 }

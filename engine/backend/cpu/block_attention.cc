@@ -136,6 +136,13 @@ void BlockAttention::ClearTotal() {
   std::fill_n(work_.sums, rows_ * call_.value_dim, 0.0f);
 }
 
+void BlockAttention::AddSpans(int first, int end) {
+  for (int span = std::max(first, FirstSpan()); span < std::min(end, Spans()); ++span) {
+    RunSpan(span, work_.span_state, work_.span_sums);
+    Merge(work_.span_state, work_.span_sums);
+  }
+}
+
 void BlockAttention::Merge(const SoftmaxState* state, const float* sums) {
   for (int r = 0; r < rows_; ++r) {
     if (state[r].sum == 0.0f) continue;  // the row saw nothing of the span

@@ -122,7 +122,6 @@ class BlockAttention {
   BlockAttention(const Kernels& kernels, const AttentionCall& call, const QueryBlock& block,
                  int kv_head, float* scratch);
 
-  int rows() const { return rows_; }
   // Spans [0, Spans()) hold all positions that the block sees; those before FirstSpan() hold none.
   int Spans() const;
   int FirstSpan() const;
@@ -132,9 +131,11 @@ class BlockAttention {
   // Sums of one span, into the given buffers: state and [rows, value_dim]. REQUIRES: a KernelScope.
   void RunSpan(int span, SoftmaxState* state, float* sums);
 
-  // The total, over spans, is kept in work(): state and sums.
+  // Begins the total over spans.
   void ClearTotal();
-  // Adds a span's sums to it. Spans must come in order.
+  // Adds those of spans [first, end) that the block sees anything of. REQUIRES: a KernelScope.
+  void AddSpans(int first, int end);
+  // Adds a span's sums. Spans must come in order.
   void Merge(const SoftmaxState* state, const float* sums);
   // Puts the total away, its sums in the place of the result, and takes it back: for a context that
   // is gone through in parts. `states` is [tokens of the step, heads].
@@ -142,8 +143,6 @@ class BlockAttention {
   void RestoreTotal(const SoftmaxState* states);
   // Sums over weights → call.out.
   void WriteOut() const;
-
-  const AttentionWorkspace& work() const { return work_; }
 
  private:
   // This layer's part of a page, and of the page after it, if this block sees that.

@@ -208,16 +208,8 @@ class ExpandedAttention {
                                context_.Scratch(worker));
       first ? attention.ClearTotal() : attention.RestoreTotal(states_);
       attention.GatherQuery();
-      {
-        const KernelScope scope(*context_.kernels);
-        const AttentionWorkspace& work = attention.work();
-        const int end_span = std::min(CeilDiv(end, kSpanTokens), attention.Spans());
-        for (int span = std::max(base / kSpanTokens, attention.FirstSpan()); span < end_span;
-             ++span) {
-          attention.RunSpan(span, work.span_state, work.span_sums);
-          attention.Merge(work.span_state, work.span_sums);
-        }
-      }
+      const KernelScope scope(*context_.kernels);
+      attention.AddSpans(base / kSpanTokens, CeilDiv(end, kSpanTokens));
       block.end_position() <= end ? attention.WriteOut() : attention.SaveTotal(states_);
     });
   }
