@@ -162,16 +162,16 @@ void BlockAttention::Merge(const SoftmaxState* state, const float* sums) {
 }
 
 void BlockAttention::SaveTotal(SoftmaxState* states) const {
+  std::copy_n(work_.state, rows_, states);
   for (int r = 0; r < rows_; ++r) {
-    states[OutRow(r)] = work_.state[r];
     std::copy_n(work_.sums + r * call_.value_dim, call_.value_dim,
                 call_.out + OutRow(r) * call_.value_dim);
   }
 }
 
 void BlockAttention::RestoreTotal(const SoftmaxState* states) {
+  std::copy_n(states, rows_, work_.state);
   for (int r = 0; r < rows_; ++r) {
-    work_.state[r] = states[OutRow(r)];
     std::copy_n(call_.out + OutRow(r) * call_.value_dim, call_.value_dim,
                 work_.sums + r * call_.value_dim);
   }

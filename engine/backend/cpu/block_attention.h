@@ -138,7 +138,7 @@ class BlockAttention {
   // Adds a span's sums. Spans must come in order.
   void Merge(const SoftmaxState* state, const float* sums);
   // Puts the total away, its sums in the place of the result, and takes it back: for a context that
-  // is gone through in parts. `states` is [tokens of the step, heads].
+  // is gone through in parts. `states` is [rows], as many as the block's tokens times the group.
   void SaveTotal(SoftmaxState* states) const;
   void RestoreTotal(const SoftmaxState* states);
   // Sums over weights → call.out.

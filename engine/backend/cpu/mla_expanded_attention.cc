@@ -18,6 +18,10 @@ namespace {
 constexpr int kSectionTokens = 2 * kSpanTokens;
 constexpr int kSectionPages = kSectionTokens / kPageTokens;
 
+// Bytes of the states of softmax that queries have between two sections. More queries go in parts,
+// each of which expands the context anew.
+constexpr int64_t kStateBytes = int64_t{8} << 20;
+
 // Positions that are expanded to floats at a time, if the workspace holds them.
 constexpr int kExpandTokens = kSpanTokens;
 
@@ -73,7 +77,10 @@ class ExpandedAttention {
     RETURN_IF_ERROR(call_.CheckWorkspace());
     RETURN_IF_ERROR(LayOut());
     for (int s = 0; s < batch_.sequences(); ++s) {
-      if (batch_.expanded[s].tokens() > 0) RunSequence(s);
+      const TokenRange tokens = batch_.expanded[s];
+      for (int begin = tokens.begin; begin < tokens.end; begin += part_tokens_) {
+        RunPart(s, {begin, std::min(begin + part_tokens_, tokens.end)});
+      }
     }
     return absl::OkStatus();
   }
@@ -89,15 +96,21 @@ class ExpandedAttention {
     }
     const int pages = last_position / kPageTokens + 1;
     const int64_t token_floats = rank_ + rope_ + heads_ * (width_ + value_dim_);
-    const int64_t fixed_floats = 2 * batch_.tokens() * heads_ + pages;
+    // Whole blocks, at least one.
+    const int block_tokens = call_.block_tokens();
+    const int64_t token_state_bytes = heads_ * static_cast<int64_t>(sizeof(SoftmaxState));
+    const int64_t part_blocks = std::clamp<int64_t>(kStateBytes / token_state_bytes / block_tokens,
+                                                    1, CeilDiv(batch_.tokens(), block_tokens));
+    part_tokens_ = static_cast<int>(part_blocks) * block_tokens;
+    const int64_t fixed_floats = 2 * part_tokens_ * heads_ + pages;
     const int64_t room = CpuContext::kPartialBytes / static_cast<int64_t>(sizeof(float));
     expand_tokens_ = static_cast<int>(std::min<int64_t>(
         kExpandTokens, (room - fixed_floats) / token_floats / kPageTokens * kPageTokens));
     if (expand_tokens_ <= 0) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "expanded attention of ", batch_.tokens(), " tokens, ", heads_, " heads of ", width_,
-          " and ", value_dim_, " elements needs ", fixed_floats + kPageTokens * token_floats,
-          " floats of workspace, the limit is ", room));
+      return absl::InvalidArgumentError(
+          absl::StrCat("expanded attention of ", heads_, " heads of ", width_, " and ", value_dim_,
+                       " elements needs ", fixed_floats + kPageTokens * token_floats,
+                       " floats of workspace, the limit is ", room));
     }
     float* at = reinterpret_cast<float*>(context_.partials.data());
     const auto take = [&at](int64_t n) {
@@ -108,14 +121,14 @@ class ExpandedAttention {
     keys_ = take(expand_tokens_ * heads_ * width_);
     values_ = take(expand_tokens_ * heads_ * value_dim_);
     cached_ = take(expand_tokens_ * (rank_ + rope_));
-    states_ = reinterpret_cast<SoftmaxState*>(take(2 * batch_.tokens() * heads_));
+    states_ = reinterpret_cast<SoftmaxState*>(take(2 * part_tokens_ * heads_));
     section_pages_ = reinterpret_cast<PageId*>(take(pages));
     for (int i = 0; i < pages; ++i) section_pages_[i] = i % kSectionPages;
     return absl::OkStatus();
   }
 
-  void RunSequence(int s) {
-    const TokenRange tokens = batch_.expanded[s];
+  // Some tokens of sequence s.
+  void RunPart(int s, const TokenRange& tokens) {
     const PageId* pages = batch_.pages.data() + batch_.page_starts[s];
     const int first_position = batch_.positions[tokens.begin];
     const int end_position = first_position + tokens.tokens();
@@ -192,7 +205,7 @@ class ExpandedAttention {
     });
   }
 
-  // All queries of a sequence meet its positions [base, end).
+  // The part's queries meet the sequence's positions [base, end).
   void Attend(const TokenRange& tokens, int base, int end, bool first) {
     const int block_tokens = call_.block_tokens();
     const int blocks = CeilDiv(tokens.tokens(), block_tokens);
@@ -206,11 +219,12 @@ class ExpandedAttention {
       if (block.end_position() <= base) return;  // has seen everything already
       BlockAttention attention(*context_.kernels, call_, block, static_cast<int>(task / blocks),
                                context_.Scratch(worker));
-      first ? attention.ClearTotal() : attention.RestoreTotal(states_);
+      SoftmaxState* const states = states_ + task * block_tokens;
+      first ? attention.ClearTotal() : attention.RestoreTotal(states);
       attention.GatherQuery();
       const KernelScope scope(*context_.kernels);
       attention.AddSpans(base / kSpanTokens, CeilDiv(end, kSpanTokens));
-      block.end_position() <= end ? attention.WriteOut() : attention.SaveTotal(states_);
+      block.end_position() <= end ? attention.WriteOut() : attention.SaveTotal(states);
     });
   }
 
@@ -227,10 +241,11 @@ class ExpandedAttention {
   AttentionCall call_;
 
   int expand_tokens_ = 0;
+  int part_tokens_ = 0;
   float* keys_ = nullptr;            // [expand_tokens, heads, width]
   float* values_ = nullptr;          // [expand_tokens, heads, value_dim]
   float* cached_ = nullptr;          // [expand_tokens, rank + rope]
-  SoftmaxState* states_ = nullptr;   // [tokens, heads]
+  SoftmaxState* states_ = nullptr;   // [heads, blocks of a part, block_tokens]
   PageId* section_pages_ = nullptr;  // a sequence's page → its page of the section
 };
 

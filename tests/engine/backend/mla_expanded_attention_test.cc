@@ -385,6 +385,19 @@ TEST_P(MlaExpandedAttentionTest, FormsShareAStep) {
   }
 }
 
+// More queries than there is room for what they keep between sections.
+TEST_P(MlaExpandedAttentionTest, ManyQueriesGoInPartsWithTheSameBits) {
+  const Case c{.heads = 4096, .rank = 2, .rope = 2, .nope = 2, .value = 2};
+  const int length = 300;
+  const Sequence sequence = MakeSequence(c, length, 1);
+  Runner whole(backend(), c, {sequence});
+  whole.Step({{0, 0, length}});
+  Runner halves(backend(), c, {sequence});
+  halves.Step({{0, 0, length / 2}});
+  halves.Step({{0, length / 2, length - length / 2}});
+  EXPECT_TRUE(SameBits(whole.Expanded(0), halves.Expanded(0)));
+}
+
 // A backend serves one model after the other: what was made for one shape is not used for another.
 TEST_P(MlaExpandedAttentionTest, ShapesMayChange) {
   for (const Case& c : {Case{}, Case{.heads = 7, .nope = 30}, Case{}}) {
