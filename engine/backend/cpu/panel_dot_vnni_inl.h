@@ -322,7 +322,10 @@ struct VnniDots {
   // Up to kPackedTokens tokens.
   template <PanelFormat P>
   static void RunPacked(const PanelDotArgs& a) {
-    if (a.tokens > kTileGroup) return RunPackedGroups<P>(a);
+    // AVX's sixteen registers hold the sums of one group, and little else.
+    if constexpr (FewPanels::kPanels == 2) {
+      if (a.tokens > kTileGroup) return RunPackedGroups<P>(a);
+    }
     ForEachTileGroup<kTile>(a, [&](auto tokens, const auto& part, int token) {
       DotPacked<P, tokens.value>(a, part, token);
     });
