@@ -119,6 +119,14 @@ absl::Status CheckWindow(int window) {
   return Invalid("sliding_window is ", window, ", must not be negative");
 }
 
+// What attention operations do with scores.
+template <typename Args>
+absl::Status CheckScoring(const Args& args) {
+  RETURN_IF_ERROR(CheckWindow(args.sliding_window));
+  RETURN_IF_ERROR(CheckScale(args.scale));
+  return CheckSoftCap(args.soft_cap);
+}
+
 // As many as `expected` of something in a host array.
 absl::Status CheckCount(size_t count, absl::string_view name, int64_t expected) {
   if (count == static_cast<size_t>(expected)) return absl::OkStatus();
@@ -427,9 +435,7 @@ absl::Status CheckGqaAttention(const GqaAttentionArgs& args, const StepFacts& st
   if (args.q.shape[1] % kv_heads != 0) {
     return Invalid("q's ", args.q.shape[1], " heads are not a multiple of the store's ", kv_heads);
   }
-  RETURN_IF_ERROR(CheckWindow(args.sliding_window));
-  RETURN_IF_ERROR(CheckScale(args.scale));
-  return CheckSoftCap(args.soft_cap);
+  return CheckScoring(args);
 }
 
 absl::Status CheckMlaAttention(const MlaAttentionArgs& args, const StepFacts& step) {
@@ -447,9 +453,7 @@ absl::Status CheckMlaAttention(const MlaAttentionArgs& args, const StepFacts& st
     return Invalid("q's head width ", args.q.shape[2], " is below qk_rope_head_dim ",
                    layout.second_dim);
   }
-  RETURN_IF_ERROR(CheckWindow(args.sliding_window));
-  RETURN_IF_ERROR(CheckScale(args.scale));
-  return CheckSoftCap(args.soft_cap);
+  return CheckScoring(args);
 }
 
 absl::Status CheckMlaExpandedAttention(const MlaExpandedAttentionArgs& args,
@@ -471,9 +475,7 @@ absl::Status CheckMlaExpandedAttention(const MlaExpandedAttentionArgs& args,
                            "keys of w_uk and qk_rope_head_dim of the store"));
   RETURN_IF_ERROR(CheckDim(args.out.shape[1], "out's heads", args.q.shape[1], "those of q"));
   RETURN_IF_ERROR(CheckDim(args.out.shape[2], "out's width", values[1], "values of w_uv"));
-  RETURN_IF_ERROR(CheckWindow(args.sliding_window));
-  RETURN_IF_ERROR(CheckScale(args.scale));
-  return CheckSoftCap(args.soft_cap);
+  return CheckScoring(args);
 }
 
 absl::Status CheckGatedActivation(const GatedActivationArgs& args, const StepFacts& step) {

@@ -147,18 +147,13 @@ absl::Status GqaAttention(CpuContext& context, const RaggedBatch& batch,
                           const GqaAttentionArgs& args) {
   const CpuKvStore& store = static_cast<const CpuKvStore&>(*args.store);
   const int64_t dim = args.q.shape[2];
-  AttentionCall call;
+  AttentionCall call = AttentionCall::Of(args);
   call.store = &store;
   call.layer = args.layer;
-  call.heads = static_cast<int>(args.q.shape[1]);
   call.kv_heads = static_cast<int>(store.layout().first_dim / dim);
   call.query[0] = {args.q.as<float>(), call.heads * dim, dim, dim};
   call.key_dim = dim;
   call.value_dim = dim;
-  call.scale = args.scale;
-  call.soft_cap = args.soft_cap;
-  call.window = args.sliding_window;
-  call.out = args.out.as<float>();
   return Run(context, call, Blocks(batch, {}, call.block_tokens()));
 }
 
@@ -168,20 +163,15 @@ absl::Status MlaAttention(CpuContext& context, const RaggedBatch& batch,
   const int64_t rank = store.layout().first_dim;
   const int64_t rope = store.layout().second_dim;
   const int64_t width = args.q.shape[2];
-  AttentionCall call;
+  AttentionCall call = AttentionCall::Of(args);
   call.store = &store;
   call.layer = args.layer;
-  call.heads = static_cast<int>(args.q.shape[1]);
   call.kv_heads = 1;
   call.query[0] = {args.q_latent.as<float>(), call.heads * rank, rank, rank};
   call.query[1] = {args.q.as<float>() + width - rope, call.heads * width, width, rope};
   call.key_dim = rank + rope;
   call.value_dim = rank;
   call.values_in_keys = true;
-  call.scale = args.scale;
-  call.soft_cap = args.soft_cap;
-  call.window = args.sliding_window;
-  call.out = args.out.as<float>();
   return Run(context, call, Blocks(batch, batch.expanded, call.block_tokens()));
 }
 

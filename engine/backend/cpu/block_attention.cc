@@ -206,7 +206,9 @@ BlockAttention::Pages BlockAttention::PagesAt(int base) const {
 CacheTile BlockAttention::Tile(const CacheRows& rows, const Pages& pages, int64_t first,
                                int64_t cols) {
   CacheTile tile = TileOf(rows, pages.page, first, cols);
-  if (pages.next != nullptr) tile.next = TileOf(rows, pages.next, first, cols).data;
+  if (pages.next != nullptr) {
+    tile.next = pages.next + (static_cast<const std::byte*>(tile.data) - pages.page);
+  }
   return tile;
 }
 

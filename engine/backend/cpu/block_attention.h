@@ -51,6 +51,18 @@ struct AttentionCall {
   int window = 0;         // 0: all
   float* out = nullptr;   // [tokens, heads, value_dim]
 
+  // With what the arguments of all attention operations have in common.
+  template <typename Args>
+  static AttentionCall Of(const Args& args) {
+    AttentionCall call;
+    call.heads = static_cast<int>(args.q.shape[1]);
+    call.scale = args.scale;
+    call.soft_cap = args.soft_cap;
+    call.window = args.sliding_window;
+    call.out = args.out.template as<float>();
+    return call;
+  }
+
   int group() const { return heads / kv_heads; }
   // Tokens of a block at most.
   int block_tokens() const;

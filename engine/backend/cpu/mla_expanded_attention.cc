@@ -59,18 +59,14 @@ class ExpandedAttention {
         width_(args.q.shape[2]),
         value_dim_(args.out.shape[2]),
         rank_(store_.layout().first_dim),
-        rope_(store_.layout().second_dim) {
+        rope_(store_.layout().second_dim),
+        call_(AttentionCall::Of(args)) {
     call_.store = &section;
-    call_.heads = static_cast<int>(heads_);
     call_.kv_heads = call_.heads;
     call_.query[0] = {args.q.as<float>(), heads_ * width_, width_, width_};
     call_.key_dim = width_;
     call_.head_layers = true;
     call_.value_dim = value_dim_;
-    call_.scale = args.scale;
-    call_.soft_cap = args.soft_cap;
-    call_.window = args.sliding_window;
-    call_.out = args.out.as<float>();
   }
 
   absl::Status Run() {

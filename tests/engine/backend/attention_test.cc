@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 
 #include "engine/base/checked_math.h"
-#include "engine/tensor/float_types.h"
 #include "tests/engine/backend/backend_fixture.h"
 #include "tests/reference/int8_group.h"
 #include "tests/reference/rope.h"
@@ -217,13 +216,6 @@ class Runner {
   std::vector<std::vector<PageId>> pages_;
   std::vector<std::vector<float>> outputs_;
 };
-
-double Rounded(DType dtype, double value) {
-  const float f = static_cast<float>(value);
-  if (dtype == DType::kBF16) return Bf16ToFloat(FloatToBf16(f));
-  if (dtype == DType::kF16) return F16ToFloat(FloatToF16(f));
-  return f;
-}
 
 // Rounds elements [begin, end) of a row as the cache does: those of one head, or latents.
 void Round(const Case& c, reference::Row& row, int begin, int end) {

@@ -20,6 +20,7 @@
 #include "engine/base/cpu_info.h"
 #include "engine/base/random.h"
 #include "engine/tensor/block_formats.h"
+#include "engine/tensor/float_types.h"
 #include "tests/engine/backend/emulated/instruction_sets.h"
 
 namespace transmla {
@@ -85,6 +86,14 @@ inline std::vector<float> RandomFloats(Random& random, int64_t n, double scale =
   std::vector<float> values(n);
   for (float& value : values) value = static_cast<float>(random.Normal() * scale);
   return values;
+}
+
+// As a cache of that type holds it; of I8, whose groups share a scale, unchanged.
+inline double Rounded(DType dtype, double value) {
+  const float f = static_cast<float>(value);
+  if (dtype == DType::kBF16) return Bf16ToFloat(FloatToBf16(f));
+  if (dtype == DType::kF16) return F16ToFloat(FloatToF16(f));
+  return f;
 }
 
 // An activation tensor that holds `values`.

@@ -56,13 +56,6 @@ Sequence MakeSequence(const Case& c, int tokens, uint64_t seed) {
           .q_latent = RandomFloats(random, int64_t{tokens} * c.heads * c.rank)};
 }
 
-double Rounded(DType dtype, double value) {
-  const float f = static_cast<float>(value);
-  if (dtype == DType::kBF16) return Bf16ToFloat(FloatToBf16(f));
-  if (dtype == DType::kF16) return F16ToFloat(FloatToF16(f));
-  return f;
-}
-
 // [heads, rows, rank] of values that BF16 holds, so small that keys and values are about 1.
 struct PerHead {
   std::vector<float> values;

@@ -145,6 +145,9 @@ class GoldenTest : public ::testing::TestWithParam<Case> {
     return (*logits)[0];
   }
 
+  void ExpectSameBitsInChunks(const ModelRunner::Options& options, const std::vector<int>& ids,
+                              Random& random);
+
  private:
   Reference reference_;
 };
@@ -153,6 +156,23 @@ std::vector<std::vector<float>> MustStep(ModelRunner& runner, const std::vector<
   auto logits = runner.Step(chunks);
   CHECK_OK(logits.status());
   return *std::move(logits);
+}
+
+// A sequence in one step, and in chunks of up to 90 tokens.
+void GoldenTest::ExpectSameBitsInChunks(const ModelRunner::Options& options,
+                                        const std::vector<int>& ids, Random& random) {
+  const std::vector<float> alone = MustStep(*Open(options), {{0, ids}})[0];
+  const std::unique_ptr<ModelRunner> runner = Open(options);
+  std::vector<float> logits;
+  for (size_t at = 0; at < ids.size();) {
+    const size_t count = std::min<size_t>(ids.size() - at, 1 + random.Below(90));
+    const std::vector<float> rows =
+        MustStep(*runner, {{0, {ids.begin() + at, ids.begin() + at + count}}})[0];
+    logits.insert(logits.end(), rows.begin(), rows.end());
+    at += count;
+  }
+  EXPECT_TRUE(logits == alone) << Compare(logits, alone).largest;
+  EXPECT_TRUE(std::isfinite(Compare(logits, alone).largest));
 }
 
 TEST_P(GoldenTest, GivesTheLogitsOfTransformers) {
@@ -241,18 +261,7 @@ TEST_P(GoldenTest, LongContextsGiveTheSameBitsInChunks) {
                                                      .max_sequences = 2,
                                                      .max_logit_tokens = 400,
                                                      .max_context_tokens = 400}};
-    const std::vector<float> alone = MustStep(*Open(options), {{0, ids}})[0];
-    const std::unique_ptr<ModelRunner> runner = Open(options);
-    std::vector<float> logits;
-    for (size_t at = 0; at < ids.size();) {
-      const size_t count = std::min<size_t>(ids.size() - at, 1 + random.Below(90));
-      const std::vector<float> rows =
-          MustStep(*runner, {{0, {ids.begin() + at, ids.begin() + at + count}}})[0];
-      logits.insert(logits.end(), rows.begin(), rows.end());
-      at += count;
-    }
-    EXPECT_TRUE(logits == alone) << Compare(logits, alone).largest;
-    EXPECT_TRUE(std::isfinite(Compare(logits, alone).largest));
+    ExpectSameBitsInChunks(options, ids, random);
   }
 }
 
@@ -309,19 +318,7 @@ TEST_P(ExpandedGoldenTest, ChunksGiveTheSameBits) {
   Random random(6);
   std::vector<int> ids(700);
   for (int& id : ids) id = static_cast<int>(random.Below(400));
-  const ModelRunner::Options options = Expanded(256, 700);
-  const std::vector<float> alone = MustStep(*Open(options), {{0, ids}})[0];
-  const std::unique_ptr<ModelRunner> runner = Open(options);
-  std::vector<float> logits;
-  for (size_t at = 0; at < ids.size();) {
-    const size_t count = std::min<size_t>(ids.size() - at, 1 + random.Below(90));
-    const std::vector<float> rows =
-        MustStep(*runner, {{0, {ids.begin() + at, ids.begin() + at + count}}})[0];
-    logits.insert(logits.end(), rows.begin(), rows.end());
-    at += count;
-  }
-  EXPECT_TRUE(logits == alone) << Compare(logits, alone).largest;
-  EXPECT_TRUE(std::isfinite(Compare(logits, alone).largest));
+  ExpectSameBitsInChunks(Expanded(256, 700), ids, random);
 }
 
 std::vector<Case> CasesOf(bool latent_only) {
